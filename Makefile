@@ -1,0 +1,37 @@
+# make demo    sample videos, untrained demo models, a ranking on the screen
+# make test    linters, types, import rules, tests
+# Each sets up .venv first, on any machine with Python 3.11+.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.complete
+
+.PHONY: setup demo test lint integration clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Hookline needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python has no venv module (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $(READY)
+
+demo: setup
+	$(BIN)/hookline demo
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+integration: setup
+	$(BIN)/python -m pytest -m integration tests/integration
+
+clean:
+	rm -rf .venv demo

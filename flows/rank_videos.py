@@ -1,0 +1,46 @@
+"""The main job: list, open, score windows, choose, analyse, rank, publish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, unmapped
+from prefect.client.schemas.objects import State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from tasks.core.records import Failure
+from tasks.core.settings import Settings
+from tasks.deep import analyse_candidates
+from tasks.fast import score_video, score_windows, window_batches
+from tasks.ledger import Ledger
+from tasks.listing import list_videos
+from tasks.outcome import conclude, conclude_without_run, verdict
+from tasks.publishing import publish
+from tasks.ranking import rank_video
+from tasks.runs import start_run
+from tasks.timelines import open_timelines
+
+
+@flow(name="rank-videos", validate_parameters=True, task_runner=ThreadPoolTaskRunner(max_workers=80))
+def rank_videos(settings: Settings) -> State[Any]:
+    """Rank the moments of all videos of a source, and publish the rankings.
+
+    Ends as `Completed`, as `CompletedWithFailures` when some videos could not be used (each is a row
+    in `failures`), or as `Failed` when nothing could be ranked.
+    """
+    videos = list_videos(settings)
+    if settings.dry_run or not videos:
+        return conclude_without_run(videos, settings)
+
+    with start_run(settings) as run:
+        ledger = Ledger(videos)
+        for opened in open_timelines(videos, run):  # the next videos decode meanwhile
+            if isinstance(opened, Failure):
+                ledger.refuse(opened)
+                continue
+            with ledger.account_for(opened):
+                features = score_windows.map(window_batches(opened, run), unmapped(opened), unmapped(run))
+                scored = score_video(opened, features.result(), run)
+                analyses = analyse_candidates.submit(scored.candidates, opened, run)
+                ledger.rank(rank_video(scored, analyses.result(), run))
+        return conclude(publish(ledger, run, verdict(ledger, settings)))

@@ -1,0 +1,118 @@
+"""A run as people read it in a terminal: the ranking, what failed, and where the files are."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tasks.adapters.storage import Store
+from tasks.core.errors import StorageError
+
+Manifest = dict[str, Any]
+
+
+def newest_manifest(store: Store) -> Manifest:
+    """The manifest of the newest complete run.
+
+    Raises:
+        StorageError: there is none.
+    """
+    try:
+        pointer = json.loads(store.read_bytes("latest.json"))
+    except StorageError as error:
+        if error.reason != "not_found":
+            raise
+        raise StorageError(
+            f"There is no ranking under {store.uri} yet: run `hookline rank SOURCE {store.uri}` first.",
+            reason="not_found",
+            retryable=False,
+        ) from error
+    manifest: Manifest = json.loads(store.read_bytes(pointer["manifest"]))
+    return manifest
+
+
+def print_run(console: Console, store: Store, manifest: Manifest) -> None:
+    """Print the ranking and the failures of a run."""
+    counts, seconds = manifest["counts"], manifest["seconds"]
+    ranking = _read(store, manifest, "rankings")
+    if ranking.num_rows:
+        console.print(ranking_table(ranking))
+    failures = _read(store, manifest, "failures").to_pylist()
+    if failures:
+        console.print(failures_table(failures))
+    console.print(
+        f"[bold]{manifest['state']}[/]: {counts['ranked']} of {counts['listed']} videos ranked, "
+        f"{counts['rejected']} rejected, {counts['failed']} failed; "
+        f"{counts['windows']} windows, {counts['candidates']} candidates in {seconds['whole']:.0f} s"
+    )
+    console.print(f"Run {manifest['run_id']} in {escape(store.uri)}", soft_wrap=True)
+
+
+def ranking_table(ranking: pa.Table) -> Table:
+    """The segments of a run, best first within each video."""
+    table = Table(title="Moments by viral potential", title_justify="left", header_style="bold")
+    for name in ("video", "#", "from", "to", "score", "deep", "fast", "recommendation"):
+        table.add_column(name, justify="left" if name in ("video", "recommendation") else "right")
+    rows = sorted(ranking.to_pylist(), key=lambda row: (row["video_uri"], row["rank"]))
+    for previous, row in zip([None, *rows], rows, strict=False):
+        new_video = previous is None or previous["video_uri"] != row["video_uri"]
+        deep = row["videollama3"]
+        table.add_row(
+            escape(_name(row["video_uri"])) if new_video else "",
+            str(row["rank"]),
+            clock(row["start"]),
+            clock(row["end"]),
+            f"[bold]{row['score']}[/]" if row["is_viral"] else str(row["score"]),
+            str(deep["virality_score"]) if deep else "-",
+            str(row["videomae_score"]),
+            escape(printable(deep["recommendation"])) if deep else f"({row['deep_reason']})",
+        )
+    return table
+
+
+def failures_table(failures: list[dict[str, Any]]) -> Table:
+    """What could not be used, and why."""
+    table = Table(title="Not ranked, or only in part", title_justify="left", header_style="bold")
+    for name in ("video", "stage", "reason", "detail"):
+        table.add_column(name)
+    for row in failures:
+        table.add_row(
+            escape(_name(row["video_uri"])),
+            row["stage"],
+            row["reason"],
+            escape(printable(row["detail"], width=500)),
+        )
+    return table
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people write them.
+
+    >>> clock(59), clock(3723.5)
+    ('0:59', '1:02:03')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def printable(text: str, *, width: int = 60) -> str:
+    """Model and file text as one line without control characters, cut to `width`."""
+    line = "".join(char if char.isprintable() else " " for char in text)
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _read(store: Store, manifest: Manifest, kind: str) -> pa.Table:
+    name = f"{kind}/run_date={manifest['run_date']}/{manifest['run_id']}.parquet"
+    return pq.read_table(io.BytesIO(store.read_bytes(name)))
+
+
+def _name(uri: str) -> str:
+    return printable(uri.rsplit("/", 1)[-1], width=32)

@@ -1,0 +1,140 @@
+"""Finding a checkpoint: on the Hugging Face hub, in a local folder, or under an s3:// prefix.
+
+Only data is ever fetched or read (JSON, safetensors, tokenizer tables): never pickles, never code.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tasks.core.errors import ModelError
+
+FILES_READ = ["*.json", "*.safetensors", "merges.txt", "vocab.txt", "tokenizer.model", "chat_template.jinja"]
+"""All that is downloaded of a checkpoint; `.bin` (pickles) and `.py` are not among them."""
+
+HUB_TIMEOUT_S = 10.0
+"""How long the hub may take to answer before it counts as out of reach."""
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A complete checkpoint on local disk.
+
+    `model` is what the setting named; `revision` the hub commit, or a hash over the files.
+    """
+
+    path: Path
+    model: str
+    revision: str
+
+
+def resolve_checkpoint(model: str, revision: str = "") -> Checkpoint:
+    """Bring a checkpoint to local disk and check that it has a config and safetensors weights.
+
+    Args:
+        model: a local folder, an `s3://bucket/prefix`, or a hub id (`owner/name`). An existing
+            folder wins over a hub id of the same spelling.
+        revision: commit, tag or branch on the hub; empty means the newest. Elsewhere it is ignored:
+            there the revision is a hash over the names and contents of the files.
+
+    Raises:
+        ModelError: it cannot be reached (`model_unavailable`) or is incomplete (`model_invalid`).
+        StorageError: the store broke off while an s3:// checkpoint was fetched.
+    """
+    if model.startswith("s3://"):
+        path = _from_store(model)
+    elif (folder := Path(model).expanduser()).is_dir():
+        path = folder.resolve()
+    elif HUB_ID.fullmatch(model):
+        return _from_hub(model, revision)
+    else:
+        raise ModelError(
+            f"There is no folder {model!r}. Name an existing folder, an s3:// prefix, or a hub id like "
+            "'DAMO-NLP-SG/VideoLLaMA3-2B'.",
+            reason="model_unavailable",
+        )
+    _check_complete(path, model)
+    return Checkpoint(path=path, model=model, revision=_content_hash(path))
+
+
+def _from_hub(model: str, revision: str) -> Checkpoint:
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    named = f"{model!r} (revision {revision!r})" if revision else repr(model)
+    try:
+        folder = snapshot_download(
+            model,
+            revision=revision or None,
+            allow_patterns=FILES_READ,
+            ignore_patterns=["*/*"],
+            etag_timeout=HUB_TIMEOUT_S,
+        )
+    except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise ModelError(
+            f"The hub has no {named} for you ({type(error).__name__}), and there is no such folder here. "
+            "Check the name and the revision; for a private or gated one log in with `hf auth login`.",
+            reason="model_unavailable",
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        raise ModelError(
+            f"{named} is not in the local hub cache and the hub cannot be reached ({error}). Connect this "
+            "machine, or download the checkpoint elsewhere and name its folder or s3:// prefix.",
+            reason="model_unavailable",
+        ) from error
+    path = Path(folder)
+    _check_complete(path, model)
+    return Checkpoint(path=path, model=model, revision=path.name)
+
+
+@cache
+def _from_store(uri: str) -> Path:
+    """Download a prefix once per process, into a folder that is removed when the process ends."""
+    from tasks.adapters.storage import open_store
+
+    folder = Path(tempfile.mkdtemp(prefix="hookline-model-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    open_store(uri).download_folder(folder)
+    return folder
+
+
+def _check_complete(path: Path, model: str) -> None:
+    if not (path / "config.json").is_file():
+        raise ModelError(
+            f"{model!r} has no config.json. Name the folder that holds config.json and *.safetensors.",
+            reason="model_invalid",
+        )
+    if not any(path.glob("*.safetensors")):
+        found = next(iter(sorted(path.glob("*.bin"))), None)
+        only = f", only {found.name}" if found else ""
+        raise ModelError(
+            f"{model!r} has no *.safetensors file{only}. Weights must be safetensors (.bin files are "
+            "pickles, which can run code): name a revision that has them, or convert it first.",
+            reason="model_invalid",
+        )
+
+
+def _content_hash(path: Path) -> str:
+    """`sha256:` and twelve hex digits over the names and contents of the JSON and safetensors files."""
+    digest = hashlib.sha256()
+    for file in sorted([*path.glob("*.json"), *path.glob("*.safetensors")]):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{file.name}\0{content}\n".encode())
+    return f"sha256:{digest.hexdigest()[:12]}"

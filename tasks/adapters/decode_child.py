@@ -1,0 +1,179 @@
+"""The decoding child: reads one job from standard input, decodes one video, prints one result.
+
+Started by `tasks.adapters.decoding` as a program, so that whatever a file does to a decoder
+stays in here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from tasks.adapters import decode_decord, decode_ffmpeg
+from tasks.adapters.probe import DAMAGE_S, Probe, damage_sentence, probe
+from tasks.core.errors import DecodeFailed, VideoRefused
+from tasks.core.geometry import frame_size, frames_bytes
+from tasks.core.records import FrameBudget
+
+MEGABYTE = 1_000_000
+FILE_SLACK_BYTES = 64 * MEGABYTE
+THREADS = min(4, os.cpu_count() or 1)
+"""More threads of one decoder cost memory and gain little: videos are decoded side by side."""
+
+Decoder = Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the parent asks for. `decoder` is empty, or forces `decord` or `ffmpeg`."""
+
+    parent: int
+    source: str
+    name: str
+    frames: str
+    fps: int
+    budget: dict[str, int]
+    memory_bytes: int
+    max_duration_s: float
+    max_frames_bytes: int
+    decoder: str = ""
+
+
+def main() -> None:
+    """Does the job on standard input; its result, one JSON object, is all that reaches standard output."""
+    result_fd = os.dup(1)
+    # Libraries print as they please.
+    os.dup2(2, 1)
+    job = Job(**json.load(sys.stdin))
+    threading.Thread(target=_end_with_parent, args=(job.parent,), daemon=True).start()
+    _limit(resource.RLIMIT_AS, job.memory_bytes)
+    _limit(resource.RLIMIT_FSIZE, job.max_frames_bytes + FILE_SLACK_BYTES)
+    _limit(resource.RLIMIT_CORE, 0)
+    with os.fdopen(result_fd, "w") as out:
+        json.dump(result_of(job), out)
+
+
+def result_of(job: Job) -> dict[str, Any]:
+    """`{"timeline": {...}}`, `{"refused": {...}}` or `{"failed": {...}}`."""
+    try:
+        return {"timeline": decode(job)}
+    except VideoRefused as error:
+        return {"refused": {"message": str(error), "stage": error.stage, "reason": error.reason}}
+    except DecodeFailed as error:
+        return {"failed": {"message": str(error), "reason": error.reason}}
+    except MemoryError:
+        limit_mb = job.memory_bytes // MEGABYTE
+        message = f"Decoding '{job.name}' needs more than the {limit_mb:,} MB of memory allowed."
+        return {"failed": {"message": message, "reason": "out_of_memory"}}
+
+
+def decode(job: Job) -> dict[str, Any]:
+    """Probes and decodes; returns the fields of the `Timeline` that the parent doesn't know."""
+    source = Path(job.source)
+    found = probe(source, name=job.name)
+    width, height = frame_size(found.width, found.height, FrameBudget(**job.budget))
+    n_ticks = found.n_ticks(job.fps)
+    _check_limits(job, found, needed_bytes=frames_bytes(n_ticks, width, height))
+    grid: dict[str, Any] = {
+        "width": width, "height": height, "fps": job.fps, "n_ticks": n_ticks, "threads": THREADS
+    }  # fmt: skip
+    decoder, n_decoded = _decode_with_any(job, found, grid)
+    duration_s, damage = float(found.end_s), found.damage
+    if (n_ticks - n_decoded) / job.fps > DAMAGE_S:
+        n_ticks, duration_s = n_decoded, n_decoded / job.fps
+        damage = damage_sentence(float(found.end_s), duration_s)
+    else:
+        _repeat_last_frame(Path(job.frames), n_ticks - n_decoded, frames_bytes(1, width, height))
+    return {
+        "n_ticks": n_ticks,
+        "fps": job.fps,
+        "width": width,
+        "height": height,
+        "duration_s": duration_s,
+        "decoder": decoder,
+        "damage": damage,
+    }
+
+
+def _check_limits(job: Job, found: Probe, *, needed_bytes: int) -> None:
+    if found.end_s > job.max_duration_s:
+        raise VideoRefused(
+            f"'{job.name}' is {float(found.end_s):,.0f} s long; the limit is {job.max_duration_s:,.0f} s. "
+            "Cut it, or raise the limit.",
+            stage="probe",
+            reason="too_long",
+        )
+    if needed_bytes > job.max_frames_bytes:
+        raise VideoRefused(
+            f"The frames of '{job.name}' would take {needed_bytes / MEGABYTE:,.1f} MB of scratch space; the limit "
+            f"is {job.max_frames_bytes / MEGABYTE:,.1f} MB. Cut the video, or raise the limit.",
+            stage="probe",
+            reason="too_large",
+        )
+
+
+def _decode_with_any(job: Job, found: Probe, grid: dict[str, Any]) -> tuple[str, int]:
+    """Decodes with decord where it can be trusted, otherwise, or if it fails, with ffmpeg."""
+    source, frames = Path(job.source), Path(job.frames)
+    if job.decoder != "ffmpeg" and decode_decord.fits_decord(found):
+        try:
+            return "decord", _write(partial(decode_decord.decode, source, found, **grid), frames)
+        except decode_decord.DecordFailed:
+            if job.decoder == "decord":
+                raise
+    n_decoded = _write(partial(decode_ffmpeg.decode, source, found, **grid), frames)
+    if n_decoded == 0:
+        raise VideoRefused(
+            f"No picture of '{job.name}' can be decoded ({found.codec}, {len(found.pts)} announced). "
+            "Export or upload it again.",
+            stage="decode",
+            reason="no_frames",
+        )
+    return "ffmpeg", n_decoded
+
+
+def _write(decoder: Decoder, path: Path) -> int:
+    """Streams the frames into the file; returns how many there were."""
+    count = 0
+    with path.open("wb") as file:
+        for frame in decoder():
+            file.write(frame)
+            count += 1
+    return count
+
+
+def _repeat_last_frame(path: Path, times: int, frame_bytes: int) -> None:
+    if times <= 0:
+        return
+    with path.open("r+b") as file:
+        file.seek(-frame_bytes, os.SEEK_END)
+        last = file.read(frame_bytes)
+        for _ in range(times):
+            file.write(last)
+
+
+def _limit(kind: int, value: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def _end_with_parent(parent: int) -> None:
+    """Ends this process and its ffmpeg once nobody waits for the result any more."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

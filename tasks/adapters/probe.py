@@ -1,0 +1,304 @@
+"""Looks into a video file before anything else may: what is in it, and whether it can be used.
+
+Runs in the decoding child. Files are opened by content, under whitelists of formats and protocols, so that
+a playlist named `.mp4` can neither reach the network nor another file.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from tasks.adapters.sniffing import explain_unopenable, refuse, refuse_known_foreign
+from tasks.core.geometry import display_size
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf"
+"""Containers that hold their own content; playlists and image sequences are not among them."""
+PROTOCOLS = "file"
+MAX_PIXELS = 36_000_000
+"""Larger pictures (8K is 33 million) are taken for an attack on memory."""
+
+JUMPING = frozenset({"mpegts", "mpeg", "ogg"})
+"""Containers whose clock may jump in the middle of the file (AVFMT_TS_DISCONT in FFmpeg)."""
+JUMP_S = 10
+"""A forward jump of the clock by more is no pause but a new clock: FFmpeg's `dts_delta_threshold`."""
+DAMAGE_S = 1.0
+"""Less than this missing at the end is not worth a word."""
+PACKETS_TO_FIRST_PICTURE = 1000
+
+MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What is known of a file's picture without decoding it all.
+
+    `width` and `height` are those a player shows, in square pixels. Time 0 is where the container's
+    presentation starts, as ffmpeg and players count. `pts` are the sorted times of all pictures in units
+    of `time_base`; `end_s` is where the last one ends. `offset_us` brings ffmpeg's clock to this one.
+    `in_order` is true where every picture has its own time and none is marked to be dropped.
+    """
+
+    container: str
+    codec: str
+    stream: int
+    video_streams: int
+    width: int
+    height: int
+    quarter_turns: int | None
+    time_base: Fraction
+    pts: array[int]
+    in_order: bool
+    offset_us: int
+    end_s: Fraction
+    damage: str | None
+
+    @property
+    def tolerance_s(self) -> Fraction:
+        """How far a time may lie behind its tick for rounding alone: half a unit of a fine time base.
+
+        A coarse time base counts whole frames, and is exact.
+        """
+        return self.time_base / 2 if self.time_base <= Fraction(1, 1000) else Fraction(0)
+
+    def n_ticks(self, fps: int) -> int:
+        """How many ticks the video has at `fps`: every tick before its end, at least one."""
+        return max(1, math.ceil((self.end_s - self.tolerance_s) * fps))
+
+
+def probe(path: Path, *, name: str) -> Probe:
+    """Looks into the file at `path`, which messages call `name`.
+
+    Raises `VideoRefused(stage="probe")` for a file that holds no usable video.
+    """
+    if path.stat().st_size == 0:
+        raise refuse("empty", f"'{name}' is empty (0 bytes). Upload it again.")
+    refuse_known_foreign(path, name=name)
+    with _open(path, name=name) as container:
+        stream = _real_video(container, name=name)
+        packets = _scan(container, stream, name=name)
+        start_us = container.start_time or 0
+        kind, codec = container.format.name, stream.codec_context.codec.canonical_name
+        index, count = stream.index, len(container.streams.video)
+        offset_us = _offset_us(container, stream)
+        end_s = packets.end_s(start_us)
+        damage = packets.damage(container, stream)
+    # PyAV's objects must not outlive their container: reading them then crashes.
+    with _open(path, name=name) as container:
+        stream = container.streams[index]
+        first = _first_picture(container, stream, name=name)
+        aspect, turns = stream.sample_aspect_ratio or Fraction(1), _quarter_turns(first)
+        width, height = display_size(first.width, first.height, aspect=aspect, quarter_turns=turns or 0)
+    return Probe(
+        container=kind,
+        codec=codec,
+        stream=index,
+        video_streams=count,
+        width=width,
+        height=height,
+        quarter_turns=turns,
+        time_base=packets.time_base,
+        pts=packets.sorted_pts(start_us),
+        in_order=packets.in_order(),
+        offset_us=offset_us,
+        end_s=end_s,
+        damage=damage,
+    )
+
+
+class _Packets:
+    """The times of the video packets of a file, collected in the order they are stored."""
+
+    def __init__(self, time_base: Fraction, *, jumping: bool) -> None:
+        self.time_base = time_base
+        self.pts = array("q")
+        self.complete = True
+        self.last_end = 0
+        self.sound_s = 0.0
+        self._offset = 0
+        self._next_dts: int | None = None
+        self._jumping = jumping
+
+    def add(self, packet: Any) -> None:
+        pts, dts = packet.pts, packet.dts if packet.dts is not None else packet.pts
+        if packet.is_discard or dts is None:
+            self.complete = False
+            return
+        if pts is None:
+            self.complete = False
+            pts = dts
+        duration = packet.duration or 0
+        self._follow_clock(dts)
+        self._next_dts = dts + self._offset + duration
+        self.pts.append(pts + self._offset)
+        self.last_end = max(self.last_end, pts + self._offset + duration)
+
+    def _follow_clock(self, dts: int) -> None:
+        """Joins the clocks of parts that were put one after the other, as ffmpeg does."""
+        if not self._jumping or self._next_dts is None:
+            return
+        gap = dts + self._offset - self._next_dts
+        if not -self._units(0.1) <= gap <= self._units(JUMP_S):
+            self._offset -= gap
+
+    def _units(self, seconds: float) -> int:
+        return int(seconds / self.time_base)
+
+    def sorted_pts(self, start_us: int) -> array[int]:
+        origin = round(Fraction(max(0, start_us), MICROSECONDS) / self.time_base)
+        return array("q", sorted(pts - origin for pts in self.pts))
+
+    def in_order(self) -> bool:
+        return self.complete and len(set(self.pts)) == len(self.pts)
+
+    def end_s(self, start_us: int) -> Fraction:
+        times = sorted(self.pts)[-2:]
+        if self.last_end <= times[-1] and len(times) == 2:
+            self.last_end = times[1] + (times[1] - times[0])
+        return self.last_end * self.time_base - Fraction(max(0, start_us), MICROSECONDS)
+
+    def damage(self, container: Any, stream: Any) -> str | None:
+        """What is missing of the duration the file declares for its video, or else for all of it."""
+        if container.format.name in JUMPING:
+            # Their duration is not declared but measured, on what there is.
+            return None
+        reached_s = video_s = float((self.last_end - min(self.pts)) * self.time_base)
+        if stream.duration:
+            declared_s = float(stream.duration * stream.time_base)
+        else:
+            declared_s = (container.duration or 0) / MICROSECONDS
+            reached_s = max(video_s, self.sound_s)
+        return damage_sentence(declared_s, video_s) if declared_s - reached_s > DAMAGE_S else None
+
+
+def _open(path: Path, *, name: str) -> Any:
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "max_pixels": str(MAX_PIXELS)}
+    try:
+        return av.open(f"file:{path}", options=options, metadata_errors="replace")
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        raise explain_unopenable(path, name=name) from error
+
+
+def _real_video(container: Any, *, name: str) -> Any:
+    """The first video stream that is not a cover picture."""
+    covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    real = [stream for stream in container.streams.video if not stream.disposition & covers]
+    if not real:
+        what = "only sound and a cover picture" if container.streams.video else "no picture"
+        raise refuse("no_video_stream", f"'{name}' has {what}. Upload a file with a video track.")
+    stream = real[0]
+    if stream.codec_context is None:
+        raise refuse(
+            "unsupported_codec",
+            f"The video track of '{name}' is coded in a way that cannot be decoded here. "
+            "Convert it to H.264 in MP4.",
+        )
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PIXELS:
+        raise refuse(
+            "too_many_pixels",
+            f"The pictures of '{name}' are {width} x {height}, more than the {MAX_PIXELS // MICROSECONDS} "
+            "million pixels accepted. Scale the video down.",
+        )
+    return stream
+
+
+def _scan(container: Any, stream: Any, *, name: str) -> _Packets:
+    packets = _Packets(stream.time_base, jumping=container.format.name in JUMPING)
+    for packet in _packets(container):
+        if packet.stream_index != stream.index:
+            _reach(packets, packet)
+            continue
+        if packet.has_sidedata("encryption_info"):
+            raise refuse(
+                "encrypted", f"'{name}' is encrypted (DRM). Upload a copy without copy protection."
+            )
+        packets.add(packet)
+    if not packets.pts:
+        raise refuse(
+            "no_frames",
+            f"'{name}' announces a video but holds no picture (0 frames). Export or upload it again.",
+        )
+    return packets
+
+
+def _reach(packets: _Packets, packet: Any) -> None:
+    if packet.stream.type == "audio" and packet.pts is not None:
+        start = packet.stream.start_time or 0
+        end_s = float((packet.pts - start + (packet.duration or 0)) * packet.time_base)
+        packets.sound_s = max(packets.sound_s, end_s)
+
+
+def _packets(container: Any) -> Iterator[Any]:
+    """All packets up to the end of the file or to where it is broken."""
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            return
+        if packet.size:
+            yield packet
+
+
+def _offset_us(container: Any, stream: Any) -> int:
+    """What must be added to ffmpeg's times (option `-itsoffset`) so that 0 is the start of the presentation.
+
+    ffmpeg takes the earliest time of the file for 0, be it before 0, as sound often is; and where the
+    clock may jump, the earliest time of the streams it decodes, here the picture's.
+    """
+    start_us: int = container.start_time or 0
+    ffmpeg_zero_us = start_us
+    if container.format.name in JUMPING:
+        ffmpeg_zero_us = round((stream.start_time or 0) * stream.time_base * MICROSECONDS)
+    return ffmpeg_zero_us - max(0, start_us)
+
+
+def damage_sentence(declared_s: float, decoded_s: float) -> str:
+    """`Timeline.damage` of a file that ends too early."""
+    return f"declares {declared_s:.1f} s, only {decoded_s:.1f} s could be decoded"
+
+
+def _first_picture(container: Any, stream: Any, *, name: str) -> Any:
+    # Threads hide a lack of memory behind errors about the file.
+    stream.codec_context.thread_count = 1
+    for number, packet in enumerate(container.demux(stream)):
+        try:
+            pictures = packet.decode()
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            pictures = []
+        if pictures:
+            return pictures[0]
+        if number > PACKETS_TO_FIRST_PICTURE:
+            break
+    raise refuse(
+        "no_frames",
+        f"No picture of '{name}' can be decoded: its video track ({stream.codec_context.name}) is broken. "
+        "Export or upload it again.",
+    )
+
+
+def _quarter_turns(picture: Any) -> int | None:
+    """Turns of 90 degrees to show the picture upright; None where it takes more than turning."""
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return 0
+    a, b, _, c, d = memoryview(bytes(matrix)).cast("i")[:5]
+    mirrored = a * d - b * c < 0
+    slanted = picture.rotation % 90
+    return None if mirrored or slanted else picture.rotation // 90 % 4

@@ -1,0 +1,52 @@
+"""Local disk where videos are unpacked: one folder a run, gone when the run is, however it ended."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tasks.core.records import VideoRef
+
+
+@contextmanager
+def run_folder(root: str, run_id: str) -> Iterator[Path]:
+    """A folder for one run, removed at the end; what killed runs left behind is removed first.
+
+    The kernel drops a dead process's lock, so a folder whose lock is free belongs to nobody.
+    """
+    base = Path(root or tempfile.gettempdir()) / "hookline"
+    base.mkdir(parents=True, exist_ok=True)
+    sweep(base)
+    lock_path = base / f"{run_id}.lock"
+    folder = base / run_id
+    with lock_path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock_path.unlink(missing_ok=True)
+
+
+def sweep(base: Path) -> None:
+    """Remove the folders of runs that are no longer alive."""
+    for lock_path in base.glob("*.lock"):
+        try:
+            with lock_path.open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
+                lock_path.unlink(missing_ok=True)
+        except (BlockingIOError, FileNotFoundError):
+            continue
+
+
+def video_folder(run_folder: Path, video: VideoRef) -> Path:
+    """Where one version of a video is unpacked; its name holds nothing of the key's own characters."""
+    name = hashlib.sha256(f"{video.uri}\0{video.etag}".encode(errors="surrogatepass")).hexdigest()[:24]
+    return run_folder / name

@@ -1,0 +1,121 @@
+"""What the deep model is asked about a segment, and the exact shape of its answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import unicodedata
+from typing import Any
+
+from tasks.core.records import Answer, Moment
+
+DEFAULT_PROMPT = """\
+You are a strict editor who picks clips for TikTok and YouTube Shorts. Rate this video segment on:
+1. Hook: do the first 3 seconds stop the scroll?
+2. Pacing: does something new keep happening?
+3. Emotional impact: does it make people laugh, gasp, care or get angry?
+4. Visual appeal: is it striking, clear and well framed?
+5. Storytelling and payoff: is there a build-up that is resolved?
+6. Relatability: will viewers see themselves or tag a friend?
+7. Trend alignment: does it fit formats and topics that spread today?
+Give the overall virality, hook quality and engagement potential from 0 to 100, the viral elements \
+that are present, the timestamps in seconds of the strongest moments and why, your reasoning, and \
+whether to publish it. Be critical and realistic: only truly viral-worthy content scores above 70.
+Answer with JSON only, on one line and in this form: {"virality_score": 0-100, "hook_quality": 0-100, \
+"engagement_potential": 0-100, "viral_elements": ["..."], "viral_moments": [{"timestamp": seconds, \
+"why": "..."}], "reasoning": "two sentences", "recommendation": "one sentence"}"""
+
+MAX_ELEMENTS, MAX_ELEMENT_CHARS = 5, 40
+MAX_MOMENTS, MAX_WHY_CHARS = 3, 80
+MAX_REASONING_CHARS = 300
+MAX_RECOMMENDATION_CHARS = 120
+
+
+def prompt_hash(prompt: str) -> str:
+    """Twelve hex digits that name a prompt together with the answer's schema."""
+    asked = json.dumps([prompt, answer_schema(start_s=0, end_s=1)])
+    return hashlib.sha256(asked.encode()).hexdigest()[:12]
+
+
+def answer_schema(*, start_s: int, end_s: int) -> dict[str, Any]:
+    """JSON Schema of the answer about the segment `[start_s, end_s)`: every length is bounded."""
+    score = {"type": "integer", "minimum": 0, "maximum": 100}
+    moment = _object(
+        timestamp={"type": "integer", "minimum": start_s, "maximum": max(start_s, end_s - 1)},
+        why=_text(MAX_WHY_CHARS),
+    )
+    return _object(
+        virality_score=score,
+        hook_quality=score,
+        engagement_potential=score,
+        viral_elements=_list(_text(MAX_ELEMENT_CHARS), MAX_ELEMENTS),
+        viral_moments=_list(moment, MAX_MOMENTS),
+        reasoning=_text(MAX_REASONING_CHARS),
+        recommendation=_text(MAX_RECOMMENDATION_CHARS),
+    )
+
+
+def parse_answer(text: str) -> Answer:
+    """Read an answer back, as strictly as it was asked for; only its text is tidied.
+
+    Raises:
+        ValueError: the text is not the JSON asked for; the message names what is wrong.
+    """
+    try:
+        data = json.loads(text)
+        return Answer(
+            virality_score=_score(data["virality_score"]),
+            hook_quality=_score(data["hook_quality"]),
+            engagement_potential=_score(data["engagement_potential"]),
+            viral_elements=tuple(_tidy(element) for element in _items(data["viral_elements"])),
+            viral_moments=tuple(_moment(moment) for moment in _items(data["viral_moments"])),
+            reasoning=_tidy(data["reasoning"]),
+            recommendation=_tidy(data["recommendation"]),
+        )
+    # RecursionError: JSON nested thousands of levels deep.
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"not an answer ({error!r}): {text[:200]!r}") from error
+
+
+def _moment(value: Any) -> Moment:
+    timestamp = value["timestamp"]
+    if not isinstance(timestamp, int | float) or isinstance(timestamp, bool) or not 0 <= timestamp < math.inf:
+        raise ValueError(f"a timestamp is a number of seconds, not {timestamp!r}")
+    return Moment(float(timestamp), _tidy(value["why"]))
+
+
+def _items(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list was asked for, not {value!r:.40}")
+    return value
+
+
+def _tidy(value: object) -> str:
+    """Text without control characters and halves of surrogate pairs, which no table or page can hold."""
+    if not isinstance(value, str):
+        raise TypeError(f"a text was asked for, not {value!r:.40}")
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in value).strip()
+
+
+def _score(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
+        raise ValueError(f"a score is an integer from 0 to 100, not {value!r}")
+    return value
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _list(items: Any, max_items: int) -> dict[str, Any]:
+    return {"type": "array", "items": items, "maxItems": max_items}
+
+
+def _text(max_chars: int) -> dict[str, Any]:
+    return {"type": "string", "maxLength": max_chars}

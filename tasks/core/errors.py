@@ -1,0 +1,82 @@
+"""The errors Hookline raises, one small tree.
+
+    HooklineError
+    ├── SettingsError       a setting is wrong: say which, what it was, what to write instead
+    ├── StorageError        the store refused or broke off; `retryable` says whether to come back
+    │   └── ObjectChanged   the object is no longer the one that was listed
+    ├── VideoRefused        this video cannot be used, and never will be as it is
+    ├── DecodeFailed        decoding was stopped (deadline, memory, crash): worth another try
+    └── ModelError          a model cannot be loaded or run
+
+What is expected of videos (a broken file, no picture) travels as a `Failure` value once it leaves
+the adapter; exceptions carry it only that far.
+"""
+
+from __future__ import annotations
+
+
+class HooklineError(Exception):
+    """Base of all errors Hookline raises on purpose. Its text says what was found and what to do."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders; keyword-only arguments would be lost by the default.
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+
+class SettingsError(HooklineError):
+    """A setting has a value that cannot work."""
+
+
+class StorageError(HooklineError):
+    """Reading or writing the store failed.
+
+    `reason` is a short stable code (`not_found`, `denied`, `unavailable`, `torn`, ...);
+    `retryable` is true where the same call may succeed later.
+    """
+
+    def __init__(self, message: str, *, reason: str = "unavailable", retryable: bool = True) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retryable = retryable
+
+
+class ObjectChanged(StorageError):
+    """The object was replaced or removed after it was listed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="changed", retryable=False)
+
+
+class VideoRefused(HooklineError):
+    """The video itself is at fault: the same bytes will be refused again.
+
+    `stage` is `probe` or `decode`; `reason` a code of `failures.reason`.
+    """
+
+    def __init__(self, message: str, *, stage: str, reason: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.reason = reason
+
+
+class DecodeFailed(HooklineError):
+    """Decoding was cut off by us or by the machine: another try may succeed."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ModelError(HooklineError):
+    """A model cannot be found, loaded or run. `reason` is a code of `deep_reason`."""
+
+    def __init__(self, message: str, *, reason: str = "model_error") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def _rebuild(cls: type[HooklineError], args: tuple[object, ...], state: dict[str, object]) -> HooklineError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error

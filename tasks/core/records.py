@@ -1,0 +1,230 @@
+"""The small records that travel between tasks: references, ids and numbers, never frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FastKind = Literal["head", "salience"]
+"""Where a fast score comes from: a fitted head, or how much the window stands out of its video."""
+
+
+class Stage(StrEnum):
+    """Where in the pipeline a failure happened."""
+
+    FETCH = "fetch"
+    PROBE = "probe"
+    DECODE = "decode"
+    FAST = "fast"
+    DEEP = "deep"
+    PUBLISH = "publish"
+
+
+class Kind(StrEnum):
+    """Whether trying again makes sense."""
+
+    REJECTED = "rejected"
+    """The input is at fault and will be again."""
+    FAILED = "failed"
+    """Worth another try."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRef:
+    """One version of one video in the store."""
+
+    uri: str
+    etag: str
+    size_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The last part of the URI, for messages."""
+        return self.uri.rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One row of `failures`: a video, or a segment of one, that could not be used.
+
+    `reason` is a short stable code, `detail` a sentence for people. `start_s` and `end_s` are null
+    unless the failure concerns one segment.
+    """
+
+    video: VideoRef
+    stage: Stage
+    kind: Kind
+    reason: str
+    detail: str
+    attempts: int = 1
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBudget:
+    """How large the frames of a timeline may be.
+
+    Frames are scaled so that both sides are multiples of `multiple_of`, the area lies between
+    `min_pixels` and `max_pixels`, and the aspect ratio is kept as closely as that allows.
+    """
+
+    max_pixels: int
+    min_pixels: int
+    multiple_of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One video decoded onto the sampling grid: tick `k` is the picture on screen at `k / fps` s.
+
+    The frames lie at `path` on scratch as raw uint8, `n_ticks x height x width x 3`, RGB, upright
+    and with square pixels. `duration_s` is the end of the last picture on the video's own clock.
+    `damage` says in a sentence what is missing of a truncated file, else it is None.
+    """
+
+    video: VideoRef
+    path: str
+    n_ticks: int
+    fps: int
+    width: int
+    height: int
+    duration_s: float
+    decoder: str
+    damage: str | None = None
+    fetch_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+    def seconds(self, tick: int) -> float:
+        """The time of a tick in seconds; the last one ends with the video, not with the grid."""
+        return min(tick / self.fps, self.duration_s)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """Ticks `[start, end)` of one timeline."""
+
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFeatures:
+    """What the fast model says of a batch of `n` windows.
+
+    `embeddings` is `n x d` float32: the mean of the last layer's tokens.
+    `change` is `n` float32: the mean cosine distance between consecutive moments inside the window.
+    `seconds` is how long the model took.
+    """
+
+    embeddings: npt.NDArray[np.float32]
+    change: npt.NDArray[np.float32]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredWindow:
+    """A window, its fast score (0-100) and what became of it in the choice of candidates."""
+
+    window: Window
+    score: int
+    is_candidate: bool = False
+    suppressed_by: Window | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredVideo:
+    """All windows of one video with their fast scores, and the candidates among them.
+
+    `embeddings` is float16, one row a window, in the windows' order; `seconds` what scoring took.
+    """
+
+    timeline: Timeline
+    windows: tuple[ScoredWindow, ...]
+    embeddings: npt.NDArray[np.float16]
+    fast_kind: FastKind
+    seconds: float = 0.0
+
+    @property
+    def candidates(self) -> list[ScoredWindow]:
+        return [scored for scored in self.windows if scored.is_candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A strong moment: seconds on the video's own clock, and why."""
+
+    timestamp_s: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What VideoLLaMA3 answered about one segment, valid against the schema. Scores are 0-100."""
+
+    virality_score: int
+    hook_quality: int
+    engagement_potential: int
+    viral_elements: tuple[str, ...]
+    viral_moments: tuple[Moment, ...]
+    reasoning: str
+    recommendation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """The deep stage's result for one candidate: an answer, or the reason why there is none.
+
+    `expected_score` is the probability-weighted virality score (0-100), null where it was not read.
+    """
+
+    status: str
+    reason: str | None = None
+    detail: str | None = None
+    answer: Answer | None = None
+    expected_score: float | None = None
+
+    @classmethod
+    def ok(cls, answer: Answer, *, expected_score: float | None = None) -> Analysis:
+        return cls(status="ok", answer=answer, expected_score=expected_score)
+
+    @classmethod
+    def failed(cls, reason: str, detail: str) -> Analysis:
+        return cls(status="failed", reason=reason, detail=detail)
+
+    @classmethod
+    def skipped(cls, reason: str) -> Analysis:
+        return cls(status="skipped", reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100."""
+
+    window: Window
+    score: int
+    fast_score: int
+    analysis: Analysis
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class RankedVideo:
+    """Everything one video came to: its scored windows, the ranked segments, and what went wrong."""
+
+    scored: ScoredVideo
+    segments: tuple[Segment, ...]
+    failures: tuple[Failure, ...] = ()
+    deep_seconds: float = 0.0
+
+    @property
+    def timeline(self) -> Timeline:
+        return self.scored.timeline

@@ -1,0 +1,225 @@
+"""Every setting of a run: one frozen tree, which is also the form in the Prefect UI.
+
+Each group's fields become command-line options by their path, e.g. `--ranking.top_n 15`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.core.answers import DEFAULT_PROMPT
+
+Seconds = Annotated[int, Field(ge=1, le=600)]
+
+
+class Group(BaseModel):
+    """Frozen, and strict about names: a misspelt setting is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Select(Group):
+    """Which videos of the source are looked at."""
+
+    pattern: str = Field(
+        "**/*.{mp4,mov,mkv,webm,avi}",
+        title="Pattern",
+        description="Which keys are videos: ** any folders, * any name, {a,b} alternatives; "
+        "letter case does not matter.",
+        min_length=1,
+        examples=["**/*.mp4", "2026-11/**/*.{mp4,mov}"],
+    )
+    limit: int = Field(
+        0, title="Limit", description="Look at the first so many videos by name; 0 = all.", ge=0
+    )
+
+
+class Windows(Group):
+    """How videos are sampled and cut into windows."""
+
+    window_seconds: tuple[Seconds, ...] = Field(
+        (59,),
+        title="Window lengths (s)",
+        description="How long a moment is, in seconds; several lengths compete with each other.",
+        min_length=1,
+        examples=[[59], [15, 30, 59]],
+    )
+    stride_seconds: int = Field(
+        3, title="Stride (s)", description="Seconds from one window's start to the next.", ge=1, le=600
+    )
+    sample_fps: int = Field(
+        1, title="Frames a second", description="Pictures taken a second of video.", ge=1, le=30
+    )
+    min_window_seconds: int = Field(
+        5, title="Shortest video (s)", description="Videos shorter than this are rejected.", ge=1, le=600
+    )
+
+
+class Fast(Group):
+    """The fast stage: VideoMAE on every window."""
+
+    model: str = Field(
+        "MCG-NJU/videomae-base-finetuned-kinetics",
+        title="VideoMAE checkpoint",
+        description="A hub id, a local folder or an s3:// prefix; safetensors only.",
+        min_length=1,
+    )
+    revision: str = Field("", title="Revision", description="A commit or tag of the hub; empty = the newest.")
+    head: str = Field(
+        "",
+        title="Score head",
+        description="Folder or s3:// prefix of a head fitted on labels; empty = score by salience.",
+    )
+    batch_size: int = Field(
+        0, title="Batch size", description="Windows in one forward pass; 0 = chosen by the device.", ge=0
+    )
+
+
+class Deep(Group):
+    """The deep stage: VideoLLaMA3 on the best candidates."""
+
+    enabled: bool = Field(True, title="Analyse candidates", description="Off: rank by the fast score alone.")
+    model: str = Field(
+        "DAMO-NLP-SG/VideoLLaMA3-2B",
+        title="VideoLLaMA3 checkpoint",
+        description="A hub id, a local folder or an s3:// prefix; safetensors only.",
+        min_length=1,
+    )
+    revision: str = Field("", title="Revision", description="A commit or tag of the hub; empty = the newest.")
+    max_frames: int = Field(
+        128, title="Most frames", description="Frames of one segment at the most.", ge=4, le=180
+    )
+    max_new_tokens: int = Field(
+        320,
+        title="Longest answer",
+        description="Tokens an answer may have; it is closed properly before it reaches them.",
+        ge=160,
+        le=2048,
+    )
+    prompt: str = Field(
+        DEFAULT_PROMPT, title="Prompt", description="What is asked about every segment.", min_length=1
+    )
+
+
+class Ranking(Group):
+    """How both scores become one ranking."""
+
+    top_n: int = Field(15, title="Top N", description="Segments ranked a video.", ge=1, le=1000)
+    candidate_multiplier: int = Field(
+        2,
+        title="Candidates per place",
+        description="Candidates analysed for each place in the ranking.",
+        ge=1,
+        le=20,
+    )
+    deep_weight: Decimal = Field(
+        Decimal("0.6"), title="Weight of VideoLLaMA3", description="Share of the deep score.", ge=0, le=1
+    )
+    fast_weight: Decimal = Field(
+        Decimal("0.4"), title="Weight of VideoMAE", description="Share of the fast score.", ge=0, le=1
+    )
+    viral_threshold: int = Field(
+        70, title="Viral from", description="Combined score from which a segment is viral.", ge=0, le=100
+    )
+    max_overlap: Decimal = Field(
+        Decimal("0.75"),
+        title="Largest overlap",
+        description="Temporal IoU above which the weaker of two windows is dropped; 1 keeps all.",
+        ge=0,
+        le=1,
+    )
+
+    @model_validator(mode="after")
+    def _weights_add_up(self) -> Self:
+        if self.deep_weight + self.fast_weight != 1:
+            raise ValueError(
+                f"deep_weight {self.deep_weight} and fast_weight {self.fast_weight} must add up to 1: "
+                f"with deep_weight {self.deep_weight} set fast_weight to {1 - self.deep_weight}"
+            )
+        return self
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates of a video are analysed."""
+        return self.top_n * self.candidate_multiplier
+
+
+class Limits(Group):
+    """What one video may cost, and how much may go wrong."""
+
+    deadline_seconds: int = Field(
+        1800, title="Decode deadline (s)", description="Longest a video may take to decode.", ge=1
+    )
+    max_file_gb: float = Field(
+        20, title="Largest file (GB)", description="Larger files are rejected unread.", gt=0
+    )
+    max_video_hours: float = Field(
+        6, title="Longest video (h)", description="Longer videos are rejected.", gt=0
+    )
+    memory_gb: float = Field(
+        4, title="Decode memory (GB)", description="Memory the decoding of one video may use.", ge=1
+    )
+    scratch_gb: float = Field(
+        60,
+        title="Scratch space (GB)",
+        description="Disk that all videos being worked on may take together.",
+        gt=0,
+    )
+    scratch_dir: str = Field(
+        "", title="Scratch folder", description="Where videos are unpacked; empty = the system's own."
+    )
+    max_failed_fraction: float = Field(
+        1.0,
+        title="Failures tolerated",
+        description="Share of the listed videos that may fail or be rejected before the whole run "
+        "counts as failed; 1 = any but all.",
+        ge=0,
+        le=1,
+    )
+
+
+class Engine(Group):
+    """How the work is spread."""
+
+    workers: int = Field(
+        2, title="Videos decoded at once", description="Videos fetched and decoded ahead.", ge=1, le=64
+    )
+
+
+class Settings(Group):
+    """Rank the moments of videos by viral potential.
+
+    Every group has working defaults: only the source and the output must be given.
+    """
+
+    source: str = Field(
+        title="Source",
+        description="Where the videos are: s3://bucket/prefix, or a folder.",
+        min_length=1,
+        examples=["s3://my-bucket/videos"],
+    )
+    output: str = Field(
+        title="Output",
+        description="Where the rankings go: s3://bucket/prefix, or a folder.",
+        min_length=1,
+        examples=["s3://my-bucket/rankings"],
+    )
+    dry_run: bool = Field(
+        False, title="Dry run", description="List the videos and stop: nothing is read or written."
+    )
+    select: Select = Field(Select(), title="Select")
+    windows: Windows = Field(Windows(), title="Windows")
+    fast: Fast = Field(Fast(), title="Fast stage (VideoMAE)")
+    deep: Deep = Field(Deep(), title="Deep stage (VideoLLaMA3)")
+    ranking: Ranking = Field(Ranking(), title="Ranking")
+    limits: Limits = Field(Limits(), title="Limits")
+    engine: Engine = Field(Engine(), title="Engine")
+
+    def digest(self) -> str:
+        """Twelve hex digits over the settings that decide what the rows say."""
+        deciding = self.model_dump_json(include={"windows", "fast", "deep", "ranking"})
+        return hashlib.sha256(deciding.encode()).hexdigest()[:12]

@@ -1,0 +1,78 @@
+"""The fast stage: VideoMAE looks at every window of a video, and the best become candidates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.adapters.decoding import read_frames
+from tasks.adapters.videomae import load_videomae
+from tasks.core.candidates import choose_candidates
+from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, Window, WindowFeatures
+from tasks.core.scores import salience
+from tasks.core.settings import Windows
+from tasks.core.windows import MAX_BATCH, batches, windows
+from tasks.progress import watcher
+from tasks.retries import retry_if_it_may_pass
+from tasks.runs import Run
+
+
+def video_windows(timeline: Timeline, settings: Windows) -> list[Window]:
+    """All windows of a video, by start."""
+    fps = timeline.fps
+    lengths = [seconds * fps for seconds in settings.window_seconds]
+    return windows(timeline.n_ticks, lengths=lengths, stride=settings.stride_seconds * fps)
+
+
+def window_batches(timeline: Timeline, run: Run) -> list[list[Window]]:
+    """The windows of a video in runs of at most `MAX_BATCH`: one mapped task each."""
+    every = video_windows(timeline, run.settings.windows)
+    watcher.get().expect("windows", len(every))
+    return batches(every, size=MAX_BATCH)
+
+
+@task(
+    name="score windows",
+    task_run_name="score {timeline.video.name}",
+    retries=1,
+    retry_delay_seconds=1,
+    retry_condition_fn=retry_if_it_may_pass,
+    cache_policy=NO_CACHE,
+)
+def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFeatures:
+    """What VideoMAE makes of a batch of windows of one video.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    began = time.perf_counter()
+    model = load_videomae(run.fast)
+    features = model.features(partial(read_frames, timeline), batch, batch_size=run.settings.fast.batch_size)
+    watcher.get().advance("windows", len(batch))
+    return replace(features, seconds=time.perf_counter() - began)
+
+
+def score_video(timeline: Timeline, batch_features: Sequence[WindowFeatures], run: Run) -> ScoredVideo:
+    """The fast scores of all windows of a video, with candidates and suppressed windows marked."""
+    features = WindowFeatures(
+        embeddings=np.concatenate([batch.embeddings for batch in batch_features]),
+        change=np.concatenate([batch.change for batch in batch_features]),
+        seconds=sum(batch.seconds for batch in batch_features),
+    )
+    scores = run.head(features) if run.head else salience(features)
+    every = video_windows(timeline, run.settings.windows)
+    scored = [ScoredWindow(window, score) for window, score in zip(every, scores, strict=True)]
+    ranking = run.settings.ranking
+    return ScoredVideo(
+        timeline,
+        tuple(choose_candidates(scored, count=ranking.candidates, max_overlap=ranking.max_overlap)),
+        features.embeddings.astype(np.float16),
+        "head" if run.head else "salience",
+        features.seconds,
+    )

@@ -1,0 +1,67 @@
+"""The account of a run: every listed video ends in it exactly once, as ranked, rejected or failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from prefect.logging import get_run_logger
+
+from tasks.core.errors import HooklineError, ModelError
+from tasks.core.records import Failure, Kind, RankedVideo, Stage, Timeline, VideoRef
+from tasks.progress import watcher
+from tasks.timelines import close_timeline
+
+
+class Ledger:
+    """What became of each video so far."""
+
+    def __init__(self, videos: Sequence[VideoRef]) -> None:
+        self.listed = list(videos)
+        self.ranked: list[RankedVideo] = []
+        self.refused: list[Failure] = []
+        watcher.get().expect("videos", len(videos))
+
+    def rank(self, video: RankedVideo) -> None:
+        """This video made it."""
+        self.ranked.append(video)
+        watcher.get().advance("videos")
+
+    def refuse(self, failure: Failure) -> None:
+        """This video did not; the others go on."""
+        get_run_logger().warning("%s: %s (%s)", failure.video.uri, failure.detail, failure.reason)
+        self.refused.append(failure)
+        watcher.get().advance("videos")
+
+    @contextmanager
+    def account_for(self, timeline: Timeline) -> Iterator[None]:
+        """Whatever goes wrong inside is this video's failure alone; its scratch space is freed after."""
+        try:
+            yield
+        except Exception as error:
+            self.refuse(_unexpected(timeline.video, error))
+        finally:
+            close_timeline(timeline)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """All rows of `failures`: refused videos, and what went wrong in ranked ones."""
+        return self.refused + [failure for video in self.ranked for failure in video.failures]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Videos by what became of them; the parts add up to `listed`."""
+        kinds = [failure.kind for failure in self.refused]
+        return {
+            "listed": len(self.listed),
+            "ranked": len(self.ranked),
+            "unchanged": 0,
+            "rejected": kinds.count(Kind.REJECTED),
+            "failed": kinds.count(Kind.FAILED),
+        }
+
+
+def _unexpected(video: VideoRef, error: Exception) -> Failure:
+    reason = error.reason if isinstance(error, ModelError) else "unexpected"
+    detail = str(error) if isinstance(error, HooklineError) else f"{type(error).__name__}: {error}"
+    return Failure(video, Stage.FAST, Kind.FAILED, reason, detail)

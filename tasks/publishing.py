@@ -1,0 +1,129 @@
+"""Writing the results: tables first, then the manifest that makes them a complete run, then the pointer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.adapters.storage import open_store
+from tasks.core.tables import SCHEMA_VERSION, failures_table, rankings_table, windows_table
+from tasks.ledger import Ledger
+from tasks.retries import retry_if_it_may_pass
+from tasks.runs import CODE_VERSION, Run
+
+Manifest = dict[str, Any]
+
+LIBRARIES = ("prefect", "torch", "transformers", "decord", "pyarrow", "s3fs")
+
+
+@task(
+    name="publish",
+    task_run_name="publish {run.run_id}",
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=retry_if_it_may_pass,
+    cache_policy=NO_CACHE,
+)
+def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
+    """Write the tables, the manifest and `latest.json` under the output, in this order.
+
+    Raises:
+        StorageError: the output cannot be written.
+    """
+    store = open_store(run.settings.output)
+    tables = {
+        "windows": windows_table(ledger.ranked, run.stamp),
+        "failures": failures_table(ledger.failures, run.stamp),
+        "rankings": rankings_table(ledger.ranked, run.stamp),
+    }
+    files = []
+    for kind, table in tables.items():
+        name = f"{kind}/run_date={run.run_date}/{run.run_id}.parquet"
+        local = write_parquet(table, run.scratch / f"{kind}.parquet", run)
+        files.append(_file_entry(store.publish(local, name), local, table.num_rows))
+    manifest = run_manifest(ledger, run, state=state, files=files)
+    name = f"runs/{run.run_id}.json"
+    store.publish(_write_json(manifest, run.scratch / "manifest.json"), name)
+    pointer = {"run_id": run.run_id, "manifest": name}
+    store.publish(_write_json(pointer, run.scratch / "latest.json"), "latest.json")
+    return manifest
+
+
+def write_parquet(table: pa.Table, path: Path, run: Run) -> Path:
+    """Write a table with the settings and versions that made it in its metadata."""
+    about = {
+        "hookline.schema_version": SCHEMA_VERSION,
+        "hookline.run_id": run.run_id,
+        "hookline.settings": run.settings.model_dump_json(),
+        "hookline.versions": json.dumps(versions()),
+    }
+    metadata = {key.encode(): value.encode() for key, value in about.items()}
+    pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
+    return path
+
+
+def run_manifest(ledger: Ledger, run: Run, *, state: str, files: list[dict[str, Any]]) -> Manifest:
+    """What `runs/<run_id>.json` says of a run."""
+    ended_at = datetime.now(UTC)
+    n_windows = sum(len(video.scored.windows) for video in ledger.ranked)
+    n_segments = sum(len(video.scored.candidates) for video in ledger.ranked)
+    seconds = {
+        "fetch": sum(video.timeline.fetch_seconds for video in ledger.ranked),
+        "decode": sum(video.timeline.decode_seconds for video in ledger.ranked),
+        "fast": sum(video.scored.seconds for video in ledger.ranked),
+        "deep": sum(video.deep_seconds for video in ledger.ranked),
+    }
+    return {
+        "run_id": run.run_id,
+        "run_date": str(run.run_date),
+        "state": state,
+        "started_at": run.started_at.isoformat(timespec="seconds"),
+        "ended_at": ended_at.isoformat(timespec="seconds"),
+        "seconds": {"whole": (ended_at - run.started_at).total_seconds(), **seconds},
+        "counts": ledger.counts | {"windows": n_windows, "candidates": n_segments},
+        "windows_per_second": _rate(n_windows, seconds["fast"]),
+        "segments_per_second": _rate(n_segments, seconds["deep"]),
+        "hours_of_video": sum(video.timeline.duration_s for video in ledger.ranked) / 3600,
+        "files": files,
+        "models": dict(run.stamp.models),
+        "settings": run.settings.model_dump(mode="json"),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything whose change could change a row."""
+    return {
+        "hookline": CODE_VERSION,
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def _rate(count: int, seconds: float) -> float | None:
+    return count / seconds if seconds > 0 else None
+
+
+def _file_entry(uri: str, local: Path, rows: int) -> dict[str, Any]:
+    content = local.read_bytes()
+    return {
+        "uri": uri,
+        "rows": rows,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _write_json(content: object, path: Path) -> Path:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path

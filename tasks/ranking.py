@@ -1,0 +1,63 @@
+"""From a video's scores and analyses to its ranked segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.core.ranking import rank_segments
+from tasks.core.records import (
+    Analysis,
+    Failure,
+    Kind,
+    RankedVideo,
+    ScoredVideo,
+    Stage,
+    Timeline,
+    Window,
+)
+from tasks.deep import Analyses
+from tasks.runs import Run
+
+
+def rank_video(scored: ScoredVideo, analyses: Analyses, run: Run) -> RankedVideo:
+    """The ranked segments of one video; what went wrong on the way is kept beside them."""
+    ranking = run.settings.ranking
+    segments = rank_segments(
+        scored.candidates,
+        analyses.by_window,
+        top_n=ranking.top_n,
+        deep_weight=ranking.deep_weight,
+        fast_weight=ranking.fast_weight,
+    )
+    failures = (*damage(scored.timeline), *failed_analyses(scored.timeline, analyses, run))
+    return RankedVideo(scored, tuple(segments), failures, analyses.seconds)
+
+
+def damage(timeline: Timeline) -> Iterator[Failure]:
+    """A truncated file is ranked as far as it goes, and is a failure all the same."""
+    if timeline.damage:
+        detail = f"{timeline.damage} What could be decoded is ranked."
+        yield Failure(timeline.video, Stage.DECODE, Kind.REJECTED, "truncated", detail)
+
+
+def failed_analyses(timeline: Timeline, analyses: Analyses, run: Run) -> Iterator[Failure]:
+    """One failure for each segment without an answer; a single one where there is no model at all."""
+    if isinstance(run.deep, Analysis):
+        if run.deep.status == "failed":
+            yield _failure(timeline, run.deep)
+        return
+    for window, analysis in sorted(analyses.by_window.items()):
+        if analysis.status == "failed":
+            yield _failure(timeline, analysis, window)
+
+
+def _failure(timeline: Timeline, analysis: Analysis, window: Window | None = None) -> Failure:
+    return Failure(
+        timeline.video,
+        Stage.DEEP,
+        Kind.FAILED,
+        analysis.reason or "model_error",
+        analysis.detail or "VideoLLaMA3 gave no answer.",
+        start_s=timeline.seconds(window.start) if window else None,
+        end_s=timeline.seconds(window.end) if window else None,
+    )

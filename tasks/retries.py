@@ -1,0 +1,21 @@
+"""What is tried again: that which can pass. A wrong setting or a refused video will not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.client.schemas.objects import State
+
+from tasks.core.errors import HooklineError, StorageError
+
+
+def may_pass(error: object) -> bool:
+    """Whether the same call may succeed later."""
+    if isinstance(error, StorageError):
+        return error.retryable
+    return not isinstance(error, HooklineError)
+
+
+def retry_if_it_may_pass(_task: Any, _task_run: Any, state: State[Any]) -> bool:
+    """Prefect's `retry_condition_fn` for every task that raises."""
+    return may_pass(state.result(raise_on_failure=False))

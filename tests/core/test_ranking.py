@@ -1,0 +1,107 @@
+"""Scores are combined exactly, and ranks follow a total order."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.ranking import combined_score, rank_segments, run_ranks
+from tasks.core.records import Analysis, Answer, ScoredWindow, Segment, Window
+
+DEFAULT = {"deep_weight": Decimal("0.6"), "fast_weight": Decimal("0.4")}
+
+
+def analysis(score: int, expected: float | None = None) -> Analysis:
+    answer = Answer(score, 50, 50, (), (), "because", "publish")
+    return Analysis.ok(answer, expected_score=expected)
+
+
+def candidate(start: int, score: int) -> ScoredWindow:
+    return ScoredWindow(Window(start, start + 59), score, is_candidate=True)
+
+
+def test_deep_82_and_fast_72_give_78() -> None:
+    assert combined_score(82, 72, **DEFAULT) == 78
+
+
+def test_every_pair_of_scores_is_combined_exactly() -> None:
+    for deep in range(101):
+        for fast in range(101):
+            exact = Fraction(6, 10) * deep + Fraction(4, 10) * fast
+            assert combined_score(deep, fast, **DEFAULT) == exact.numerator // exact.denominator
+
+
+@given(st.integers(0, 100), st.integers(0, 100), st.decimals(0, 1, places=3))
+def test_the_combined_score_lies_between_both(deep: int, fast: int, weight: Decimal) -> None:
+    score = combined_score(deep, fast, deep_weight=weight, fast_weight=1 - weight)
+    assert min(deep, fast) <= score <= max(deep, fast)
+
+
+@pytest.mark.parametrize(
+    ("name", "stronger", "weaker"),
+    [
+        ("score", (0, 90, analysis(90)), (60, 10, analysis(10))),
+        ("expected deep score", (60, 50, analysis(50, 50.4)), (0, 50, analysis(50, 50.1))),
+        ("an expected deep score before none", (60, 50, analysis(50, 0.1)), (0, 50, analysis(50))),
+        ("fast score", (60, 51, analysis(50)), (0, 50, analysis(50))),
+        ("start", (0, 50, analysis(50)), (60, 50, analysis(50))),
+    ],
+)
+def test_ties_are_broken_by(
+    name: str, stronger: tuple[int, int, Analysis], weaker: tuple[int, int, Analysis]
+) -> None:
+    given_candidates = [candidate(start, fast) for start, fast, _ in (weaker, stronger)]
+    analyses = {Window(start, start + 59): found for start, _, found in (weaker, stronger)}
+    ranked = rank_segments(given_candidates, analyses, top_n=2, **DEFAULT)
+    assert [segment.window.start for segment in ranked] == [stronger[0], weaker[0]], name
+    assert [segment.rank for segment in ranked] == [1, 2]
+
+
+def test_a_failed_analysis_is_ranked_by_the_fast_score_alone() -> None:
+    failed = Analysis.failed("out_of_memory", "no room")
+    (segment,) = rank_segments([candidate(0, 64)], {Window(0, 59): failed}, top_n=15, **DEFAULT)
+    assert segment.score == 64
+    assert segment.analysis.answer is None
+
+
+def test_only_the_best_are_kept() -> None:
+    given_candidates = [candidate(start, start) for start in range(30)]
+    analyses = {item.window: analysis(50) for item in given_candidates}
+    ranked = rank_segments(given_candidates, analyses, top_n=15, **DEFAULT)
+    assert [segment.rank for segment in ranked] == list(range(1, 16))
+    assert [segment.fast_score for segment in ranked] == list(range(29, 14, -1))
+
+
+segments = st.builds(
+    lambda start, score, fast, expected: Segment(
+        Window(start, start + 5), score, fast, analysis(score, expected), rank=1
+    ),
+    st.integers(0, 5),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.none() | st.sampled_from([0.5, 1.5]),
+)
+videos = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]), st.lists(segments, max_size=6, unique_by=lambda segment: segment.window)
+)
+
+
+@given(videos, st.randoms(use_true_random=False))
+def test_run_ranks_count_through_and_do_not_depend_on_the_order(
+    given_videos: dict[str, list[Segment]], random: Random
+) -> None:
+    ranks = run_ranks(given_videos)
+    assert sorted(ranks.values()) == list(range(1, sum(map(len, given_videos.values())) + 1))
+    shuffled = list(given_videos.items())
+    random.shuffle(shuffled)
+    assert run_ranks({uri: random.sample(made, len(made)) for uri, made in shuffled}) == ranks
+
+
+def test_equal_segments_of_two_videos_are_ranked_by_name() -> None:
+    same = Segment(Window(0, 5), 50, 50, analysis(50), rank=1)
+    assert run_ranks({"b": [same], "a": [same]}) == {("a", Window(0, 5)): 1, ("b", Window(0, 5)): 2}

@@ -1,0 +1,91 @@
+"""The settings tree: strict, frozen, and explained field by field."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from tasks.core.settings import Settings
+
+
+def settings(**groups: Any) -> Settings:
+    return Settings.model_validate({"source": "videos", "output": "rankings", **groups})
+
+
+def every_field(model: type[BaseModel], path: str = "") -> list[tuple[str, Any]]:
+    found = []
+    for name, field in model.model_fields.items():
+        found.append((f"{path}{name}", field))
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += every_field(field.annotation, f"{path}{name}.")
+    return found
+
+
+def test_only_source_and_output_must_be_given() -> None:
+    assert [path for path, field in every_field(Settings) if field.is_required()] == ["source", "output"]
+
+
+@pytest.mark.parametrize(("path", "field"), every_field(Settings), ids=lambda value: str(value)[:40])
+def test_every_field_has_a_title_and_every_value_a_description(path: str, field: Any) -> None:
+    assert field.title
+    is_group = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    assert field.description or (is_group and field.annotation.__doc__)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    made = settings()
+    assert made.windows.window_seconds == (59,)
+    assert (made.windows.stride_seconds, made.windows.sample_fps, made.windows.min_window_seconds) == (
+        3,
+        1,
+        5,
+    )
+    assert (made.ranking.top_n, made.ranking.candidate_multiplier, made.ranking.candidates) == (15, 2, 30)
+    assert (made.ranking.deep_weight, made.ranking.fast_weight) == (Decimal("0.6"), Decimal("0.4"))
+    assert (made.ranking.viral_threshold, made.ranking.max_overlap) == (70, Decimal("0.75"))
+    assert made.fast.model == "MCG-NJU/videomae-base-finetuned-kinetics"
+    assert (made.deep.model, made.deep.max_frames) == ("DAMO-NLP-SG/VideoLLaMA3-2B", 128)
+
+
+@pytest.mark.parametrize(
+    ("groups", "says"),
+    [
+        ({"rankin": {}}, "rankin"),
+        ({"ranking": {"top": 3}}, "top"),
+        ({"ranking": {"top_n": 0}}, "greater than or equal to 1"),
+        ({"ranking": {"deep_weight": 0.7}}, "set fast_weight to 0.3"),
+        ({"ranking": {"deep_weight": "1.5", "fast_weight": "-0.5"}}, "less than or equal to 1"),
+        ({"windows": {"window_seconds": []}}, "at least 1 item"),
+        ({"windows": {"stride_seconds": 0}}, "greater than or equal to 1"),
+        ({"source": ""}, "at least 1 character"),
+        ({"deep": {"max_new_tokens": 10}}, "greater than or equal to 160"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(groups: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        settings(**groups)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        settings().ranking.top_n = 3  # type: ignore[misc]
+
+
+def test_weights_given_as_floats_are_taken_as_written() -> None:
+    made = settings(ranking={"deep_weight": 0.1, "fast_weight": 0.9})
+    assert (made.ranking.deep_weight, made.ranking.fast_weight) == (Decimal("0.1"), Decimal("0.9"))
+
+
+def test_settings_survive_json() -> None:
+    made = settings(
+        ranking={"deep_weight": "0.75", "fast_weight": "0.25"}, windows={"window_seconds": [15, 59]}
+    )
+    assert Settings.model_validate_json(made.model_dump_json()) == made
+
+
+def test_the_digest_names_what_decides_the_rows_and_nothing_else() -> None:
+    assert settings().digest() == settings(output="elsewhere", engine={"workers": 7}).digest()
+    assert settings().digest() != settings(ranking={"top_n": 14}).digest()

@@ -1,0 +1,119 @@
+"""The rows that are published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.core.records import (
+    Analysis,
+    Answer,
+    Failure,
+    Kind,
+    Moment,
+    RankedVideo,
+    ScoredVideo,
+    ScoredWindow,
+    Segment,
+    Stage,
+    Timeline,
+    VideoRef,
+    Window,
+)
+from tasks.core.tables import FAILURES, RANKINGS, RunStamp, failures_table, rankings_table, windows_table
+
+STAMP = RunStamp("run-1", 70, {"videomae": "tiny"})
+ANSWER = Answer(82, 90, 75, ("surprise",), (Moment(12.0, "the jump"),), "It works.", "publish")
+
+
+def video(name: str, *, segments: list[Segment] | None = None) -> RankedVideo:
+    timeline = Timeline(VideoRef(f"s3://b/{name}", "etag", 9), "frames", 122, 1, 28, 28, 121.5, "decord")
+    windows = (
+        ScoredWindow(Window(0, 59), 72, is_candidate=True),
+        ScoredWindow(Window(3, 62), 60, suppressed_by=Window(0, 59)),
+        ScoredWindow(Window(60, 119), 40, is_candidate=True),
+        ScoredWindow(Window(63, 122), 10),
+    )
+    if segments is None:
+        segments = [Segment(Window(0, 59), 78, 72, Analysis.ok(ANSWER, expected_score=81.5), rank=1)]
+    scored = ScoredVideo(timeline, windows, np.eye(4, 8, dtype=np.float16), "salience")
+    return RankedVideo(scored, tuple(segments))
+
+
+def column(table: pa.Table, name: str) -> list[Any]:
+    return table.column(name).to_pylist()
+
+
+def test_a_ranked_segment_with_an_answer() -> None:
+    (row,) = rankings_table([video("a.mp4")], STAMP).to_pylist()
+    assert row["score"] == 78
+    assert row["is_viral"]
+    assert (row["start"], row["end"], row["duration"], row["video_duration"]) == (0.0, 59.0, 59.0, 121.5)
+    assert (row["rank"], row["run_rank"]) == (1, 1)
+    assert row["analysis_method"] == "VideoMAE + VideoLLaMA3"
+    assert row["videollama3"] == {
+        "virality_score": 82,
+        "hook_quality": 90,
+        "engagement_potential": 75,
+        "expected_score": 81.5,
+        "viral_elements": ["surprise"],
+        "viral_moments": [{"timestamp": 12.0, "why": "the jump"}],
+        "reasoning": "It works.",
+        "recommendation": "publish",
+    }
+
+
+def test_a_segment_without_an_answer_has_nulls_and_a_reason() -> None:
+    failed = Analysis.failed("out_of_memory", "no room")
+    (row,) = rankings_table(
+        [video("a.mp4", segments=[Segment(Window(0, 59), 72, 72, failed, 1)])], STAMP
+    ).to_pylist()
+    assert row["videollama3"] is None
+    assert (row["deep_status"], row["deep_reason"]) == ("failed", "out_of_memory")
+    assert row["analysis_method"] == "VideoMAE only"
+
+
+def test_the_last_segment_ends_with_the_video_not_with_the_grid() -> None:
+    skipped = Analysis.skipped("disabled")
+    (row,) = rankings_table(
+        [video("a.mp4", segments=[Segment(Window(63, 122), 1, 1, skipped, 1)])], STAMP
+    ).to_pylist()
+    assert (row["start"], row["end"], row["duration"]) == (63.0, 121.5, 58.5)
+
+
+def test_the_best_of_the_run_come_first_whatever_the_order_of_the_videos() -> None:
+    weak = Segment(Window(0, 59), 20, 20, Analysis.skipped("disabled"), 1)
+    videos = [video("b.mp4"), video("a.mp4", segments=[weak]), video("c.mp4")]
+    table = rankings_table(videos, STAMP)
+    assert column(table, "video_uri") == ["s3://b/b.mp4", "s3://b/c.mp4", "s3://b/a.mp4"]
+    assert column(table, "run_rank") == [1, 2, 3]
+    assert rankings_table(videos[::-1], STAMP).equals(table)
+
+
+def test_every_window_says_why_it_is_not_in_the_ranking() -> None:
+    table = windows_table([video("a.mp4")], STAMP)
+    assert column(table, "reason") == [None, "overlap", "below_top_n", "below_cut"]
+    assert column(table, "suppressed_by") == [None, 0.0, None, None]
+    assert column(table, "is_candidate") == [True, False, True, False]
+    assert column(table, "start") == [0.0, 3.0, 60.0, 63.0]
+    assert column(table, "embedding")[1] == [0.0, 1.0] + [0.0] * 6
+
+
+def test_failures_are_sorted_and_keep_their_nulls() -> None:
+    ref = VideoRef("s3://b/z.mp4", "etag", 0)
+    rows = [
+        Failure(ref, Stage.DEEP, Kind.FAILED, "out_of_memory", "no room", start_s=3.0, end_s=62.0),
+        Failure(VideoRef("s3://b/a.mp4", "e", 0), Stage.PROBE, Kind.REJECTED, "empty", "The file is empty."),
+    ]
+    table = failures_table(rows, STAMP)
+    assert column(table, "video_uri") == ["s3://b/a.mp4", "s3://b/z.mp4"]
+    assert column(table, "start") == [None, 3.0]
+    assert column(table, "kind") == ["rejected", "failed"]
+
+
+def test_empty_runs_have_the_same_columns() -> None:
+    assert rankings_table([], STAMP).schema.equals(RANKINGS)
+    assert failures_table([], STAMP).schema.equals(FAILURES)
+    assert windows_table([], STAMP).num_rows == 0

@@ -1,0 +1,131 @@
+"""What holds against an imitation holds against a real S3 server."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.adapters.storage import open_store
+from tasks.core.errors import ObjectChanged, StorageError
+from tasks.core.records import VideoRef
+from tests.s3 import Bucket, Server, point_at
+
+pytestmark = pytest.mark.integration
+
+MIB = 2**20
+ODD_KEYS = [
+    "two words.MP4",
+    "ünï-ćode 視頻.mp4",
+    "100%25 %.mp4",
+    "-dash.mp4",
+    "[1080p] (final).mp4",
+    "a+b&c=d;e#f.mp4",
+    "new\nline.mp4",
+    "up/../and//down/./a.mp4",
+]
+
+
+def listed(bucket: Bucket, key: str) -> VideoRef:
+    [video] = open_store(f"{bucket.uri}/{key}").videos("**")
+    return video
+
+
+@pytest.mark.parametrize("size", [0, 1, 40 * MIB])
+def test_what_is_published_comes_back(bucket: Bucket, tmp_path: Path, size: int) -> None:
+    body = os.urandom(size)
+    (tmp_path / "local").write_bytes(body)
+    open_store(bucket.uri).publish(tmp_path / "local", "runs/a.bin")
+    assert bucket.get("runs/a.bin") == body
+    assert bucket.uploads() == []
+    video = listed(bucket, "runs/a.bin")
+    open_store(bucket.uri).download(video, tmp_path / "got")
+    assert (tmp_path / "got").read_bytes() == body
+    assert open_store(bucket.uri).read_bytes("runs/a.bin") == body
+
+
+def test_odd_keys_are_kept_verbatim(bucket: Bucket, tmp_path: Path) -> None:
+    for key in ODD_KEYS:
+        bucket.put(f"in/{key}", key.encode())
+    bucket.put("in/folder.mp4/")
+    store = open_store(f"{bucket.uri}/in")
+    videos = store.videos("**/*.mp4")
+    assert {video.uri for video in videos} == {f"{bucket.uri}/in/{key}" for key in ODD_KEYS}
+    for video in videos:
+        store.download(video, tmp_path / "got")
+        assert (tmp_path / "got").read_bytes() == video.uri.removeprefix(f"{store.uri}/").encode()
+
+
+def test_1500_keys_are_listed_whole(bucket: Bucket) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(bucket.put, (f"in/{n % 7}/{n:04}.mp4" for n in range(1500))))
+    assert len(open_store(f"{bucket.uri}/in").videos("**/*.mp4")) == 1500
+
+
+def test_a_replaced_object_is_not_taken(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.put("a.mp4", b"one")
+    video = listed(bucket, "a.mp4")
+    bucket.put("a.mp4", b"two")
+    with pytest.raises(ObjectChanged):
+        open_store(bucket.uri).download(video, tmp_path / "got")
+    bucket.delete("a.mp4")
+    with pytest.raises(ObjectChanged):
+        open_store(bucket.uri).download(video, tmp_path / "got")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_object_replaced_between_two_blocks_is_not_taken(bucket: Bucket, tmp_path: Path) -> None:
+    class ReplacedMeanwhile(type(open_store(bucket.uri))):  # type: ignore[misc]
+        def _opened(self, stream: object) -> VideoRef:
+            version: VideoRef = super()._opened(stream)
+            bucket.put("a.mp4", bytes(20 * MIB))
+            return version
+
+    bucket.put("a.mp4", os.urandom(20 * MIB))
+    with pytest.raises(ObjectChanged):
+        ReplacedMeanwhile(bucket.name).download(listed(bucket, "a.mp4"), tmp_path / "got")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", ["secret_key", "access_key"])
+def test_wrong_credentials_are_denied_at_once(
+    bucket: Bucket, radosgw: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrong: str
+) -> None:
+    point_at(monkeypatch, replace(radosgw, **{wrong: "not-the-right-one"}))
+    store = open_store(bucket.uri)
+    (tmp_path / "local").write_bytes(b"x")
+    for attempt in [
+        lambda: store.videos("**"),
+        lambda: store.read_bytes("a.mp4"),
+        lambda: store.publish(tmp_path / "local", "a.mp4"),
+    ]:
+        with pytest.raises(StorageError, match=r"Check that the credentials") as caught:
+            attempt()
+        assert (caught.value.reason, caught.value.retryable) == ("denied", False)
+        assert "not-the-right-one" not in str(caught.value)
+
+
+def test_a_public_bucket_is_read_without_credentials(
+    radosgw: Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    public = radosgw.new_bucket(ACL="public-read")
+    public.put("a.mp4", b"film", ACL="public-read")
+    bucket.put("a.mp4")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    store = open_store(public.uri)
+    store.download(store.videos("*")[0], tmp_path / "got")
+    assert (tmp_path / "got").read_bytes() == b"film"
+    with pytest.raises(StorageError) as caught:
+        open_store(bucket.uri).videos("*")
+    assert caught.value.reason == "no_credentials"
+
+
+def test_a_missing_bucket_is_an_error(bucket: Bucket) -> None:
+    with pytest.raises(StorageError) as caught:
+        open_store("s3://no-such-bucket/in").videos("**")
+    assert caught.value.reason == "not_found"
+    assert open_store(f"{bucket.uri}/empty").videos("**") == []

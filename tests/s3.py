@@ -1,0 +1,275 @@
+"""An S3 server in this process, a way to look past Hookline into its buckets, and a bad network.
+
+PYTEST_DONT_REWRITE: loaded as a plugin by the test modules that say `pytest_plugins = ["tests.s3"]`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import socketserver
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+import boto3
+import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+from moto.server import ThreadedMotoServer
+
+from tasks.adapters import s3 as s3_adapter
+
+ACCESS_KEY = "testing-access-key"
+SECRET_KEY = "testing-secret-key"
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where an S3 server listens, and who may use it."""
+
+    endpoint: str
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.endpoint.rpartition("/")[2].partition(":")
+        return host, int(port)
+
+    def new_bucket(self, **options: Any) -> Bucket:
+        """A fresh bucket; `options` are those of boto3's `create_bucket`."""
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+        )
+        name = f"bucket-{uuid4().hex[:12]}"
+        client.create_bucket(Bucket=name, **options)
+        return Bucket(client, name)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket as another program sees it."""
+
+    client: Any
+    name: str
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.name}"
+
+    def put(self, key: str, body: bytes = b"x", **options: Any) -> None:
+        self.client.put_object(Bucket=self.name, Key=key, Body=body, **options)
+
+    def get(self, key: str) -> bytes:
+        with self.client.get_object(Bucket=self.name, Key=key)["Body"] as body:
+            return bytes(body.read())
+
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.name, Key=key)
+
+    def keys(self) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+    def uploads(self) -> list[str]:
+        """Keys of multipart uploads that were begun and neither finished nor given up."""
+        reply = self.client.list_multipart_uploads(Bucket=self.name)
+        return [upload["Key"] for upload in reply.get("Uploads", ())]
+
+
+@dataclass
+class Fault:
+    """What goes wrong, with which requests, and how often.
+
+    `reply` answers with an error of this `status` and `code` instead of asking the server; `reset`
+    and `close` break the connection after so many bytes of the response; `stall` never answers.
+    """
+
+    action: Literal["reply", "reset", "close", "stall"]
+    method: str = "GET"
+    only: str = ""
+    times: int = 1
+    after_bytes: int = 0
+    status: int = 503
+    code: str = "SlowDown"
+
+
+@dataclass
+class Disturbance:
+    """The state of a `FaultProxy`: faults to come, requests seen, and what to do before each.
+
+    `aliases` are words of the server and what the client is shown in their place, of equal length.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    before: Callable[[str], None] = lambda request: None
+    aliases: dict[bytes, bytes] = field(default_factory=dict)
+
+    def next_fault(self, request: str) -> Fault | None:
+        self.requests.append(request)
+        self.before(request)
+        for fault in self.faults:
+            if fault.times and request.startswith(fault.method + " ") and fault.only in request:
+                fault.times -= 1
+                return fault
+        return None
+
+
+class FaultProxy(socketserver.ThreadingTCPServer):
+    """A proxy in front of an S3 server that breaks what it is told to. One request a connection."""
+
+    allow_reuse_address = True
+
+    def __init__(self, upstream: tuple[str, int]) -> None:
+        super().__init__(("127.0.0.1", 0), _Exchange)
+        self.upstream = upstream
+        self.disturbance = Disturbance()
+        self.closing = threading.Event()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Exchange(socketserver.BaseRequestHandler):
+    server: FaultProxy
+
+    def handle(self) -> None:
+        head, rest = self._head()
+        if not head:
+            return
+        lines = head.split(b"\r\n")
+        wanted = [line.decode() for line in lines if line.lower().startswith(b"range:")]
+        signed = [b"signed"] if b"\nauthorization:" in head.lower() else [b"unsigned"]
+        request = " ".join([lines[0].decode(), *wanted, signed[0].decode()])
+        fault = self.server.disturbance.next_fault(request)
+        if fault and fault.action == "stall":
+            self.server.closing.wait()
+        elif fault and fault.action == "reply":
+            self._reply(fault, with_body=not request.startswith("HEAD"))
+        else:
+            kept = [line for line in lines if not line.lower().startswith(b"connection:")]
+            for theirs, ours in self.server.disturbance.aliases.items():
+                kept = [line.replace(ours, theirs) for line in kept]
+            self._pass_on(b"\r\n".join([*kept, b"Connection: close", b"", rest]), fault)
+
+    def _head(self) -> tuple[bytes, bytes]:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            more = self.request.recv(65536)
+            if not more:
+                return b"", b""
+            head += more
+        before, _, rest = head.partition(b"\r\n\r\n")
+        return before, rest
+
+    def _reply(self, fault: Fault, *, with_body: bool) -> None:
+        body = f"<Error><Code>{fault.code}</Code><Message>as told</Message></Error>".encode()
+        head = f"HTTP/1.1 {fault.status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        self.request.sendall(head.encode() + (body if with_body else b""))
+
+    def _pass_on(self, request: bytes, fault: Fault | None) -> None:
+        with socket.create_connection(self.server.upstream) as server:
+            server.sendall(request)
+            upload = threading.Thread(target=_pump, args=(self.request, server))
+            upload.start()
+            left = fault.after_bytes if fault else None
+            while left != 0 and (block := server.recv(65536 if left is None else min(left, 65536))):
+                left = None if left is None else left - len(block)
+                for theirs, ours in self.server.disturbance.aliases.items():
+                    block = block.replace(theirs, ours)
+                self.request.sendall(block)
+            # Reading ends first: a socket that is being read from would survive its closing.
+            self.request.shutdown(socket.SHUT_RD)
+            server.shutdown(socket.SHUT_RDWR)
+            upload.join()
+            if fault and fault.action == "reset":
+                # To linger for no time at all is to send RST instead of FIN.
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def finish(self) -> None:
+        self.request.close()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while block := source.recv(65536):
+            target.sendall(block)
+    except OSError:
+        return
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[Server]:
+    """An S3 server in this process; every test makes its own buckets."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield Server(f"http://{host}:{port}")
+    server.stop()
+
+
+@pytest.fixture
+def clean_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No AWS setting of this machine reaches the test, and no connection outlives it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws-credentials"))
+    yield
+    s3_adapter.close_connections()
+
+
+def point_at(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    """Set the standard AWS variables for `server`; ask for `clean_aws` as well."""
+    s3_adapter.close_connections()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, clean_aws: None, moto_server: Server) -> Server:
+    """The standard AWS variables point at the server."""
+    point_at(monkeypatch, moto_server)
+    return moto_server
+
+
+@pytest.fixture
+def bucket(aws: Server) -> Bucket:
+    """An empty bucket, there for Hookline too."""
+    return aws.new_bucket()
+
+
+def fill(bucket: Bucket, keys: Iterable[str]) -> None:
+    """Empty objects straight into moto's memory: 1,500 requests would take 13 s."""
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    for key in keys:
+        backend.put_object(bucket.name, key, b"")
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch, aws: Server) -> Iterator[Disturbance]:
+    """Hookline's way to the server leads through a proxy; a `Bucket` goes past it."""
+    proxy = FaultProxy(aws.address)
+    thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
+    thread.start()
+    point_at(monkeypatch, Server(proxy.endpoint))
+    yield proxy.disturbance
+    s3_adapter.close_connections()
+    proxy.closing.set()
+    proxy.shutdown()
+    thread.join()
+    proxy.server_close()
