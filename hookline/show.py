@@ -58,8 +58,10 @@ def print_run(console: Console, store: Store, manifest: Manifest) -> None:
 def ranking_table(ranking: pa.Table) -> Table:
     """The segments of a run, best first within each video."""
     table = Table(title="Moments by viral potential", title_justify="left", header_style="bold")
-    for name in ("video", "#", "from", "to", "score", "deep", "fast", "recommendation"):
-        table.add_column(name, justify="left" if name in ("video", "recommendation") else "right")
+    table.add_column("video", no_wrap=True)
+    for name in ("#", "from", "to", "score", "deep", "fast"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("recommendation", no_wrap=True, overflow="ellipsis")
     rows = sorted(ranking.to_pylist(), key=lambda row: (row["video_uri"], row["rank"]))
     for previous, row in zip([None, *rows], rows, strict=False):
         new_video = previous is None or previous["video_uri"] != row["video_uri"]

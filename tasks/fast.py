@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -51,11 +49,10 @@ def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFe
     Raises:
         ModelError: the model cannot be loaded.
     """
-    began = time.perf_counter()
     model = load_videomae(run.fast)
     features = model.features(partial(read_frames, timeline), batch, batch_size=run.settings.fast.batch_size)
     watcher.get().advance("windows", len(batch))
-    return replace(features, seconds=time.perf_counter() - began)
+    return features
 
 
 def score_video(timeline: Timeline, batch_features: Sequence[WindowFeatures], run: Run) -> ScoredVideo:

@@ -110,7 +110,8 @@ def sound_with_cover(path: Path, *, seconds: float = 2) -> Path:
     cover = path.with_suffix(".png")
     still_image(cover)
     tone = ["-f", "lavfi", "-t", str(seconds), "-i", "sine"]
-    run_ffmpeg(*tone, "-i", cover, "-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v", "attached_pic", path)
+    attached = ["-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v", "attached_pic"]
+    run_ffmpeg(*tone, "-i", cover, *attached, path)
     cover.unlink()
     return path
 

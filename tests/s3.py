@@ -10,15 +10,16 @@ import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
 import boto3
 import pytest
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
@@ -43,16 +44,20 @@ class Server:
 
     def new_bucket(self, **options: Any) -> Bucket:
         """A fresh bucket; `options` are those of boto3's `create_bucket`."""
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-        )
         name = f"bucket-{uuid4().hex[:12]}"
-        client.create_bucket(Bucket=name, **options)
-        return Bucket(client, name)
+        _client(self).create_bucket(Bucket=name, **options)
+        return Bucket(_client(self), name)
+
+
+@cache
+def _client(server: Server) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=server.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+    )
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Bucket:
     def delete(self, key: str) -> None:
         self.client.delete_object(Bucket=self.name, Key=key)
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
@@ -90,7 +95,7 @@ class Bucket:
 class Fault:
     """What goes wrong, with which requests, and how often.
 
-    `reply` answers with an error of this `status` and `code` instead of asking the server; `reset`
+    `reply` answers with an error of this `status`, `code` and `message` instead of asking the server; `reset`
     and `close` break the connection after so many bytes of the response; `stall` never answers.
     """
 
@@ -101,6 +106,12 @@ class Fault:
     after_bytes: int = 0
     status: int = 503
     code: str = "SlowDown"
+    message: str = "<Message>as told</Message>"
+
+    def __str__(self) -> str:
+        """Short, for the name of a test."""
+        what = f"{self.status}" if self.action == "reply" else f"{self.action} at {self.after_bytes}"
+        return f"{what} {self.times}x {self.method} {self.only}".rstrip()
 
 
 @dataclass
@@ -174,7 +185,7 @@ class _Exchange(socketserver.BaseRequestHandler):
         return before, rest
 
     def _reply(self, fault: Fault, *, with_body: bool) -> None:
-        body = f"<Error><Code>{fault.code}</Code><Message>as told</Message></Error>".encode()
+        body = f"<Error><Code>{fault.code}</Code>{fault.message}</Error>".encode()
         head = f"HTTP/1.1 {fault.status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         self.request.sendall(head.encode() + (body if with_body else b""))
 
@@ -253,11 +264,11 @@ def bucket(aws: Server) -> Bucket:
     return aws.new_bucket()
 
 
-def fill(bucket: Bucket, keys: Iterable[str]) -> None:
-    """Empty objects straight into moto's memory: 1,500 requests would take 13 s."""
+def fill(bucket: Bucket, objects: Mapping[str, bytes]) -> None:
+    """Put objects straight into moto's memory, which spares large or many requests."""
     backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
-    for key in keys:
-        backend.put_object(bucket.name, key, b"")
+    for key, body in objects.items():
+        backend.put_object(bucket.name, key, body)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Finding a checkpoint: on the Hugging Face hub, in a local folder, or under an s3:// prefix.
 
-Only data is ever fetched or read (JSON, safetensors, tokenizer tables): never pickles, never code.
+Only data is ever read (JSON, safetensors, tokenizer tables): never pickles, never code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from tasks.core.errors import ModelError
 
 FILES_READ = ["*.json", "*.safetensors", "merges.txt", "vocab.txt", "tokenizer.model", "chat_template.jinja"]
-"""All that is downloaded of a checkpoint; `.bin` (pickles) and `.py` are not among them."""
+"""All that is downloaded from the hub; `.bin` (pickles) and `.py` are not among them."""
 
 HUB_TIMEOUT_S = 10.0
 """How long the hub may take to answer before it counts as out of reach."""

@@ -6,6 +6,7 @@ stays in here.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -17,16 +18,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tasks.adapters import decode_decord, decode_ffmpeg
-from tasks.adapters.probe import DAMAGE_S, Probe, damage_sentence, probe
+from tasks.adapters.packet_times import DAMAGE_S, damage_sentence
+from tasks.adapters.probe import Probe, probe
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.geometry import frame_size, frames_bytes
 from tasks.core.records import FrameBudget
 
 MEGABYTE = 1_000_000
 FILE_SLACK_BYTES = 64 * MEGABYTE
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 THREADS = min(4, os.cpu_count() or 1)
 """More threads of one decoder cost memory and gain little: videos are decoded side by side."""
 
@@ -75,6 +78,11 @@ def result_of(job: Job) -> dict[str, Any]:
         limit_mb = job.memory_bytes // MEGABYTE
         message = f"Decoding '{job.name}' needs more than the {limit_mb:,} MB of memory allowed."
         return {"failed": {"message": message, "reason": "out_of_memory"}}
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        message = f"No room on scratch for the frames of '{job.name}' ({error.strerror})."
+        return {"failed": {"message": message, "reason": "disk_full"}}
 
 
 def decode(job: Job) -> dict[str, Any]:
@@ -115,8 +123,8 @@ def _check_limits(job: Job, found: Probe, *, needed_bytes: int) -> None:
         )
     if needed_bytes > job.max_frames_bytes:
         raise VideoRefused(
-            f"The frames of '{job.name}' would take {needed_bytes / MEGABYTE:,.1f} MB of scratch space; the limit "
-            f"is {job.max_frames_bytes / MEGABYTE:,.1f} MB. Cut the video, or raise the limit.",
+            f"The frames of '{job.name}' would take {needed_bytes / MEGABYTE:,.1f} MB of scratch space; "
+            f"the limit is {job.max_frames_bytes / MEGABYTE:,.1f} MB. Cut the video, or raise the limit.",
             stage="probe",
             reason="too_large",
         )

@@ -85,7 +85,7 @@ def _check_same_pictures(reader: Any, probe: Probe) -> None:
     # decord counts from the first picture, the probe from the start of the presentation.
     last_s = float((probe.pts[-1] - probe.pts[0]) * probe.time_base)
     if abs(float(begins[-1]) - last_s) > SAME_TIME_S:
-        raise DecordFailed(f"decord has the last picture at {begins[-1]:.3f} s, the container at {last_s:.3f}")
+        raise DecordFailed(f"decord ends with a picture at {begins[-1]:.3f} s, the file at {last_s:.3f} s")
 
 
 class _Forward:

@@ -11,7 +11,8 @@ from typing import IO
 import ffmpeg
 import imageio_ffmpeg
 
-from tasks.adapters.probe import FORMATS, MAX_PIXELS, MICROSECONDS, PROTOCOLS, Probe
+from tasks.adapters.packet_times import MICROSECONDS
+from tasks.adapters.probe import FORMATS, MAX_PIXELS, PROTOCOLS, Probe
 from tasks.core.errors import DecodeFailed
 from tasks.core.geometry import BYTES_PER_PIXEL
 
@@ -20,6 +21,7 @@ OUT_OF_MEMORY_WORDS = (
     "get_buffer() failed",
     "pthread_create() failed",
     "initFilter failed",
+    "Resource temporarily unavailable",
 )
 """What ffmpeg 9 says under a tight RLIMIT_AS; it may still end with success, short of frames."""
 WORDS_BYTES = 100_000
@@ -33,13 +35,9 @@ def decode(
 
     Raises `MemoryError` or `DecodeFailed` if ffmpeg was stopped by the system.
     """
-    arguments = command(
-        source, probe, width=width, height=height, fps=fps, n_ticks=n_ticks, threads=threads
-    )
+    arguments = command(source, probe, width=width, height=height, fps=fps, n_ticks=n_ticks, threads=threads)
     with tempfile.TemporaryFile() as words:
-        process = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words
-        )
+        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words)
         assert process.stdout is not None
         try:
             yield from _frames(process.stdout, width * height * BYTES_PER_PIXEL)

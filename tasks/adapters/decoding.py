@@ -71,7 +71,8 @@ def decode_timeline(
     `ffmpeg`; empty, the child chooses.
 
     Raises `VideoRefused` (stage `probe` or `decode`) if the file is at fault, `DecodeFailed` (reason
-    `deadline`, `out_of_memory`, `disk_full` or `crashed`) if decoding was cut off. Nothing is left in `folder` then.
+    `deadline`, `out_of_memory`, `disk_full` or `crashed`) if decoding was cut off. Nothing is left in
+    `folder` then.
     """
     path = folder.resolve() / FRAMES_NAME
     job = {
@@ -105,7 +106,7 @@ def read_frames(timeline: Timeline, ticks: Sequence[int]) -> npt.NDArray[np.uint
     the timeline.
     """
     distinct, places = np.unique(np.asarray(ticks, dtype=np.int64), return_inverse=True)
-    if len(distinct) and not (0 <= distinct[0] and distinct[-1] < timeline.n_ticks):
+    if len(distinct) and (distinct[0] < 0 or distinct[-1] >= timeline.n_ticks):
         raise IndexError(
             f"ticks {distinct[0]}..{distinct[-1]} asked of a timeline of {timeline.n_ticks} ticks"
         )
@@ -116,7 +117,7 @@ def read_frames(timeline: Timeline, ticks: Sequence[int]) -> npt.NDArray[np.uint
     with Path(timeline.path).open("rb", buffering=0) as file:
         for frame, tick in zip(frames, distinct, strict=True):
             file.seek(int(tick) * size)
-            _read_into(file, memoryview(frame).cast("B"))
+            _read_into(file, frame.data.cast("B"))
     ordered: npt.NDArray[np.uint8] = frames[places]
     return ordered
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import av
 
+from tasks.adapters.packet_times import JUMPING, MICROSECONDS, PacketTimes
 from tasks.adapters.sniffing import explain_unopenable, refuse, refuse_known_foreign
 from tasks.core.geometry import display_size
 
@@ -25,15 +26,7 @@ PROTOCOLS = "file"
 MAX_PIXELS = 36_000_000
 """Larger pictures (8K is 33 million) are taken for an attack on memory."""
 
-JUMPING = frozenset({"mpegts", "mpeg", "ogg"})
-"""Containers whose clock may jump in the middle of the file (AVFMT_TS_DISCONT in FFmpeg)."""
-JUMP_S = 10
-"""A forward jump of the clock by more is no pause but a new clock: FFmpeg's `dts_delta_threshold`."""
-DAMAGE_S = 1.0
-"""Less than this missing at the end is not worth a word."""
 PACKETS_TO_FIRST_PICTURE = 1000
-
-MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +76,13 @@ def probe(path: Path, *, name: str) -> Probe:
     refuse_known_foreign(path, name=name)
     with _open(path, name=name) as container:
         stream = _real_video(container, name=name)
-        packets = _scan(container, stream, name=name)
-        start_us = container.start_time or 0
+        times = _scan(container, stream, name=name)
+        origin_us = max(0, container.start_time or 0)
         kind, codec = container.format.name, stream.codec_context.codec.canonical_name
         index, count = stream.index, len(container.streams.video)
         offset_us = _offset_us(container, stream)
-        end_s = packets.end_s(start_us)
-        damage = packets.damage(container, stream)
+        end_s = times.end_s(origin_us)
+        damage = times.damage(_declared_s(container, stream))
     # PyAV's objects must not outlive their container: reading them then crashes.
     with _open(path, name=name) as container:
         stream = container.streams[index]
@@ -104,78 +97,13 @@ def probe(path: Path, *, name: str) -> Probe:
         width=width,
         height=height,
         quarter_turns=turns,
-        time_base=packets.time_base,
-        pts=packets.sorted_pts(start_us),
-        in_order=packets.in_order(),
+        time_base=times.time_base,
+        pts=times.sorted_pts(origin_us),
+        in_order=times.in_order(),
         offset_us=offset_us,
         end_s=end_s,
         damage=damage,
     )
-
-
-class _Packets:
-    """The times of the video packets of a file, collected in the order they are stored."""
-
-    def __init__(self, time_base: Fraction, *, jumping: bool) -> None:
-        self.time_base = time_base
-        self.pts = array("q")
-        self.complete = True
-        self.last_end = 0
-        self.sound_s = 0.0
-        self._offset = 0
-        self._next_dts: int | None = None
-        self._jumping = jumping
-
-    def add(self, packet: Any) -> None:
-        pts, dts = packet.pts, packet.dts if packet.dts is not None else packet.pts
-        if packet.is_discard or dts is None:
-            self.complete = False
-            return
-        if pts is None:
-            self.complete = False
-            pts = dts
-        duration = packet.duration or 0
-        self._follow_clock(dts)
-        self._next_dts = dts + self._offset + duration
-        self.pts.append(pts + self._offset)
-        self.last_end = max(self.last_end, pts + self._offset + duration)
-
-    def _follow_clock(self, dts: int) -> None:
-        """Joins the clocks of parts that were put one after the other, as ffmpeg does."""
-        if not self._jumping or self._next_dts is None:
-            return
-        gap = dts + self._offset - self._next_dts
-        if not -self._units(0.1) <= gap <= self._units(JUMP_S):
-            self._offset -= gap
-
-    def _units(self, seconds: float) -> int:
-        return int(seconds / self.time_base)
-
-    def sorted_pts(self, start_us: int) -> array[int]:
-        origin = round(Fraction(max(0, start_us), MICROSECONDS) / self.time_base)
-        return array("q", sorted(pts - origin for pts in self.pts))
-
-    def in_order(self) -> bool:
-        return self.complete and len(set(self.pts)) == len(self.pts)
-
-    def end_s(self, start_us: int) -> Fraction:
-        times = sorted(self.pts)[-2:]
-        if self.last_end <= times[-1] and len(times) == 2:
-            self.last_end = times[1] + (times[1] - times[0])
-        return self.last_end * self.time_base - Fraction(max(0, start_us), MICROSECONDS)
-
-    def damage(self, container: Any, stream: Any) -> str | None:
-        """What is missing of the duration the file declares for its video, or else for all of it."""
-        if container.format.name in JUMPING:
-            # Their duration is not declared but measured, on what there is.
-            return None
-        reached_s = video_s = float((self.last_end - min(self.pts)) * self.time_base)
-        if stream.duration:
-            declared_s = float(stream.duration * stream.time_base)
-        else:
-            declared_s = (container.duration or 0) / MICROSECONDS
-            reached_s = max(video_s, self.sound_s)
-        return damage_sentence(declared_s, video_s) if declared_s - reached_s > DAMAGE_S else None
 
 
 def _open(path: Path, *, name: str) -> Any:
@@ -212,30 +140,21 @@ def _real_video(container: Any, *, name: str) -> Any:
     return stream
 
 
-def _scan(container: Any, stream: Any, *, name: str) -> _Packets:
-    packets = _Packets(stream.time_base, jumping=container.format.name in JUMPING)
+def _scan(container: Any, stream: Any, *, name: str) -> PacketTimes:
+    times = PacketTimes(stream.time_base, jumping=container.format.name in JUMPING)
     for packet in _packets(container):
         if packet.stream_index != stream.index:
-            _reach(packets, packet)
+            times.add_sound(packet)
             continue
         if packet.has_sidedata("encryption_info"):
-            raise refuse(
-                "encrypted", f"'{name}' is encrypted (DRM). Upload a copy without copy protection."
-            )
-        packets.add(packet)
-    if not packets.pts:
+            raise refuse("encrypted", f"'{name}' is encrypted (DRM). Upload a copy without copy protection.")
+        times.add(packet)
+    if not times.pts:
         raise refuse(
             "no_frames",
             f"'{name}' announces a video but holds no picture (0 frames). Export or upload it again.",
         )
-    return packets
-
-
-def _reach(packets: _Packets, packet: Any) -> None:
-    if packet.stream.type == "audio" and packet.pts is not None:
-        start = packet.stream.start_time or 0
-        end_s = float((packet.pts - start + (packet.duration or 0)) * packet.time_base)
-        packets.sound_s = max(packets.sound_s, end_s)
+    return times
 
 
 def _packets(container: Any) -> Iterator[Any]:
@@ -267,9 +186,14 @@ def _offset_us(container: Any, stream: Any) -> int:
     return ffmpeg_zero_us - max(0, start_us)
 
 
-def damage_sentence(declared_s: float, decoded_s: float) -> str:
-    """`Timeline.damage` of a file that ends too early."""
-    return f"declares {declared_s:.1f} s, only {decoded_s:.1f} s could be decoded"
+def _declared_s(container: Any, stream: Any) -> tuple[float, float]:
+    """How long the file says its video is, and how long all of it; 0 where it doesn't say.
+
+    Where the clock may jump, durations are not declared but measured, on what there is.
+    """
+    if container.format.name in JUMPING:
+        return 0.0, 0.0
+    return float((stream.duration or 0) * stream.time_base), (container.duration or 0) / MICROSECONDS
 
 
 def _first_picture(container: Any, stream: Any, *, name: str) -> Any:

@@ -133,10 +133,9 @@ class S3Store(Store):
         return head.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in head
 
     def _explain(self, error: Exception) -> tuple[str, str]:
-        reply = error if isinstance(error, boto.ClientError) else error.__cause__
         if isinstance(error, FileExpired):
             return "changed", ""
-        if isinstance(reply, boto.ClientError):
+        if reply := _reply_behind(error):
             reason, code = _reason_of_reply(reply)
             if reason == "denied" and self._fs.anon:
                 return "no_credentials", f"no AWS credentials were found, and it is not public ({code})"
@@ -169,6 +168,13 @@ def _connection() -> S3FileSystem:
     )
     connection.retries = TRIES
     return connection
+
+
+def _reply_behind(error: BaseException | None) -> boto.ClientError | None:
+    """The server's answer that led to `error`, even where s3fs stumbled over it on its way out."""
+    while error is not None and not isinstance(error, boto.ClientError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _may_pass(error: Exception) -> bool:

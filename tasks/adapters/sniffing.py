@@ -8,7 +8,7 @@ from tasks.core.errors import VideoRefused
 
 HEAD_BYTES = 4096
 
-PLAYLISTS = (b"#extm3u", b"ffconcat version", b"<mpd", b"<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<mpd", b"v=0")
+PLAYLISTS = (b"#extm3u", b"ffconcat version", b"<mpd", b"v=0")
 """HLS, ffconcat, DASH and SDP: texts that name other files or addresses."""
 PICTURES = (b"\x89png", b"\xff\xd8\xff", b"bm6", b"ii*\0", b"mm\0*")
 STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
@@ -26,7 +26,8 @@ def refuse_known_foreign(path: Path, *, name: str) -> None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(PLAYLISTS) or (text.startswith(b"<?xml") and b"<mpd" in text):
         raise refuse(
-            "playlist", f"'{name}' is a playlist that names other files, not a video. Upload the video itself."
+            "playlist",
+            f"'{name}' is a playlist that names other files, not a video. Upload the video itself.",
         )
     if head.startswith(b"gif8"):
         raise refuse("unsupported_codec", f"'{name}' is an animated GIF. Convert it to H.264 in MP4.")

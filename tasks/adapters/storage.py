@@ -266,7 +266,9 @@ def _storage_error(uri: str, reason: str, detail: str) -> StorageError:
     if reason == "changed":
         return ObjectChanged(f"{uri} was replaced or removed after it was listed. List it again.")
     return StorageError(
-        f"{uri}: {detail.rstrip('.')} ({reason}). {_FIXES[reason]}", reason=reason, retryable=reason in _RETRYABLE
+        f"{uri}: {detail.rstrip('.')} ({reason}). {_FIXES[reason]}",
+        reason=reason,
+        retryable=reason in _RETRYABLE,
     )
 
 

@@ -7,6 +7,7 @@ Video Pre-Training". Published weights are under CC-BY-NC-4.0.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -76,13 +77,14 @@ class VideoMAE:
         place = {tick: i for i, tick in enumerate(ticks)}
         size = batch_size or AUTO_BATCH[self.device.type]
         with self._one_at_a_time, torch.inference_mode():
+            began = time.perf_counter()
             pixels = self.pixels(read_frames(ticks))
             outputs = [
                 self._forward(pixels[torch.tensor([[place[tick] for tick in window] for window in batch])])
                 for batch in batches(sampled, size=size)
             ]
-        embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
-        return WindowFeatures(embeddings, change)
+            embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
+            return WindowFeatures(embeddings, change, seconds=time.perf_counter() - began)
 
     def pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
         """Resize, crop and normalise on the device: uint8 `n x h x w x 3` to `n x 3 x 224 x 224`.

@@ -7,14 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tasks.adapters.decoding import DecodeLimits, decode_timeline, read_frames
+from tasks.adapters.decode_child import Job, result_of
+from tasks.adapters.decoding import DecodeLimits, _environment, decode_timeline, read_frames
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.records import FrameBudget, Timeline, VideoRef
 from tests.media import (
@@ -38,6 +39,7 @@ VP8 = ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8")
 VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-pix_fmt", "yuv420p")
 MPEG4 = ("-c:v", "mpeg4", "-bf", "2", "-q:v", "3")
 FROM_BEFORE_0 = ("-output_ts_offset", "-0.5", "-avoid_negative_ts", "disabled")
+LATE = "setpts=PTS+2.48/TB"
 PAUSES = "settb=1/1000,setpts=40*N+700*floor(N/10)"
 
 
@@ -124,10 +126,10 @@ CASES = {
         "a.mp4", every("25", begins="-0.52"), "ffmpeg", codec=(*H264, *FROM_BEFORE_0), seconds=4.52
     ),
     "late": Case(
-        "a.mp4", every("25", begins="2.48"), "decord", filters="setpts=PTS+2.48/TB", sound_seconds=6, n_ticks=7
+        "a.mp4", every("25", begins="2.48"), "decord", filters=LATE, sound_seconds=6, n_ticks=7
     ),
     "late, transport stream": Case(
-        "a.ts", every("25", begins="2.4909"), "ffmpeg", filters="setpts=PTS+2.48/TB", sound_seconds=6, n_ticks=7
+        "a.ts", every("25", begins="2.4909"), "ffmpeg", filters=LATE, sound_seconds=6, n_ticks=7
     ),
 }  # fmt: skip
 
@@ -136,9 +138,7 @@ def timeline_of(source: Path, *, fps: int = 1, limits: DecodeLimits = LIMITS, de
     folder = source.parent / f"out{decoder}"
     folder.mkdir(exist_ok=True)
     video = VideoRef(f"s3://bucket/{source.name}", "etag", source.stat().st_size)
-    return decode_timeline(
-        source, video, folder, fps=fps, budget=BUDGET, limits=limits, decoder=decoder
-    )
+    return decode_timeline(source, video, folder, fps=fps, budget=BUDGET, limits=limits, decoder=decoder)
 
 
 def frames_of(timeline: Timeline) -> np.ndarray:
@@ -218,6 +218,18 @@ def test_a_truncated_file_is_decoded_as_far_as_it_goes(tmp_path: Path, file: str
         assert timeline.damage == f"declares 20.0 s, only {timeline.duration_s:.1f} s could be decoded"
 
 
+def test_a_damaged_stretch_sends_the_file_to_ffmpeg(tmp_path: Path) -> None:
+    source = numbered_video(tmp_path / "a.mp4", seconds=8, codec=B_FRAMES)
+    content = bytearray(source.read_bytes())
+    middle = content.index(b"mdat") + 20_000
+    content[middle : middle + 2000] = b"\xff" * 2000
+    source.write_bytes(content)
+    timeline = timeline_of(source)
+    assert (timeline.decoder, timeline.n_ticks, timeline.duration_s) == ("ffmpeg", 8, 8.0)
+    numbers = numbers_of(timeline)
+    assert [numbers[0], numbers[-1]] == [0, 175]
+
+
 def test_the_joined_clocks_of_two_streams_are_one(tmp_path: Path) -> None:
     part = numbered_video(tmp_path / "part.ts", seconds=3, codec=H264)
     joined = tmp_path / "a.ts"
@@ -290,6 +302,24 @@ def test_too_little_memory_is_a_clean_failure(tmp_path: Path, file: str) -> None
     assert not processes_in(tmp_path)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_no_fault_of_the_video(tmp_path: Path) -> None:
+    source = numbered_video(tmp_path / "a.mp4", seconds=1)
+    job = Job(
+        parent=os.getpid(),
+        source=str(source),
+        name="a.mp4",
+        frames="/dev/full",
+        fps=1,
+        budget=asdict(BUDGET),
+        memory_bytes=LIMITS.memory_bytes,
+        max_duration_s=LIMITS.max_duration_s,
+        max_frames_bytes=LIMITS.max_frames_bytes,
+        decoder="ffmpeg",
+    )
+    assert result_of(job)["failed"]["reason"] == "disk_full"
+
+
 def test_the_child_ends_when_its_parent_does(tmp_path: Path) -> None:
     source = slow_video(tmp_path / "a.avi")
     script = (
@@ -309,8 +339,6 @@ def test_the_child_ends_when_its_parent_does(tmp_path: Path) -> None:
 
 
 def test_the_child_sees_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.adapters.decoding import _environment
-
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     assert "secret" not in _environment().values()
 
@@ -319,7 +347,7 @@ def test_the_child_sees_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_longer_video_takes_no_more_memory(tmp_path: Path, decoder: str) -> None:
     peaks = [
         peak_memory(numbered_video(tmp_path / f"{n}.mp4", seconds=n, fps="5", codec=H264), decoder)
-        for n in (200, 600)
+        for n in (100, 300)
     ]
     assert peaks[1] < 1.3 * peaks[0]
 

@@ -41,7 +41,7 @@ class Place(Protocol):
     def put(self, key: str, body: bytes = b"x") -> None: ...
     def get(self, key: str) -> bytes: ...
     def delete(self, key: str) -> None: ...
-    def keys(self) -> list[str]: ...
+    def names(self) -> list[str]: ...
 
 
 class Folder:
@@ -62,7 +62,7 @@ class Folder:
     def delete(self, key: str) -> None:
         (self.path / key).unlink()
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         return [str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file()]
 
 
@@ -182,7 +182,7 @@ def test_a_video_that_changed_since_it_was_listed_is_not_downloaded(
     with pytest.raises(ObjectChanged, match=r"a\.mp4 was replaced or removed") as caught:
         store.download(video, tmp_path / "scratch" / "video")
     assert not caught.value.retryable
-    assert Folder(tmp_path / "scratch").keys() == ["video"]
+    assert Folder(tmp_path / "scratch").names() == ["video"]
     assert (tmp_path / "scratch" / "video").read_bytes() == b"what was there before"
 
 
@@ -193,7 +193,7 @@ def test_publish_replaces_and_reads_back(place: Place, tmp_path: Path) -> None:
         local.write_bytes(body)
         assert store.publish(local, "runs/1.json") == f"{place.uri}/out/runs/1.json"
         assert store.read_bytes("runs/1.json") == body
-    assert place.keys() == ["out/runs/1.json"]
+    assert place.names() == ["out/runs/1.json"]
 
 
 def test_a_large_file_is_published_whole(place: Place, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_publishing_what_is_not_there_leaves_the_old_object(place: Place, tmp_pa
     with pytest.raises(StorageError) as caught:
         open_store(place.uri).publish(tmp_path / "missing", "latest.json")
     assert caught.value.reason == "not_found"
-    assert [place.get(key) for key in place.keys()] == [b"old"]
+    assert [place.get(key) for key in place.names()] == [b"old"]
 
 
 def test_names_and_existence(place: Place) -> None:
@@ -236,7 +236,7 @@ def test_a_folder_comes_down_whole(place: Place, tmp_path: Path) -> None:
         place.put(key, key.encode())
     open_store(f"{place.uri}/model").download_folder(tmp_path / "model")
     got = Folder(tmp_path / "model")
-    assert sorted(got.keys()) == ["config.json", "deep/weights.safetensors"]
+    assert sorted(got.names()) == ["config.json", "deep/weights.safetensors"]
     assert got.get("config.json") == b"model/config.json"
 
 
@@ -274,11 +274,11 @@ def test_a_file_written_to_during_the_copy_is_not_taken(folder: Folder, tmp_path
     store = Overwritten(str(folder.path))
     with pytest.raises(ObjectChanged):
         store.download(store.videos("*")[0], tmp_path / "scratch" / "video")
-    assert Folder(tmp_path / "scratch").keys() == []
+    assert Folder(tmp_path / "scratch").names() == []
 
 
 def test_1500_keys_are_listed_whole(bucket: Bucket) -> None:
-    fill(bucket, (f"in/{n % 7}/{n:04}.mp4" for n in range(1500)))
+    fill(bucket, {f"in/{n % 7}/{n:04}.mp4": b"" for n in range(1500)})
     videos = open_store(f"{bucket.uri}/in").videos("**/*.mp4")
     assert len({video.uri for video in videos}) == 1500
     assert videos == sorted(videos, key=lambda video: video.uri)
@@ -300,23 +300,22 @@ def test_keys_only_a_bucket_can_have(bucket: Bucket, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["in/../../escaped", "in//../escaped", "in/deep/../../escaped"])
-def test_a_key_that_points_out_of_the_folder_is_not_written(
-    bucket: Bucket, tmp_path: Path, key: str
-) -> None:
+def test_a_key_that_points_out_of_the_folder_is_not_written(bucket: Bucket, tmp_path: Path, key: str) -> None:
     bucket.put(key)
     with pytest.raises(StorageError, match=r"leads out of its folder"):
         open_store(f"{bucket.uri}/in").download_folder(tmp_path / "one" / "two")
-    assert Folder(tmp_path).keys() == []
+    assert Folder(tmp_path).names() == []
 
 
 def test_a_missing_bucket_is_an_error(aws: Server, tmp_path: Path) -> None:
     store = open_store("s3://no-such-bucket/in")
     (tmp_path / "local").write_bytes(b"x")
-    for attempt in [
+    attempts: list[Callable[[], object]] = [
         lambda: store.videos("**"),
         lambda: store.names("runs"),
         lambda: store.publish(tmp_path / "local", "x"),
-    ]:
+    ]
+    for attempt in attempts:
         with pytest.raises(StorageError, match=r"s3://no-such-bucket/in.*NoSuchBucket") as caught:
             attempt()
         assert (caught.value.reason, caught.value.retryable) == ("not_found", False)

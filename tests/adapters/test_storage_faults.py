@@ -7,6 +7,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ ALWAYS = 10**6
 @pytest.fixture
 def film(bucket: Bucket, network: Disturbance) -> VideoRef:
     """A video of three blocks, listed over a network that still works."""
-    bucket.put("film.mp4", FILM)
+    fill(bucket, {"film.mp4": FILM})
     [video] = open_store(bucket.uri).videos("*")
     network.requests.clear()
     return video
@@ -109,7 +110,14 @@ def test_a_lasting_fault_is_an_error_worth_another_try(
         ("second GET", b"short"),
         ("second GET", None),
     ],
-    ids=["before block 1", "before block 2", "before block 3", "at the end", "by a shorter one", "by nothing"],
+    ids=[
+        "before block 1",
+        "before block 2",
+        "before block 3",
+        "at the end",
+        "by a shorter one",
+        "by nothing",
+    ],
 )
 def test_an_object_replaced_during_the_download_is_not_taken(
     film: VideoRef, bucket: Bucket, network: Disturbance, scratch: Path, moment: str, body: bytes | None
@@ -120,7 +128,7 @@ def test_an_object_replaced_during_the_download_is_not_taken(
         seen = sum(request.startswith(method) for request in network.requests)
         if request.startswith(method) and seen == ["first", "second", "third"].index(ordinal) + 1:
             network.before = lambda request: None
-            bucket.delete("film.mp4") if body is None else bucket.put("film.mp4", body)
+            bucket.delete("film.mp4") if body is None else fill(bucket, {"film.mp4": body})
 
     network.before = replace
     with pytest.raises(ObjectChanged, match=r"film\.mp4 was replaced or removed"):
@@ -151,6 +159,14 @@ def test_an_etag_that_is_no_md5_for_encryption_is_not_taken_for_one(
     assert download(video, scratch) == b"film"
 
 
+def test_a_changed_object_is_known_even_when_the_server_gives_no_message(
+    film: VideoRef, network: Disturbance, scratch: Path
+) -> None:
+    network.faults.append(Fault("reply", status=412, code="PreconditionFailed", message=""))
+    with pytest.raises(ObjectChanged):
+        download(film, scratch)
+
+
 def list_all(store: Store, local: Path) -> object:
     return store.videos("**")
 
@@ -163,7 +179,9 @@ def publish(store: Store, local: Path) -> object:
     return store.publish(local, "out.bin")
 
 
-@pytest.mark.parametrize("attempt", [list_all, read, publish])
+ATTEMPTS: list[Callable[[Store, Path], object]] = [list_all, read, publish]
+
+
 @pytest.mark.parametrize(
     ("status", "code", "reason", "retryable"),
     [
@@ -182,28 +200,30 @@ def publish(store: Store, local: Path) -> object:
 def test_every_refusal_has_its_reason(
     bucket: Bucket,
     network: Disturbance,
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    attempt: Callable[[Store, Path], object],
     status: int,
     code: str,
     reason: str,
     retryable: bool,
 ) -> None:
+    monkeypatch.setattr(s3_adapter, "TRIES", 1)
     (tmp_path / "local").write_bytes(b"x")
     network.faults += [
         Fault("reply", method=method, times=ALWAYS, status=status, code=code)
         for method in ["GET", "PUT", "HEAD"]
     ]
-    error = refusal(lambda: attempt(open_store(bucket.uri), tmp_path / "local"))
-    assert (error.reason, error.retryable) == (reason, retryable)
-    assert bucket.uri in str(error)
-    assert SECRET_KEY not in str(error)
-    copy = pickle.loads(pickle.dumps(error))
-    assert (str(copy), copy.reason, copy.retryable) == (str(error), reason, retryable)
+    for attempt in ATTEMPTS:
+        error = refusal(partial(attempt, open_store(bucket.uri), tmp_path / "local"))
+        assert (error.reason, error.retryable) == (reason, retryable)
+        assert bucket.uri in str(error)
+        assert SECRET_KEY not in str(error)
+        copy = pickle.loads(pickle.dumps(error))
+        assert (str(copy), copy.reason, copy.retryable) == (str(error), reason, retryable)
 
 
 def test_a_page_that_fails_once_does_not_shorten_the_listing(bucket: Bucket, network: Disturbance) -> None:
-    fill(bucket, (f"{n:04}.mp4" for n in range(1500)))
+    fill(bucket, {f"{n:04}.mp4": b"" for n in range(1500)})
     network.faults += [
         Fault("reply", only="continuation-token", status=503, code="SlowDown"),
         Fault("close", only="continuation-token", after_bytes=50_000),
@@ -217,11 +237,12 @@ def test_a_server_that_hangs_is_left_in_bounded_time(
     bucket: Bucket, network: Disturbance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(s3_adapter, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(s3_adapter, "TRIES", 2)
     bucket.put("a.mp4")
     network.faults.append(Fault("stall", times=ALWAYS))
     started_s = time.monotonic()
-    for attempt in [list_all, read]:
-        error = refusal(lambda attempt=attempt: attempt(open_store(bucket.uri), tmp_path))
+    for attempt in ATTEMPTS[:2]:
+        error = refusal(partial(attempt, open_store(bucket.uri), tmp_path))
         assert (error.reason, error.retryable) == ("unavailable", True)
     assert time.monotonic() - started_s < 10
 
@@ -232,8 +253,8 @@ def test_a_server_that_is_not_there_is_an_error_at_once(
     point_at(monkeypatch, Server("http://127.0.0.1:1"))
     (tmp_path / "local").write_bytes(b"x")
     started_s = time.monotonic()
-    for attempt in [list_all, read, publish]:
-        error = refusal(lambda attempt=attempt: attempt(open_store("s3://bucket"), tmp_path / "local"))
+    for attempt in ATTEMPTS:
+        error = refusal(partial(attempt, open_store("s3://bucket"), tmp_path / "local"))
         assert (error.reason, error.retryable) == ("unavailable", True)
         assert "http://127.0.0.1:1/" in str(error)
     assert time.monotonic() - started_s < 10

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tasks.adapters.s3 import S3Store
 from tasks.adapters.storage import open_store
 from tasks.core.errors import ObjectChanged, StorageError
 from tasks.core.records import VideoRef
@@ -78,9 +80,9 @@ def test_a_replaced_object_is_not_taken(bucket: Bucket, tmp_path: Path) -> None:
 
 
 def test_an_object_replaced_between_two_blocks_is_not_taken(bucket: Bucket, tmp_path: Path) -> None:
-    class ReplacedMeanwhile(type(open_store(bucket.uri))):  # type: ignore[misc]
+    class ReplacedMeanwhile(S3Store):
         def _opened(self, stream: object) -> VideoRef:
-            version: VideoRef = super()._opened(stream)
+            version = super()._opened(stream)
             bucket.put("a.mp4", bytes(20 * MIB))
             return version
 
@@ -97,11 +99,12 @@ def test_wrong_credentials_are_denied_at_once(
     point_at(monkeypatch, replace(radosgw, **{wrong: "not-the-right-one"}))
     store = open_store(bucket.uri)
     (tmp_path / "local").write_bytes(b"x")
-    for attempt in [
+    attempts: list[Callable[[], object]] = [
         lambda: store.videos("**"),
         lambda: store.read_bytes("a.mp4"),
         lambda: store.publish(tmp_path / "local", "a.mp4"),
-    ]:
+    ]
+    for attempt in attempts:
         with pytest.raises(StorageError, match=r"Check that the credentials") as caught:
             attempt()
         assert (caught.value.reason, caught.value.retryable) == ("denied", False)

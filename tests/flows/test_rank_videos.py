@@ -1,0 +1,243 @@
+"""The main job on a folder: what goes in is ranked or refused with a reason, exactly once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from prefect.client.schemas.objects import State
+
+from flows.rank_videos import rank_videos
+from tests.library import (
+    BROKEN,
+    quick_settings,
+    read_table,
+    rows_without,
+    write_broken_videos,
+    write_good_videos,
+)
+
+pytestmark = pytest.mark.usefixtures("prefect")
+
+GOOD = ["first.mp4", "more/THIRD.MP4", "second.mkv"]
+
+
+@pytest.fixture(scope="module")
+def good_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("good")
+    write_good_videos(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mixed_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mixed")
+    write_good_videos(folder)
+    write_broken_videos(folder)
+    return folder
+
+
+def run(source: Path, output: Path, models: Path, **groups: Any) -> tuple[State[Any], dict[str, Any]]:
+    state = rank_videos(quick_settings(source, output, models, **groups), return_state=True)
+    manifest = state.result(raise_on_failure=False)
+    assert isinstance(manifest, dict), manifest
+    return state, manifest
+
+
+@pytest.fixture(scope="module")
+def finished(
+    good_videos: Path, demo_models: Path, prefect: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, State[Any], dict[str, Any]]]:
+    """One complete run over the good videos, for several tests to look at."""
+    output = tmp_path_factory.mktemp("output")
+    yield output, *run(good_videos, output, demo_models)
+
+
+Finished = tuple[Path, State[Any], dict[str, Any]]
+
+
+def test_a_run_over_good_videos_is_complete(finished: Finished) -> None:
+    _, state, manifest = finished
+    assert state.name == manifest["state"] == "Completed"
+    assert state.message == "3 of 3 videos ranked, 0 rejected, 0 failed"
+    parts = {name: manifest["counts"][name] for name in ("listed", "ranked", "unchanged", "rejected", "failed")}
+    assert parts == {"listed": 3, "ranked": 3, "unchanged": 0, "rejected": 0, "failed": 0}
+
+
+def test_every_video_has_its_best_two_segments_ranked(finished: Finished, good_videos: Path) -> None:
+    output, _, manifest = finished
+    rows = read_table(output, "rankings", manifest["run_id"]).to_pylist()
+    by_video: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_video.setdefault(row["video_uri"], []).append(row)
+    assert sorted(by_video) == sorted(f"file://{good_videos}/{name}" for name in GOOD)
+    for segments in by_video.values():
+        assert [row["rank"] for row in segments] == [1, 2]
+        assert segments[0]["score"] >= segments[1]["score"]
+    assert [row["run_rank"] for row in rows] == list(range(1, 7))
+
+
+def test_every_ranked_segment_was_analysed_and_its_score_is_the_weighted_sum(finished: Finished) -> None:
+    output, _, manifest = finished
+    for row in read_table(output, "rankings", manifest["run_id"]).to_pylist():
+        assert row["deep_status"] == "ok"
+        assert row["analysis_method"] == "VideoMAE + VideoLLaMA3"
+        assert row["score"] == (6 * row["videollama3"]["virality_score"] + 4 * row["videomae_score"]) // 10
+        assert all(row["start"] <= m["timestamp"] < row["end"] for m in row["videollama3"]["viral_moments"])
+        assert row["models"]["videomae_revision"].startswith("sha256:")
+
+
+def test_every_window_is_kept_with_its_embedding(finished: Finished) -> None:
+    output, _, manifest = finished
+    table = read_table(output, "windows", manifest["run_id"])
+    first = [row for row in table.to_pylist() if row["video_uri"].endswith("first.mp4")]
+    assert [(row["start"], row["end"]) for row in first] == [
+        (0, 5), (2, 7), (4, 9), (6, 11), (8, 13), (9, 14)
+    ]  # fmt: skip
+    assert {row["fast_kind"] for row in first} == {"salience"}
+    assert any(any(row["embedding"]) for row in first)
+    assert sum(row["reason"] is None for row in first) == 2
+
+
+def test_the_manifest_names_every_file_with_its_checksum(finished: Finished) -> None:
+    output, _, manifest = finished
+    assert json.loads((output / "latest.json").read_text()) == {
+        "run_id": manifest["run_id"],
+        "manifest": f"runs/{manifest['run_id']}.json",
+    }
+    assert json.loads((output / "runs" / f"{manifest['run_id']}.json").read_text()) == manifest
+    for entry in manifest["files"]:
+        content = Path(entry["uri"].removeprefix("file://")).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (entry["bytes"], entry["sha256"])
+    assert {entry["rows"] for entry in manifest["files"]} == {0, 6, manifest["counts"]["windows"]}
+
+
+def test_analysts_read_the_partitions_with_their_date(finished: Finished) -> None:
+    output, _, manifest = finished
+    query = "select run_date, count(*) from read_parquet(?, hive_partitioning = true) group by all"
+    found = duckdb.execute(query, [f"{output}/rankings/**/*.parquet"]).fetchall()
+    assert [(str(day), count) for day, count in found] == [(manifest["run_date"], 6)]
+
+
+def test_a_second_run_gives_the_same_rows_in_the_same_order(
+    finished: Finished, good_videos: Path, demo_models: Path, tmp_path: Path
+) -> None:
+    output, _, first = finished
+    _, second = run(good_videos, tmp_path, demo_models)
+    for kind in ("rankings", "windows", "failures"):
+        before = rows_without(read_table(output, kind, first["run_id"]), "run_id")
+        after = rows_without(read_table(tmp_path, kind, second["run_id"]), "run_id")
+        assert before == after
+
+
+def test_broken_videos_are_a_row_each_and_the_good_are_ranked(
+    mixed_videos: Path, demo_models: Path, tmp_path: Path
+) -> None:
+    state, manifest = run(mixed_videos, tmp_path, demo_models)
+    assert state.is_completed()
+    assert state.name == "CompletedWithFailures"
+    assert manifest["counts"] | {"listed": 8, "ranked": 3, "rejected": 5, "failed": 0} == manifest["counts"]
+    failures = read_table(tmp_path, "failures", manifest["run_id"]).to_pylist()
+    found = {row["video_uri"].rsplit("/", 1)[-1]: row["reason"] for row in failures}
+    assert found == BROKEN
+    assert len(failures) == len(BROKEN)
+    assert {row["kind"] for row in failures} == {"rejected"}
+    assert all(row["detail"].endswith((".", "?")) for row in failures)
+    ranked = read_table(tmp_path, "rankings", manifest["run_id"]).column("video_uri").to_pylist()
+    assert {uri.removeprefix(f"file://{mixed_videos}/") for uri in ranked} == set(GOOD)
+
+
+def test_a_file_cut_off_late_is_ranked_as_far_as_it_goes_and_flagged(demo_models: Path, tmp_path: Path) -> None:
+    from tests.media import cut_short, numbered_video
+
+    whole = numbered_video(tmp_path / "whole.ts", seconds=20)
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    cut_short(whole, videos / "cut.ts", fraction=0.6)
+    state, manifest = run(videos, tmp_path / "out", demo_models, select={"pattern": "*.ts"})
+    # A transport stream declares no length, so nothing is missing of what it promises.
+    assert state.name in ("Completed", "CompletedWithFailures")
+    assert manifest["counts"]["ranked"] == 1
+
+
+def test_without_the_deep_model_the_run_goes_on_and_every_row_says_why(
+    good_videos: Path, demo_models: Path, tmp_path: Path
+) -> None:
+    state, manifest = run(good_videos, tmp_path, demo_models, deep={"model": "/nowhere/videollama3"})
+    assert state.name == "CompletedWithFailures"
+    rows = read_table(tmp_path, "rankings", manifest["run_id"]).to_pylist()
+    assert {(row["deep_status"], row["deep_reason"]) for row in rows} == {("failed", "model_unavailable")}
+    assert {row["analysis_method"] for row in rows} == {"VideoMAE only"}
+    assert all(row["videollama3"] is None and row["score"] == row["videomae_score"] for row in rows)
+    failures = read_table(tmp_path, "failures", manifest["run_id"]).to_pylist()
+    assert [(row["stage"], row["reason"]) for row in failures] == [("deep", "model_unavailable")] * 3
+    assert "/nowhere/videollama3" in failures[0]["detail"]
+
+
+def test_the_deep_stage_can_be_left_out(good_videos: Path, demo_models: Path, tmp_path: Path) -> None:
+    state, manifest = run(good_videos, tmp_path, demo_models, deep={"enabled": False})
+    assert state.name == "Completed"
+    rows = read_table(tmp_path, "rankings", manifest["run_id"]).to_pylist()
+    assert {(row["deep_status"], row["deep_reason"]) for row in rows} == {("skipped", "disabled")}
+
+
+def test_too_short_and_too_large_videos_are_refused_by_their_limit(
+    good_videos: Path, demo_models: Path, tmp_path: Path
+) -> None:
+    largest = (good_videos / "second.mkv").stat().st_size
+    _, manifest = run(
+        good_videos,
+        tmp_path,
+        demo_models,
+        windows={"min_window_seconds": 10},
+        limits={"max_file_gb": (largest + 1) / 1e9},
+    )
+    failures = read_table(tmp_path, "failures", manifest["run_id"]).to_pylist()
+    found = {row["video_uri"].rsplit("/", 1)[-1]: (row["reason"], row["detail"]) for row in failures}
+    assert found["second.mkv"][0] == "too_short"
+    assert "min_window_seconds = 10" in found["second.mkv"][1]
+    assert found["first.mp4"][0] == "too_large"
+    assert "limits.max_file_gb" in found["first.mp4"][1]
+
+
+def test_a_dry_run_lists_and_writes_nothing(good_videos: Path, demo_models: Path, tmp_path: Path) -> None:
+    state, listing = run(good_videos, tmp_path / "out", demo_models, dry_run=True)
+    assert state.name == "DryRun"
+    assert [video["uri"].rsplit("/", 1)[-1] for video in listing["videos"]] == [
+        "first.mp4", "THIRD.MP4", "second.mkv"
+    ]  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.logs_error
+def test_a_source_without_videos_fails_and_says_so(demo_models: Path, tmp_path: Path) -> None:
+    state = rank_videos(quick_settings(tmp_path, tmp_path / "out", demo_models), return_state=True)
+    assert state.is_failed()
+    assert "No video under" in str(state.message)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.logs_error
+def test_too_many_failures_fail_the_run_but_what_is_good_is_published(
+    mixed_videos: Path, demo_models: Path, tmp_path: Path
+) -> None:
+    state = rank_videos(
+        quick_settings(mixed_videos, tmp_path, demo_models, limits={"max_failed_fraction": 0.5}),
+        return_state=True,
+    )
+    assert state.is_failed()
+    manifest = json.loads(next((tmp_path / "runs").iterdir()).read_text())
+    assert manifest["state"] == "Failed"
+    assert manifest["counts"]["ranked"] == 3
+
+
+@pytest.mark.logs_error
+def test_a_missing_fast_model_stops_the_run_before_any_video(good_videos: Path, tmp_path: Path) -> None:
+    state = rank_videos(quick_settings(good_videos, tmp_path / "out", Path("/nowhere")), return_state=True)
+    assert state.is_failed()
+    assert "/nowhere/videomae" in str(state.message)
