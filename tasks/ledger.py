@@ -34,10 +34,10 @@ class Ledger:
         watcher.get().advance("videos")
 
     @contextmanager
-    def account_for(self, timeline: Timeline) -> Iterator[None]:
+    def account_for(self, timeline: Timeline) -> Iterator[Timeline]:
         """Whatever goes wrong inside is this video's failure alone; its scratch space is freed after."""
         try:
-            yield
+            yield timeline
         except Exception as error:
             self.refuse(_unexpected(timeline.video, error))
         finally:

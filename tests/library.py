@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from tasks.core.settings import Settings
 from tests.media import cut_short, numbered_video, playlist, sound_only
+from tests.s3 import Bucket
 
 BROKEN = {
     "empty.mp4": "empty",
@@ -64,3 +65,18 @@ def read_table(output: Path, kind: str, run_id: str) -> pa.Table:
 def rows_without(table: pa.Table, *columns: str) -> list[dict[str, Any]]:
     """The rows, less what differs from run to run."""
     return table.drop_columns([*columns]).to_pylist()
+
+
+def upload(folder: Path, bucket: Bucket, prefix: str) -> None:
+    """Put every file of a folder into a bucket."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            bucket.put(f"{prefix}/{path.relative_to(folder)}", path.read_bytes())
+
+
+def portable(table: pa.Table, source: str) -> list[dict[str, Any]]:
+    """Rows that compare between stores: videos by their name in the source, in a fixed order."""
+    rows = rows_without(table, "run_id", "video_etag")
+    for row in rows:
+        row["video_uri"] = row["video_uri"].removeprefix(f"{source}/")
+    return sorted(rows, key=lambda row: (row["video_uri"], row.get("start") or 0.0))

@@ -1,0 +1,100 @@
+"""The same job on S3: the same rankings as from a folder, whatever happens on the way."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows.rank_videos import rank_videos
+from tests.library import (
+    portable,
+    quick_settings,
+    read_table,
+    upload,
+    write_broken_videos,
+    write_good_videos,
+)
+from tests.s3 import Bucket, Disturbance
+
+pytest_plugins = ["tests.s3"]
+pytestmark = pytest.mark.usefixtures("prefect")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    write_good_videos(folder)
+    write_broken_videos(folder)
+    return folder
+
+
+def run(source: object, output: object, models: Path, **groups: Any) -> dict[str, Any]:
+    state = rank_videos(quick_settings(source, output, models, **groups), return_state=True)
+    manifest = state.result(raise_on_failure=False)
+    assert isinstance(manifest, dict), manifest
+    return manifest
+
+
+def published(bucket: Bucket, kind: str, manifest: dict[str, Any]) -> pa.Table:
+    key = f"out/{kind}/run_date={manifest['run_date']}/{manifest['run_id']}.parquet"
+    return pq.ParquetFile(io.BytesIO(bucket.get(key))).read()
+
+
+def test_a_bucket_and_a_folder_give_the_same_rankings(
+    videos: Path, bucket: Bucket, demo_models: Path, tmp_path: Path
+) -> None:
+    upload(videos, bucket, "library")
+    on_s3 = run(f"{bucket.uri}/library", f"{bucket.uri}/out", demo_models)
+    on_disk = run(videos, tmp_path, demo_models)
+    assert on_s3["state"] == on_disk["state"] == "CompletedWithFailures"
+    assert on_s3["counts"] == on_disk["counts"]
+    for kind in ("rankings", "windows", "failures"):
+        from_s3 = portable(published(bucket, kind, on_s3), f"{bucket.uri}/library")
+        from_disk = portable(read_table(tmp_path, kind, on_disk["run_id"]), f"file://{videos}")
+        assert from_s3
+        assert from_s3 == from_disk
+
+
+def test_the_output_in_a_bucket_is_complete_when_the_pointer_names_it(
+    videos: Path, bucket: Bucket, demo_models: Path
+) -> None:
+    upload(videos, bucket, "library")
+    manifest = run(f"{bucket.uri}/library", f"{bucket.uri}/out", demo_models, deep={"enabled": False})
+    pointer = json.loads(bucket.get("out/latest.json"))
+    assert json.loads(bucket.get(f"out/{pointer['manifest']}")) == manifest
+    assert {entry["uri"].removeprefix(f"{bucket.uri}/") for entry in manifest["files"]} < set(bucket.names())
+    assert bucket.uploads() == []
+
+
+def test_models_may_lie_in_a_bucket(videos: Path, bucket: Bucket, demo_models: Path, tmp_path: Path) -> None:
+    upload(demo_models, bucket, "models")
+    only_one = {"pattern": "second.mkv"}
+    models = {"fast": {"model": f"{bucket.uri}/models/videomae"}, "deep": {"model": f"{bucket.uri}/models/videollama3"}}
+    from_s3 = run(videos, tmp_path / "a", demo_models, select=only_one, **models)
+    from_disk = run(videos, tmp_path / "b", demo_models, select=only_one)
+    assert from_s3["models"]["videomae_revision"] == from_disk["models"]["videomae_revision"]
+    assert from_s3["models"]["videollama3"] == f"{bucket.uri}/models/videollama3"
+
+
+def test_a_video_replaced_after_listing_fails_alone(
+    videos: Path, network: Disturbance, moto_server: Any, demo_models: Path, tmp_path: Path
+) -> None:
+    bucket = moto_server.new_bucket()
+    upload(videos, bucket, "library")
+
+    def replace_when_read(request: str) -> None:
+        if request.startswith("GET") and "first.mp4" in request:
+            bucket.put("library/first.mp4", b"something else entirely")
+
+    network.before = replace_when_read
+    pattern = {"pattern": "{first.mp4,second.mkv}"}
+    manifest = run(f"{bucket.uri}/library", tmp_path, demo_models, select=pattern, deep={"enabled": False})
+    assert (manifest["counts"]["ranked"], manifest["counts"]["failed"]) == (1, 1)
+    (failure,) = read_table(tmp_path, "failures", manifest["run_id"]).to_pylist()
+    assert (failure["stage"], failure["kind"], failure["reason"]) == ("fetch", "failed", "changed")

@@ -1,0 +1,123 @@
+"""Opening videos: a few ahead, tried again where that helps, refused as a value where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow
+
+from tasks.adapters.checkpoints import Checkpoint
+from tasks.core.records import Analysis, Failure, FrameBudget, Timeline, VideoRef
+from tasks.core.settings import Settings
+from tasks.listing import list_videos
+from tasks.runs import Run
+from tasks.timelines import close_timeline, decoded_timeline, open_timelines
+from tests.media import numbered_video
+from tests.s3 import Bucket, Disturbance, Fault
+
+pytest_plugins = ["tests.s3"]
+
+
+def make_run(source: object, scratch: Path, **groups: Any) -> Run:
+    settings = Settings.model_validate({"source": str(source), "output": "unused", **groups})
+    nowhere = Checkpoint(Path("/nowhere"), "unused", "")
+    budget = FrameBudget(max_pixels=112 * 112, min_pixels=28 * 28, multiple_of=28)
+    return Run("run", datetime.now(UTC), settings, scratch, nowhere, None, Analysis.skipped("disabled"), budget)
+
+
+@pytest.fixture(scope="module")
+def video_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return numbered_video(tmp_path_factory.mktemp("videos") / "video.mp4", seconds=6)
+
+
+def only_video(run: Run) -> VideoRef:
+    (video,) = list_videos.fn(run.settings)
+    return video
+
+
+def test_an_open_video_leaves_only_its_frames_on_scratch(video_file: Path, tmp_path: Path) -> None:
+    run = make_run(video_file.parent, tmp_path)
+    timeline = decoded_timeline(only_video(run), run)
+    assert isinstance(timeline, Timeline)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["frames.rgb"]
+    close_timeline(timeline)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_video_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "empty.mp4").touch()
+    run = make_run(tmp_path / "videos", tmp_path / "scratch")
+    failure = decoded_timeline(only_video(run), run)
+    assert isinstance(failure, Failure)
+    assert (failure.stage, failure.reason) == ("probe", "empty")
+    assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []
+
+
+def test_a_video_larger_than_its_share_of_scratch_is_refused_unread(video_file: Path, tmp_path: Path) -> None:
+    gigabytes = 2.9 * video_file.stat().st_size / 1e9
+    run = make_run(video_file.parent, tmp_path, limits={"scratch_gb": gigabytes}, engine={"workers": 2})
+    failure = decoded_timeline(only_video(run), run)
+    assert isinstance(failure, Failure)
+    assert (failure.stage, failure.reason) == ("fetch", "too_large")
+    assert "limits.scratch_gb" in failure.detail
+
+
+def test_frames_that_do_not_fit_their_share_are_refused(video_file: Path, tmp_path: Path) -> None:
+    size = video_file.stat().st_size
+    run = make_run(video_file.parent, tmp_path, limits={"scratch_gb": 2 * (size + 1000) / 1e9}, engine={"workers": 1})
+    failure = decoded_timeline(only_video(run), run)
+    assert isinstance(failure, Failure)
+    assert failure.reason == "too_large"
+
+
+def test_the_decode_deadline_ends_as_a_failure_worth_another_try(video_file: Path, tmp_path: Path) -> None:
+    run = make_run(video_file.parent, tmp_path)
+    hurried = run.settings.model_copy(
+        update={"limits": run.settings.limits.model_copy(update={"deadline_seconds": 0.01})}
+    )
+    failure = decoded_timeline(only_video(run), replace(run, settings=hurried))
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.reason) == ("failed", "deadline")
+
+
+@flow
+def opening(run: Run) -> list[Timeline | Failure]:
+    return list(open_timelines(list_videos.fn(run.settings), run))
+
+
+@pytest.mark.usefixtures("prefect")
+def test_all_videos_are_opened_once(video_file: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for i in range(5):
+        (videos / f"{i}.mp4").write_bytes(video_file.read_bytes())
+    opened = opening(make_run(videos, tmp_path / "scratch"))
+    assert sorted(item.video.name for item in opened) == [f"{i}.mp4" for i in range(5)]
+    assert all(isinstance(item, Timeline) for item in opened)
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_broken_connection_is_tried_again(
+    video_file: Path, bucket: Bucket, network: Disturbance, tmp_path: Path
+) -> None:
+    bucket.put("video.mp4", video_file.read_bytes())
+    network.faults = [Fault("reset", only="video.mp4", after_bytes=500, times=1)]
+    (timeline,) = opening(make_run(bucket.uri, tmp_path))
+    assert isinstance(timeline, Timeline)
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_store_that_stays_broken_is_a_failure_with_its_attempts(
+    video_file: Path, bucket: Bucket, network: Disturbance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.timelines.open_timeline.retry_delay_seconds", [0, 0])
+    bucket.put("video.mp4", video_file.read_bytes())
+    network.faults = [Fault("reset", only="video.mp4", after_bytes=500, times=10_000)]
+    (failure,) = opening(make_run(bucket.uri, tmp_path))
+    assert isinstance(failure, Failure)
+    assert (failure.stage, failure.kind, failure.attempts) == ("fetch", "failed", 3)
