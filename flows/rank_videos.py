@@ -6,7 +6,6 @@ from typing import Any
 
 from prefect import flow, unmapped
 from prefect.client.schemas.objects import State
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.core.records import Failure
 from tasks.core.settings import Settings
@@ -21,7 +20,7 @@ from tasks.runs import start_run
 from tasks.timelines import open_timelines
 
 
-@flow(name="rank-videos", validate_parameters=True, task_runner=ThreadPoolTaskRunner(max_workers=80))
+@flow(name="rank-videos")
 def rank_videos(settings: Settings) -> State[Any]:
     """Rank the moments of all videos of a source, and publish the rankings.
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
@@ -27,6 +27,7 @@ app = App(
     name="hookline",
     help="Rank the moments of videos by viral potential.",
     # Options are the settings' own paths: --ranking.top_n, not --ranking.top-n; --deep.enabled=false.
+    result_action="return_value",
     default_parameter=Parameter(negative=(), name_transform=lambda name: name),
 )
 app["--help"].group = app["--version"].group = "Options"
@@ -122,10 +123,9 @@ def with_settings_file(
     settings
         A YAML file with settings for `rank`; options given on the command line win over it.
     """
-    if settings:
-        if not settings.is_file():
-            raise SettingsError(f"--settings {settings}: there is no such file")
-        app.config = (Yaml(settings, must_exist=True, use_commands_as_keys=False),)
+    if settings and not settings.is_file():
+        raise SettingsError(f"--settings {settings}: there is no such file")
+    app.config = (Yaml(settings, use_commands_as_keys=False),) if settings else ()
     result = app(tokens, exit_on_error=False, print_error=False)
     return result if isinstance(result, int) else COMPLETE
 
@@ -141,7 +141,7 @@ def run(arguments: Sequence[str]) -> int:
     prepare_environment()
     try:
         return int(app.meta(arguments, exit_on_error=False, print_error=False) or COMPLETE)
-    except (CycloptsError, SettingsError) as error:
+    except (CycloptsError, SettingsError, ValidationError) as error:
         errors.print(f"[bold red]hookline:[/] {escape(explain(error))}", soft_wrap=True)
         return BAD_ARGUMENTS
     except HooklineError as error:
@@ -151,12 +151,12 @@ def run(arguments: Sequence[str]) -> int:
 
 def explain(error: Exception) -> str:
     """One line for each wrong setting: its path, what is wrong with it, what was given."""
-    cause = error.__cause__
-    if not isinstance(cause, ValidationError):
+    wrong = error if isinstance(error, ValidationError) else error.__cause__
+    if not isinstance(wrong, ValidationError):
         return str(error)
-    group = cause.title.lower()
+    group = [] if wrong.title == "Settings" else [wrong.title.lower()]
     return "\n".join(
-        f"--{'.'.join([group, *map(str, item['loc'])])}: {item['msg'].removeprefix('Value error, ')}"
-        + (f", not {item['input']!r}" if not isinstance(item["input"], dict | BaseModel) else "")
-        for item in cause.errors()
+        f"{'.'.join([*group, *map(str, item['loc'])])}: {item['msg'].removeprefix('Value error, ')}"
+        + (f", not {item['input']!r}" if item["type"] != "value_error" else "")
+        for item in wrong.errors()
     )

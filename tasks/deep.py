@@ -64,7 +64,7 @@ def analysed(
         partial(read_frames, timeline),
         windows,
         fps=timeline.fps,
-        prompt=deep.prompt,
+        prompt=deep.question,
         max_frames=deep.max_frames,
         max_new_tokens=deep.max_new_tokens,
     )

@@ -36,5 +36,7 @@ def _no_error_is_logged(request: pytest.FixtureRequest, caplog: pytest.LogCaptur
     """A test that passes logs no ERROR, unless it is about one."""
     yield
     if not request.node.get_closest_marker("logs_error"):
-        errors = [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
+        errors = [
+            record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR
+        ]
         assert not errors

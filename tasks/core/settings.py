@@ -9,9 +9,11 @@ import hashlib
 from decimal import Decimal
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks.core.answers import DEFAULT_PROMPT
+from tasks.core.errors import SettingsError
+from tasks.core.patterns import pattern_regex
 
 Seconds = Annotated[int, Field(ge=1, le=600)]
 
@@ -36,6 +38,15 @@ class Select(Group):
     limit: int = Field(
         0, title="Limit", description="Look at the first so many videos by name; 0 = all.", ge=0
     )
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_reads(cls, pattern: str) -> str:
+        try:
+            pattern_regex(pattern)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+        return pattern
 
 
 class Windows(Group):
@@ -101,8 +112,15 @@ class Deep(Group):
         le=2048,
     )
     prompt: str = Field(
-        DEFAULT_PROMPT, title="Prompt", description="What is asked about every segment.", min_length=1
+        "",
+        title="Prompt",
+        description="What is asked about every segment; empty = the built-in prompt with its seven criteria.",
     )
+
+    @property
+    def question(self) -> str:
+        """The prompt in force."""
+        return self.prompt or DEFAULT_PROMPT
 
 
 class Ranking(Group):
@@ -218,6 +236,14 @@ class Settings(Group):
     ranking: Ranking = Field(Ranking(), title="Ranking")
     limits: Limits = Field(Limits(), title="Limits")
     engine: Engine = Field(Engine(), title="Engine")
+
+    @field_validator("source", "output")
+    @classmethod
+    def _is_a_place(cls, uri: str) -> str:
+        scheme, found, _ = uri.partition("://")
+        if found and scheme not in ("s3", "file"):
+            raise ValueError(f"{uri} is no place for files: write s3://bucket/prefix, or a folder")
+        return uri
 
     def digest(self) -> str:
         """Twelve hex digits over the settings that decide what the rows say."""

@@ -61,6 +61,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ({"windows": {"window_seconds": []}}, "at least 1 item"),
         ({"windows": {"stride_seconds": 0}}, "greater than or equal to 1"),
         ({"source": ""}, "at least 1 character"),
+        ({"source": "gs://bucket"}, "s3://bucket/prefix, or a folder"),
+        ({"select": {"pattern": "*.{mp4"}}, "mp4"),
         ({"deep": {"max_new_tokens": 10}}, "greater than or equal to 160"),
     ],
 )

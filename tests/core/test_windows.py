@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ def test_windows_stay_inside_and_the_last_is_flush(n_ticks: int, length: int, st
     assert made[0].start == 0
     assert made[-1].end == n_ticks
     assert all(window.length == min(length, n_ticks) for window in made)
-    assert all(0 < b.start - a.start <= stride for a, b in zip(made, made[1:], strict=False))
+    assert all(0 < b.start - a.start <= stride for a, b in pairwise(made))
 
 
 @given(ticks, st.integers(1, 200), st.integers(1, 200))
@@ -71,7 +73,7 @@ def test_sampled_ticks_are_spread_over_the_window(start: int, length: int, count
     assert sampled == sorted(sampled)
     assert sampled[0] == window.start
     assert count == 1 or sampled[-1] == window.end - 1
-    gaps = {b - a for a, b in zip(sampled, sampled[1:], strict=False)}
+    gaps = {b - a for a, b in pairwise(sampled)}
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 

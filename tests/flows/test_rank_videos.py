@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +51,10 @@ def run(source: Path, output: Path, models: Path, **groups: Any) -> tuple[State[
 @pytest.fixture(scope="module")
 def finished(
     good_videos: Path, demo_models: Path, prefect: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Path, State[Any], dict[str, Any]]]:
+) -> tuple[Path, State[Any], dict[str, Any]]:
     """One complete run over the good videos, for several tests to look at."""
     output = tmp_path_factory.mktemp("output")
-    yield output, *run(good_videos, output, demo_models)
+    return output, *run(good_videos, output, demo_models)
 
 
 Finished = tuple[Path, State[Any], dict[str, Any]]
@@ -65,7 +64,9 @@ def test_a_run_over_good_videos_is_complete(finished: Finished) -> None:
     _, state, manifest = finished
     assert state.name == manifest["state"] == "Completed"
     assert state.message == "3 of 3 videos ranked, 0 rejected, 0 failed"
-    parts = {name: manifest["counts"][name] for name in ("listed", "ranked", "unchanged", "rejected", "failed")}
+    parts = {
+        name: manifest["counts"][name] for name in ("listed", "ranked", "unchanged", "rejected", "failed")
+    }
     assert parts == {"listed": 3, "ranked": 3, "unchanged": 0, "rejected": 0, "failed": 0}
 
 
@@ -152,7 +153,9 @@ def test_broken_videos_are_a_row_each_and_the_good_are_ranked(
     assert {uri.removeprefix(f"file://{mixed_videos}/") for uri in ranked} == set(GOOD)
 
 
-def test_a_file_cut_off_late_is_ranked_as_far_as_it_goes_and_flagged(demo_models: Path, tmp_path: Path) -> None:
+def test_a_file_cut_off_late_is_ranked_as_far_as_it_goes_and_flagged(
+    demo_models: Path, tmp_path: Path
+) -> None:
     from tests.media import cut_short, numbered_video
 
     whole = numbered_video(tmp_path / "whole.ts", seconds=20)

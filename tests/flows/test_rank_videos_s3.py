@@ -75,7 +75,10 @@ def test_the_output_in_a_bucket_is_complete_when_the_pointer_names_it(
 def test_models_may_lie_in_a_bucket(videos: Path, bucket: Bucket, demo_models: Path, tmp_path: Path) -> None:
     upload(demo_models, bucket, "models")
     only_one = {"pattern": "second.mkv"}
-    models = {"fast": {"model": f"{bucket.uri}/models/videomae"}, "deep": {"model": f"{bucket.uri}/models/videollama3"}}
+    models = {
+        "fast": {"model": f"{bucket.uri}/models/videomae"},
+        "deep": {"model": f"{bucket.uri}/models/videollama3"},
+    }
     from_s3 = run(videos, tmp_path / "a", demo_models, select=only_one, **models)
     from_disk = run(videos, tmp_path / "b", demo_models, select=only_one)
     assert from_s3["models"]["videomae_revision"] == from_disk["models"]["videomae_revision"]

@@ -78,7 +78,12 @@ def test_being_stopped_is_not_a_failure_of_the_video(tmp_path: Path) -> None:
     ],
 )
 def test_the_final_state_says_what_happened(
-    tmp_path: Path, n_ranked: int, n_refused: int, with_segment_failures: bool, tolerated: float, expected: str
+    tmp_path: Path,
+    n_ranked: int,
+    n_refused: int,
+    with_segment_failures: bool,
+    tolerated: float,
+    expected: str,
 ) -> None:
     ledger = Ledger([ref(str(i)) for i in range(n_ranked + n_refused)])
     broken = [refusal("0")] if with_segment_failures else []

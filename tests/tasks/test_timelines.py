@@ -26,7 +26,9 @@ def make_run(source: object, scratch: Path, **groups: Any) -> Run:
     settings = Settings.model_validate({"source": str(source), "output": "unused", **groups})
     nowhere = Checkpoint(Path("/nowhere"), "unused", "")
     budget = FrameBudget(max_pixels=112 * 112, min_pixels=28 * 28, multiple_of=28)
-    return Run("run", datetime.now(UTC), settings, scratch, nowhere, None, Analysis.skipped("disabled"), budget)
+    return Run(
+        "run", datetime.now(UTC), settings, scratch, nowhere, None, Analysis.skipped("disabled"), budget
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,9 @@ def test_a_video_larger_than_its_share_of_scratch_is_refused_unread(video_file: 
 
 def test_frames_that_do_not_fit_their_share_are_refused(video_file: Path, tmp_path: Path) -> None:
     size = video_file.stat().st_size
-    run = make_run(video_file.parent, tmp_path, limits={"scratch_gb": 2 * (size + 1000) / 1e9}, engine={"workers": 1})
+    run = make_run(
+        video_file.parent, tmp_path, limits={"scratch_gb": 2 * (size + 1000) / 1e9}, engine={"workers": 1}
+    )
     failure = decoded_timeline(only_video(run), run)
     assert isinstance(failure, Failure)
     assert failure.reason == "too_large"
