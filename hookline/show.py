@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -56,41 +56,44 @@ def print_run(console: Console, store: Store, manifest: Manifest) -> None:
 
 
 def ranking_table(ranking: pa.Table) -> Table:
-    """The segments of a run, best first within each video."""
-    table = Table(title="Moments by viral potential", title_justify="left", header_style="bold")
-    table.add_column("video", no_wrap=True)
-    for name in ("#", "from", "to", "score", "deep", "fast"):
+    """The segments of a run by video and rank; VideoLLaMA3's columns stay empty where it gave no answer."""
+    table = _table("Moments by viral potential", first_column="video")
+    for name in ("#", "from", "to", "score", "deep", "fast", "hook", "engage"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("recommendation", no_wrap=True, overflow="ellipsis")
     rows = sorted(ranking.to_pylist(), key=lambda row: (row["video_uri"], row["rank"]))
     for previous, row in zip([None, *rows], rows, strict=False):
         new_video = previous is None or previous["video_uri"] != row["video_uri"]
-        deep = row["videollama3"]
+        deep = row["videollama3"] or {}
         table.add_row(
             escape(_name(row["video_uri"])) if new_video else "",
             str(row["rank"]),
             clock(row["start"]),
             clock(row["end"]),
             f"[bold]{row['score']}[/]" if row["is_viral"] else str(row["score"]),
-            str(deep["virality_score"]) if deep else "-",
+            str(deep.get("virality_score", "")),
             str(row["videomae_score"]),
-            escape(printable(deep["recommendation"])) if deep else f"({row['deep_reason']})",
+            str(deep.get("hook_quality", "")),
+            str(deep.get("engagement_potential", "")),
         )
     return table
 
 
 def failures_table(failures: list[dict[str, Any]]) -> Table:
     """What could not be used, and why."""
-    table = Table(title="Not ranked, or only in part", title_justify="left", header_style="bold")
-    for name in ("video", "stage", "reason", "detail"):
-        table.add_column(name)
+    table = _table("Not ranked, or only in part", first_column="video")
+    table.add_column("reason", no_wrap=True)
+    table.add_column("detail")
     for row in failures:
         table.add_row(
-            escape(_name(row["video_uri"])),
-            row["stage"],
-            row["reason"],
-            escape(printable(row["detail"], width=500)),
+            escape(_name(row["video_uri"])), row["reason"], escape(printable(row["detail"], width=500))
         )
+    return table
+
+
+def _table(title: str, *, first_column: str) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.padding = (0, 0)
+    table.add_column(first_column, no_wrap=True)
     return table
 
 
@@ -105,7 +108,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def printable(text: str, *, width: int = 60) -> str:
+def printable(text: str, *, width: int) -> str:
     """Model and file text as one line without control characters, cut to `width`."""
     line = "".join(char if char.isprintable() else " " for char in text)
     return line if len(line) <= width else line[: width - 1] + "…"
@@ -113,8 +116,9 @@ def printable(text: str, *, width: int = 60) -> str:
 
 def _read(store: Store, manifest: Manifest, kind: str) -> pa.Table:
     name = f"{kind}/run_date={manifest['run_date']}/{manifest['run_id']}.parquet"
-    return pq.read_table(io.BytesIO(store.read_bytes(name)))
+    # pq.read_table starts threads that now and then abort the process as it exits (pyarrow 26).
+    return pq.ParquetFile(pa.BufferReader(store.read_bytes(name))).read(use_threads=False)
 
 
 def _name(uri: str) -> str:
-    return printable(uri.rsplit("/", 1)[-1], width=32)
+    return printable(uri.rsplit("/", 1)[-1], width=24)

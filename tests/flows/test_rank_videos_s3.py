@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ def run(source: object, output: object, models: Path, **groups: Any) -> dict[str
 
 def published(bucket: Bucket, kind: str, manifest: dict[str, Any]) -> pa.Table:
     key = f"out/{kind}/run_date={manifest['run_date']}/{manifest['run_id']}.parquet"
-    return pq.ParquetFile(io.BytesIO(bucket.get(key))).read()
+    return pq.ParquetFile(pa.BufferReader(bucket.get(key))).read()
 
 
 def test_a_bucket_and_a_folder_give_the_same_rankings(

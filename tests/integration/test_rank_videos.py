@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -28,5 +28,5 @@ def test_a_real_bucket_and_a_folder_give_the_same_rankings(
     assert on_s3["counts"] == on_disk["counts"]
     for kind in ("rankings", "windows", "failures"):
         key = f"out/{kind}/run_date={on_s3['run_date']}/{on_s3['run_id']}.parquet"
-        from_s3 = portable(pq.ParquetFile(io.BytesIO(bucket.get(key))).read(), source)
+        from_s3 = portable(pq.ParquetFile(pa.BufferReader(bucket.get(key))).read(), source)
         assert from_s3 == portable(read_table(output, kind, on_disk["run_id"]), f"file://{videos}")
