@@ -20,7 +20,7 @@ from tasks.runs import start_run
 from tasks.timelines import open_timelines
 
 
-@flow(name="rank-videos")
+@flow(name="rank-videos", flow_run_name="rank {settings.source}")
 def rank_videos(settings: Settings) -> State[Any]:
     """Rank the moments of all videos of a source, and publish the rankings.
 

@@ -21,7 +21,7 @@ from hookline.embedded import prepare_environment
 from tasks.core.errors import HooklineError, SettingsError
 from tasks.core.settings import Deep, Engine, Fast, Limits, Ranking, Select, Settings, Windows
 
-COMPLETE, NOTHING_DONE, BAD_ARGUMENTS, WITH_FAILURES = 0, 1, 2, 3
+COMPLETE, NOTHING_DONE, BAD_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 
 app = App(
     name="hookline",
@@ -147,6 +147,9 @@ def run(arguments: Sequence[str]) -> int:
     except HooklineError as error:
         errors.print(f"[bold red]hookline:[/] {escape(str(error))}", soft_wrap=True)
         return NOTHING_DONE
+    except KeyboardInterrupt:
+        errors.print("[bold red]hookline:[/] interrupted; nothing of this run was published")
+        return INTERRUPTED
 
 
 def explain(error: Exception) -> str:

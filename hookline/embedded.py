@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import State
 
 QUIET_AND_LOCAL = {
-    "TRANSFORMERS_VERBOSITY": "error",
     # Waiting threads spin by default and take the cores from decoding: 0.6 s a segment become 2-8 s.
     "OMP_WAIT_POLICY": "PASSIVE",
     "DO_NOT_TRACK": "1",
@@ -44,37 +44,48 @@ def prepare_environment(environment: Mapping[str, str] = QUIET_AND_LOCAL) -> Non
 
 
 @contextmanager
-def prefect_server() -> Iterator[None]:
-    """A Prefect server for the block: the configured one, or a subprocess that ends with it."""
+def prefect_server() -> Iterator[Callable[[State[Any]], object]]:
+    """A Prefect server for the block: the configured one, or a subprocess that ends with it.
+
+    Yields what to call with the final state of a flow run before the block ends: it waits until
+    nothing of the run's history can be lost.
+    """
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     if PREFECT_API_URL.value():
-        yield
+        yield lambda _: flush()
         return
     server = SubprocessASGIServer()
     server.start(timeout=STARTUP_S)
     try:
         with temporary_settings({PREFECT_API_URL: server.api_url}):
-            yield
+            yield drain
     finally:
         server.stop()
 
 
-def drain(flow_run_id: UUID, *, at_least: int = 0, deadline_s: float = 60) -> bool:
-    """Wait until the server has recorded all task runs, `at_least` so many; False if it never did."""
-    from prefect.client.orchestration import get_client
+def flush() -> None:
+    """Send all events and log lines that still wait in this process."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
     EventsWorker.drain_all()
     APILogWorker.drain_all()
+
+
+def drain(state: State[Any], *, deadline_s: float = 60) -> bool:
+    """Wait until the server has recorded all task runs of a flow run; False if it never did."""
+    from prefect.client.orchestration import get_client
+
+    flush()
+    flow_run_id = state.state_details.flow_run_id
     deadline = time.monotonic() + deadline_s
     settled_since, seen = time.monotonic(), -1
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:
             total, ended = _task_runs(client, flow_run_id), _task_runs(client, flow_run_id, ended=True)
-            if total != ended or total != seen or total < at_least:
+            if not total or total != ended or total != seen:
                 settled_since, seen = time.monotonic(), total
             elif time.monotonic() - settled_since >= SETTLED_S:
                 return True
@@ -82,7 +93,7 @@ def drain(flow_run_id: UUID, *, at_least: int = 0, deadline_s: float = 60) -> bo
     return False
 
 
-def _task_runs(client: SyncPrefectClient, flow_run_id: UUID, *, ended: bool = False) -> int:
+def _task_runs(client: SyncPrefectClient, flow_run_id: UUID | None, *, ended: bool = False) -> int:
     filters: dict[str, object] = {"flow_runs": {"id": {"any_": [str(flow_run_id)]}}}
     if ended:
         final = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
@@ -14,7 +15,6 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
 from rich.text import Text
@@ -25,13 +25,23 @@ COUNTED: tuple[Counted, ...] = ("videos", "windows", "segments")
 
 
 class RateColumn(ProgressColumn):
-    """Items a second, or a minute where that reads better."""
+    """Items a second since the first was expected, or a minute where that reads better."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
+        rate = _rate(task)
+        if not rate:
             return Text("")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{speed * 60:.1f}/min", style="cyan")
+        return Text(f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min", style="cyan")
+
+
+class TimeLeftColumn(ProgressColumn):
+    """Time left at that rate. Rich's own needs two steps before it knows, and batches are few."""
+
+    def render(self, task: Task) -> Text:
+        rate = _rate(task)
+        if not rate or not task.remaining:
+            return Text("")
+        return Text(f"{timedelta(seconds=round(task.remaining / rate))} left")
 
 
 class TerminalProgress:
@@ -39,10 +49,11 @@ class TerminalProgress:
 
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
-        self.ids: dict[str, TaskID] = {what: bars.add_task(what, total=0) for what in COUNTED}
+        self.ids: dict[str, TaskID] = {what: bars.add_task(what, total=0, start=False) for what in COUNTED}
 
     def expect(self, what: Counted, count: int) -> None:
         bar = self.bars.tasks[self.ids[what]]
+        self.bars.start_task(self.ids[what])
         self.bars.update(self.ids[what], total=(bar.total or 0) + count)
 
     def advance(self, what: Counted, count: int = 1) -> None:
@@ -61,7 +72,7 @@ def progress_bars(console: Console) -> Iterator[None]:
         BarColumn(),
         MofNCompleteColumn(),
         RateColumn(),
-        TimeRemainingColumn(),
+        TimeLeftColumn(),
     )
     with Bars(*columns, console=console, transient=True) as bars:
         token = watcher.set(TerminalProgress(bars))
@@ -69,3 +80,7 @@ def progress_bars(console: Console) -> Iterator[None]:
             yield
         finally:
             watcher.reset(token)
+
+
+def _rate(task: Task) -> float:
+    return task.completed / task.elapsed if task.completed and task.elapsed else 0.0

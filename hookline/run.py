@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -9,11 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.rank_videos import rank_videos
-from hookline.embedded import drain, prefect_server
+from hookline.embedded import prefect_server
 from hookline.progress import progress_bars
 from hookline.show import print_run
 from tasks.adapters.storage import open_store
 from tasks.core.settings import Settings
+from tasks.outcome import COMPLETED, DRY_RUN
 
 COMPLETE, NOTHING_DONE, WITH_FAILURES = 0, 1, 3
 
@@ -21,25 +23,28 @@ COMPLETE, NOTHING_DONE, WITH_FAILURES = 0, 1, 3
 def run_embedded(settings: Settings) -> int:
     """Run the flow to its end and print what came of it; returns the exit code."""
     out, err = Console(), Console(stderr=True)
-    with prefect_server(), progress_bars(err):
-        state = rank_videos(settings, return_state=True)
-        if flow_run_id := state.state_details.flow_run_id:
-            drain(flow_run_id)
+    with ExitStack() as server:
+        with err.status("Starting Prefect ..."):
+            drain = server.enter_context(prefect_server())
+        with progress_bars(err):
+            state = rank_videos(settings, return_state=True)
+        with err.status("Recording the run ..."):
+            drain(state)
     return report(state, settings, out=out, err=err)
 
 
 def report(state: State[Any], settings: Settings, *, out: Console, err: Console) -> int:
-    """Print how a run ended."""
+    """Print how a run ended; returns its exit code."""
     result = state.result(raise_on_failure=False)
     if not isinstance(result, dict):
         err.print(f"[bold red]hookline:[/] {escape(str(result or state.message))}", soft_wrap=True)
         return NOTHING_DONE
-    if state.name == "DryRun":
+    if state.name == DRY_RUN:
         for video in result["videos"]:
             out.print(escape(video["uri"]), soft_wrap=True)
-        out.print(escape(str(state.message)))
+        out.print(escape(str(state.message)), soft_wrap=True)
         return COMPLETE
     print_run(out, open_store(settings.output), result)
     if state.is_failed():
         return NOTHING_DONE
-    return COMPLETE if state.name == "Completed" else WITH_FAILURES
+    return COMPLETE if state.name == COMPLETED else WITH_FAILURES

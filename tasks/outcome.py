@@ -13,6 +13,7 @@ from tasks.core.settings import Settings
 from tasks.ledger import Ledger
 
 COMPLETED, WITH_FAILURES, FAILED = "Completed", "CompletedWithFailures", "Failed"
+DRY_RUN = "DryRun"
 
 
 def verdict(ledger: Ledger, settings: Settings) -> str:
@@ -44,7 +45,7 @@ def conclude_without_run(videos: Sequence[VideoRef], settings: Settings) -> Stat
     gigabytes = sum(video.size_bytes for video in videos) / 10**9
     listed = [{"uri": video.uri, "size_bytes": video.size_bytes} for video in videos]
     return Completed(
-        name="DryRun",
+        name=DRY_RUN,
         message=f"Dry run: {len(videos)} videos, {gigabytes:.2f} GB would be ranked",
         data={"videos": listed},
     )

@@ -42,9 +42,9 @@ class Server:
         host, _, port = self.endpoint.rpartition("/")[2].partition(":")
         return host, int(port)
 
-    def new_bucket(self, **options: Any) -> Bucket:
+    def new_bucket(self, name: str = "", **options: Any) -> Bucket:
         """A fresh bucket; `options` are those of boto3's `create_bucket`."""
-        name = f"bucket-{uuid4().hex[:12]}"
+        name = name or f"bucket-{uuid4().hex[:12]}"
         _client(self).create_bucket(Bucket=name, **options)
         return Bucket(_client(self), name)
 

@@ -38,6 +38,7 @@ class VideoMAE:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+        logging.set_verbosity_error()  # what is missing is refused below; the classifier is not needed
         self.checkpoint = checkpoint
         self.device = pick_device()
         self.dtype = pick_dtype(self.device)
