@@ -29,7 +29,7 @@ class Ledger:
 
     def refuse(self, failure: Failure) -> None:
         """This video did not; the others go on."""
-        get_run_logger().warning("%s: %s (%s)", failure.video.uri, failure.detail, failure.reason)
+        get_run_logger().warning("%s: %s (%s)", failure.video.label, failure.detail, failure.reason)
         self.refused.append(failure)
         watcher.get().advance("videos")
 

@@ -43,7 +43,7 @@ def conclude_without_run(videos: Sequence[VideoRef], settings: Settings) -> Stat
             "check source and select.pattern."
         )
     gigabytes = sum(video.size_bytes for video in videos) / 10**9
-    listed = [{"uri": video.uri, "size_bytes": video.size_bytes} for video in videos]
+    listed = [{"uri": video.label, "size_bytes": video.size_bytes} for video in videos]
     return Completed(
         name=DRY_RUN,
         message=f"Dry run: {len(videos)} videos, {gigabytes:.2f} GB would be ranked",

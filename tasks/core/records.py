@@ -44,7 +44,12 @@ class VideoRef:
     @property
     def name(self) -> str:
         """The last part of the URI, for messages."""
-        return self.uri.rstrip("/").rsplit("/", 1)[-1]
+        return self.label.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def label(self) -> str:
+        """The URI as it can be written anywhere: bytes of a file's name that are no text are escaped."""
+        return self.uri.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

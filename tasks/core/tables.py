@@ -154,7 +154,7 @@ def failures_table(failures: Iterable[Failure], stamp: RunStamp) -> pa.Table:
     rows = [
         {
             "run_id": stamp.run_id,
-            "video_uri": failure.video.uri,
+            "video_uri": failure.video.label,
             "video_etag": failure.video.etag,
             "stage": failure.stage.value,
             "kind": failure.kind.value,
@@ -175,7 +175,7 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
     analysis = segment.analysis
     return {
         "run_id": stamp.run_id,
-        "video_uri": timeline.video.uri,
+        "video_uri": timeline.video.label,
         "video_etag": timeline.video.etag,
         "video_duration": timeline.duration_s,
         "rank": segment.rank,
@@ -215,7 +215,7 @@ def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa
     count = len(scored.windows)
     columns = {
         "run_id": [stamp.run_id] * count,
-        "video_uri": [ref.uri] * count,
+        "video_uri": [ref.label] * count,
         "video_etag": [ref.etag] * count,
         "start": [seconds(item.window.start) for item in scored.windows],
         "end": [seconds(item.window.end) for item in scored.windows],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.library import (
     write_broken_videos,
     write_good_videos,
 )
+from tests.media import cut_short, numbered_video
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -153,11 +155,29 @@ def test_broken_videos_are_a_row_each_and_the_good_are_ranked(
     assert {uri.removeprefix(f"file://{mixed_videos}/") for uri in ranked} == set(GOOD)
 
 
+ODD_NAMES = {
+    b"{braces} [red] 100%.mp4": "{braces} [red] 100%.mp4",
+    b"-new\nline.mp4": "-new\nline.mp4",
+    b"\xf0\x9f\x99\x82.mp4": "\N{SLIGHTLY SMILING FACE}.mp4",
+    b"not\xfftext.mp4": "not\\udcfftext.mp4",
+}
+"""Names of files, and how the tables spell them."""
+
+
+def test_odd_names_are_ranked_like_any_other(demo_models: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ODD_NAMES:
+        numbered_video(tmp_path / "plain.mp4", seconds=6).rename(videos / os.fsdecode(name))
+    state, manifest = run(videos, tmp_path / "out", demo_models, deep={"enabled": False})
+    assert state.name == "Completed"
+    uris = read_table(tmp_path / "out", "rankings", manifest["run_id"]).column("video_uri").to_pylist()
+    assert {uri.removeprefix(f"file://{videos}/") for uri in uris} == set(ODD_NAMES.values())
+
+
 def test_a_file_cut_off_late_is_ranked_as_far_as_it_goes_and_flagged(
     demo_models: Path, tmp_path: Path
 ) -> None:
-    from tests.media import cut_short, numbered_video
-
     whole = numbered_video(tmp_path / "whole.ts", seconds=20)
     videos = tmp_path / "videos"
     videos.mkdir()
