@@ -28,8 +28,10 @@ app = App(
     help="Rank the moments of videos by viral potential.",
     # Options are the settings' own paths: --ranking.top_n, not --ranking.top-n; --deep.enabled=false.
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=(), name_transform=lambda name: name),
 )
+app.meta.suppress_keyboard_interrupt = False
 app["--help"].group = app["--version"].group = "Options"
 
 

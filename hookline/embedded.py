@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from hookline.server import EmbeddedServer
+
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import State
@@ -30,9 +32,6 @@ QUIET_AND_LOCAL = {
 }
 """The environment of embedded runs; what the environment already says is left alone."""
 
-STARTUP_S = 120
-"""The first start makes the database: 6-30 s, and more where the machine is busy."""
-
 SETTLED_S = 1.0
 """Two flushes of the recorder without a change: nothing more is coming."""
 
@@ -50,17 +49,19 @@ def prefect_server() -> Iterator[Callable[[State[Any]], object]]:
     Yields what to call with the final state of a flow run before the block ends: it waits until
     nothing of the run's history can be lost.
     """
-    from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     if PREFECT_API_URL.value():
         yield lambda _: flush()
         return
-    server = SubprocessASGIServer()
-    server.start(timeout=STARTUP_S)
+    server = EmbeddedServer()
+    server.start()
     try:
         with temporary_settings({PREFECT_API_URL: server.api_url}):
-            yield drain
+            try:
+                yield drain
+            finally:
+                flush()  # what still waits when the server is gone would hold up the exit for ever
     finally:
         server.stop()
 

@@ -20,6 +20,7 @@ from tasks.adapters.storage import open_store
 from tasks.core.errors import DecodeFailed, StorageError, VideoRefused
 from tasks.core.records import Failure, Kind, Stage, Timeline, VideoRef
 from tasks.core.settings import Limits
+from tasks.retries import may_pass
 from tasks.runs import Run
 
 GB = 10**9
@@ -50,10 +51,19 @@ def open_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     attempt = task_run.run_count or 1
     try:
         return decoded_timeline(video, run)
-    except StorageError as error:
-        if error.retryable and attempt <= len(RETRY_SECONDS):
+    except Exception as error:  # whatever it is, it must not stop the other videos
+        if may_pass(error) and attempt <= len(RETRY_SECONDS):
             raise
-        return Failure(video, Stage.FETCH, Kind.FAILED, error.reason, str(error), attempts=attempt)
+        return failed_opening(video, error, attempts=attempt)
+
+
+def failed_opening(video: VideoRef, error: Exception, *, attempts: int) -> Failure:
+    """The row of a video that could not be fetched, or whose decoding broke in an unforeseen way."""
+    if isinstance(error, StorageError):
+        return Failure(video, Stage.FETCH, Kind.FAILED, error.reason, str(error), attempts)
+    return Failure(
+        video, Stage.DECODE, Kind.FAILED, "unexpected", f"{type(error).__name__}: {error}", attempts
+    )
 
 
 def decoded_timeline(video: VideoRef, run: Run) -> Timeline | Failure:

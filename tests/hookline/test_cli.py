@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -115,37 +119,75 @@ def test_show_without_a_ranking_says_how_to_get_one(
     assert "hookline rank" in capsys.readouterr().err
 
 
-def test_an_embedded_run_prints_its_result_and_loses_no_history(demo_models: Path, tmp_path: Path) -> None:
-    videos, home = tmp_path / "videos", tmp_path / "prefect"
-    write_good_videos(videos)
-    write_broken_videos(videos)
-    hookline = "import sys; from hookline.cli import main; main(sys.argv[1:])"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    done = subprocess.run(
-        [sys.executable, "-c", hookline, "rank", str(videos), str(tmp_path / "out"), *quick(demo_models)],
-        env=environment | {"PREFECT_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 3, done.stderr
-    assert done.stderr == ""
-    assert "CompletedWithFailures: 3 of 8 videos ranked, 5 rejected, 0 failed" in done.stdout
-    with sqlite3.connect(home / "prefect.db") as database:
+@pytest.fixture
+def embedded(tmp_path: Path, demo_models: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `hookline rank` in a process of its own, with a Prefect home of its own."""
+    home = tmp_path / "prefect"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    entry_point = "import sys; from hookline.cli import main; main(sys.argv[1:])"
+
+    def start(videos: Path) -> subprocess.Popen[str]:
+        arguments = [str(videos), str(tmp_path / "out"), *quick(demo_models)]
+        return subprocess.Popen(
+            [sys.executable, "-c", entry_point, "rank", *arguments, f"--limits.scratch_dir={tmp_path}"],
+            env=clean | {"PREFECT_HOME": str(home)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    yield start
+    assert eventually(lambda: not processes_of(home)), "a process outlived its run"
+
+
+def test_an_embedded_run_prints_its_result_and_loses_no_history(
+    embedded: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    write_good_videos(tmp_path / "videos")
+    write_broken_videos(tmp_path / "videos")
+    with embedded(tmp_path / "videos") as process:
+        printed, errors = process.communicate(timeout=240)
+    assert (process.returncode, errors) == (3, "")
+    assert "CompletedWithFailures: 3 of 8 videos ranked, 5 rejected, 0 failed" in printed
+    with sqlite3.connect(tmp_path / "prefect" / "prefect.db") as database:
         ((flow_state,),) = database.execute("select state_name from flow_run")
         task_states = database.execute("select name, state_type from task_run").fetchall()
     assert flow_state == "CompletedWithFailures"
     kinds = [name.split()[0] for name, state in task_states if state == "COMPLETED"]
-    assert {kind: kinds.count(kind) for kind in kinds} == {
-        "list": 1, "open": 8, "score": 3, "analyse": 3, "publish": 1
-    }  # fmt: skip
+    expected = {"list": 1, "open": 8, "score": 3, "analyse": 3, "publish": 1}
+    assert {kind: kinds.count(kind) for kind in kinds} == expected
     assert len(kinds) == len(task_states)
-    assert not [process for process in Path("/proc").glob("[0-9]*/environ") if str(home) in _read(process)]
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=lambda stop: stop.name)
+def test_a_stopped_run_publishes_nothing_and_leaves_no_process(
+    embedded: Callable[..., subprocess.Popen[str]], tmp_path: Path, stop: signal.Signals
+) -> None:
+    (tmp_path / "videos").mkdir()
+    numbered_video(tmp_path / "videos" / "long.mp4", seconds=120, fps="5")
+    with embedded(tmp_path / "videos") as process:
+        assert eventually(lambda: any(tmp_path.glob("hookline/*/*/frames.rgb")), within_s=120)
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=60)
+    assert not (tmp_path / "out").exists()
+    if stop == signal.SIGINT:
+        assert process.returncode == 130
+        assert "interrupted" in errors
+        assert list((tmp_path / "hookline").iterdir()) == []
+
+
+def eventually(holds: Callable[[], bool], *, within_s: float = 15) -> bool:
+    deadline = time.monotonic() + within_s
+    while not (done := holds()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return done
+
+
+def processes_of(home: Path) -> list[Path]:
+    """Processes whose environment names this Prefect home."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if str(home).encode() in path.read_bytes():
+                found.append(path)
+    return found

@@ -125,3 +125,16 @@ def test_a_store_that_stays_broken_is_a_failure_with_its_attempts(
     (failure,) = opening(make_run(bucket.uri, tmp_path))
     assert isinstance(failure, Failure)
     assert (failure.stage, failure.kind, failure.attempts) == ("fetch", "failed", 3)
+
+
+@pytest.mark.usefixtures("prefect")
+def test_an_unforeseen_error_is_that_videos_failure_alone(
+    video_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.timelines.open_timeline.retry_delay_seconds", [0, 0])
+    not_a_folder = tmp_path / "scratch"
+    not_a_folder.touch()
+    (failure,) = opening(make_run(video_file.parent, not_a_folder))
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.reason, failure.attempts) == ("failed", "unexpected", 3)
+    assert "scratch" in failure.detail

@@ -1,0 +1,90 @@
+"""The Prefect server of an embedded run, in a process of its own: `python -m hookline.server PORT PARENT`.
+
+It runs in a session of its own, so that Ctrl-C does not take it away from the run that still has to
+report to it; and it ends when its parent is gone, so that a killed run leaves no server behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+
+STARTUP_S = 120
+"""The first start makes the database: 6-30 s, and more where the machine is busy."""
+
+STOP_S = 10
+
+
+class EmbeddedServer:
+    """A Prefect API on a free port of 127.0.0.1, without UI."""
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self.api_url = f"http://127.0.0.1:{self.port}/api"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers.
+
+        Raises:
+            RuntimeError: it ended, or did not answer within `STARTUP_S`.
+        """
+        command = [sys.executable, "-m", "hookline.server", str(self.port), str(os.getpid())]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + STARTUP_S
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if self._answers():
+                return
+            time.sleep(0.1)
+        self.stop()
+        raise RuntimeError(
+            f"The embedded Prefect server did not start within {STARTUP_S} s (exit code "
+            f"{self.process.returncode}): see what it printed, or set PREFECT_API_URL to a server that runs."
+        )
+
+    def stop(self) -> None:
+        """End the server; it has `STOP_S` to write down what it was told."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.api_url}/health", timeout=5).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    port, parent = map(int, sys.argv[1:])
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    uvicorn.run(create_app(ephemeral=True, final=True), host="127.0.0.1", port=port, log_level="critical")
+
+
+if __name__ == "__main__":
+    main()
