@@ -1,8 +1,4 @@
-"""The command line: `hookline rank | demo | demo-models | show`.
-
-Exit codes: 0 complete; 1 nothing could be done; 2 bad arguments or settings; 3 finished, but some
-videos failed (they are listed, the rest is published).
-"""
+"""The command line: `hookline rank | demo | demo-models | show`."""
 
 from __future__ import annotations
 
@@ -17,11 +13,10 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
+from hookline import ExitCode
 from hookline.embedded import prepare_environment
 from tasks.core.errors import HooklineError, SettingsError
 from tasks.core.settings import Deep, Engine, Fast, Limits, Ranking, Select, Settings, Windows
-
-COMPLETE, NOTHING_DONE, BAD_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 
 app = App(
     name="hookline",
@@ -89,7 +84,7 @@ def show(output: str, /) -> int:
 
     store = open_store(output)
     print_run(Console(), store, newest_manifest(store))
-    return COMPLETE
+    return ExitCode.COMPLETE
 
 
 @app.command
@@ -111,7 +106,7 @@ def demo_models(folder: Path, /) -> int:
         "(untrained: they rank at random).",
         soft_wrap=True,
     )
-    return COMPLETE
+    return ExitCode.COMPLETE
 
 
 @app.meta.default
@@ -129,7 +124,7 @@ def with_settings_file(
         raise SettingsError(f"--settings {settings}: there is no such file")
     app.config = (Yaml(settings, use_commands_as_keys=False),) if settings else ()
     result = app(tokens, exit_on_error=False, print_error=False)
-    return result if isinstance(result, int) else COMPLETE
+    return result if isinstance(result, int) else ExitCode.COMPLETE
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -142,16 +137,16 @@ def run(arguments: Sequence[str]) -> int:
     errors = Console(stderr=True)
     prepare_environment()
     try:
-        return int(app.meta(arguments, exit_on_error=False, print_error=False) or COMPLETE)
+        return int(app.meta(arguments, exit_on_error=False, print_error=False) or ExitCode.COMPLETE)
     except (CycloptsError, SettingsError, ValidationError) as error:
         errors.print(f"[bold red]hookline:[/] {escape(explain(error))}", soft_wrap=True)
-        return BAD_ARGUMENTS
-    except HooklineError as error:
+        return ExitCode.BAD_ARGUMENTS
+    except (HooklineError, OSError) as error:
         errors.print(f"[bold red]hookline:[/] {escape(str(error))}", soft_wrap=True)
-        return NOTHING_DONE
+        return ExitCode.NOTHING_DONE
     except KeyboardInterrupt:
-        errors.print("[bold red]hookline:[/] interrupted; nothing of this run was published")
-        return INTERRUPTED
+        errors.print("[bold red]hookline:[/] interrupted")
+        return ExitCode.INTERRUPTED
 
 
 def explain(error: Exception) -> str:

@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from hookline.server import EmbeddedServer
+import httpx
+
+from hookline.server import EmbeddedServer, answers
+from tasks.core.errors import HooklineError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -43,16 +46,24 @@ def prepare_environment(environment: Mapping[str, str] = QUIET_AND_LOCAL) -> Non
 
 
 @contextmanager
-def prefect_server() -> Iterator[Callable[[State[Any]], object]]:
+def prefect_server() -> Iterator[Callable[[State[Any]], bool]]:
     """A Prefect server for the block: the configured one, or a subprocess that ends with it.
 
     Yields what to call with the final state of a flow run before the block ends: it waits until
-    nothing of the run's history can be lost.
+    nothing of the run's history can be lost, and tells whether that came about.
+
+    Raises:
+        HooklineError: the configured server does not answer, or ours did not start.
     """
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    if PREFECT_API_URL.value():
-        yield lambda _: flush()
+    if configured := PREFECT_API_URL.value():
+        if not answers(configured):
+            raise HooklineError(
+                f"PREFECT_API_URL is {configured}, but no Prefect server answers there: start it, or unset "
+                "the variable to do without one."
+            )
+        yield sent
         return
     server = EmbeddedServer()
     server.start()
@@ -75,6 +86,12 @@ def flush() -> None:
     APILogWorker.drain_all()
 
 
+def sent(_: State[Any]) -> bool:
+    """A server that outlives the run records in its own time what it has been sent."""
+    flush()
+    return True
+
+
 def drain(state: State[Any], *, deadline_s: float = 60) -> bool:
     """Wait until the server has recorded all task runs of a flow run; False if it never did."""
     from prefect.client.orchestration import get_client
@@ -85,7 +102,10 @@ def drain(state: State[Any], *, deadline_s: float = 60) -> bool:
     settled_since, seen = time.monotonic(), -1
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:
-            total, ended = _task_runs(client, flow_run_id), _task_runs(client, flow_run_id, ended=True)
+            try:
+                total, ended = _task_runs(client, flow_run_id), _task_runs(client, flow_run_id, ended=True)
+            except httpx.HTTPError:
+                return False
             if not total or total != ended or total != seen:
                 settled_since, seen = time.monotonic(), total
             elif time.monotonic() - settled_since >= SETTLED_S:

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.rank_videos import rank_videos
+from hookline import ExitCode
 from hookline.embedded import prefect_server
 from hookline.progress import progress_bars
 from hookline.show import print_run
 from tasks.adapters.storage import open_store
+from tasks.core.errors import HooklineError
 from tasks.core.settings import Settings
 from tasks.outcome import COMPLETED, DRY_RUN
-
-COMPLETE, NOTHING_DONE, WITH_FAILURES = 0, 1, 3
 
 
 def run_embedded(settings: Settings) -> int:
@@ -29,7 +29,9 @@ def run_embedded(settings: Settings) -> int:
         with progress_bars(err):
             state = rank_videos(settings, return_state=True)
         with err.status("Recording the run ..."):
-            drain(state)
+            recorded = drain(state)
+    if not recorded:
+        err.print("hookline: Prefect did not record the whole history of this run", soft_wrap=True)
     return report(state, settings, out=out, err=err)
 
 
@@ -37,14 +39,16 @@ def report(state: State[Any], settings: Settings, *, out: Console, err: Console)
     """Print how a run ended; returns its exit code."""
     result = state.result(raise_on_failure=False)
     if not isinstance(result, dict):
-        err.print(f"[bold red]hookline:[/] {escape(str(result or state.message))}", soft_wrap=True)
-        return NOTHING_DONE
+        # The state's own message names the type of an error that nobody foresaw.
+        why = result if isinstance(result, HooklineError) else state.message
+        err.print(f"[bold red]hookline:[/] {escape(str(why))}", soft_wrap=True)
+        return ExitCode.NOTHING_DONE
     if state.name == DRY_RUN:
         for video in result["videos"]:
             out.print(escape(video["uri"]), soft_wrap=True)
         out.print(escape(str(state.message)), soft_wrap=True)
-        return COMPLETE
+        return ExitCode.COMPLETE
     print_run(out, open_store(settings.output), result)
     if state.is_failed():
-        return NOTHING_DONE
-    return COMPLETE if state.name == COMPLETED else WITH_FAILURES
+        return ExitCode.NOTHING_DONE
+    return ExitCode.COMPLETE if state.name == COMPLETED else ExitCode.WITH_FAILURES

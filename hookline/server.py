@@ -16,6 +16,8 @@ import time
 
 import httpx
 
+from tasks.core.errors import HooklineError
+
 STARTUP_S = 120
 """The first start makes the database: 6-30 s, and more where the machine is busy."""
 
@@ -33,17 +35,17 @@ class EmbeddedServer:
         """Start the server and wait until it answers.
 
         Raises:
-            RuntimeError: it ended, or did not answer within `STARTUP_S`.
+            HooklineError: it ended, or did not answer within `STARTUP_S`.
         """
         command = [sys.executable, "-m", "hookline.server", str(self.port), str(os.getpid())]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + STARTUP_S
         while self.process.poll() is None and time.monotonic() < deadline:
-            if self._answers():
+            if answers(self.api_url):
                 return
             time.sleep(0.1)
         self.stop()
-        raise RuntimeError(
+        raise HooklineError(
             f"The embedded Prefect server did not start within {STARTUP_S} s (exit code "
             f"{self.process.returncode}): see what it printed, or set PREFECT_API_URL to a server that runs."
         )
@@ -57,11 +59,13 @@ class EmbeddedServer:
             self.process.kill()
             self.process.wait()
 
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.api_url}/health", timeout=5).status_code == httpx.codes.OK
-        except httpx.TransportError:
-            return False
+
+def answers(api_url: str) -> bool:
+    """Whether a Prefect server is there."""
+    try:
+        return httpx.get(f"{api_url}/health", timeout=5).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
 
 
 def _free_port() -> int:

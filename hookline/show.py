@@ -14,18 +14,21 @@ from rich.table import Table
 
 from tasks.adapters.storage import Store
 from tasks.core.errors import StorageError
+from tasks.core.records import Manifest
+from tasks.core.tables import table_name
 
-Manifest = dict[str, Any]
+NAME_WIDTH = 28
 
 
 def newest_manifest(store: Store) -> Manifest:
     """The manifest of the newest complete run.
 
     Raises:
-        StorageError: there is none.
+        StorageError: there is none, or what is there was not written by Hookline.
     """
     try:
         pointer = json.loads(store.read_bytes("latest.json"))
+        manifest: Manifest = json.loads(store.read_bytes(pointer["manifest"]))
     except StorageError as error:
         if error.reason != "not_found":
             raise
@@ -34,38 +37,41 @@ def newest_manifest(store: Store) -> Manifest:
             reason="not_found",
             retryable=False,
         ) from error
-    manifest: Manifest = json.loads(store.read_bytes(pointer["manifest"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{store.uri}/latest.json does not name a run ({error}): rank again to replace it.",
+            reason="invalid",
+            retryable=False,
+        ) from error
     return manifest
 
 
 def print_run(console: Console, store: Store, manifest: Manifest) -> None:
     """Print the ranking and the failures of a run."""
     counts, seconds = manifest["counts"], manifest["seconds"]
-    ranking = _read(store, manifest, "rankings")
-    if ranking.num_rows:
-        console.print(ranking_table(ranking))
-    failures = _read(store, manifest, "failures").to_pylist()
-    if failures:
-        console.print(failures_table(failures))
+    source = manifest["source"]
+    if ranking := _read(store, manifest, "rankings"):
+        console.print(ranking_table(ranking, source))
+    if failures := _read(store, manifest, "failures"):
+        console.print(failures_table(failures, source))
     console.print(
-        f"[bold]{manifest['state']}[/]: {counts['ranked']} of {counts['listed']} videos ranked, "
-        f"{counts['rejected']} rejected, {counts['failed']} failed; "
+        f"[bold]{manifest['state']}[/]: {manifest['message']}; "
         f"{counts['windows']} windows, {counts['candidates']} candidates in {seconds['whole']:.0f} s"
     )
     console.print(f"Run {manifest['run_id']} in {escape(store.uri)}", soft_wrap=True)
 
 
-def ranking_table(ranking: pa.Table) -> Table:
+def ranking_table(ranking: list[dict[str, Any]], source: str) -> Table:
     """The segments of a run by video and rank; VideoLLaMA3's columns stay empty where it gave no answer."""
     table = _table("Moments by viral potential", first_column="video")
     for name in ("#", "from", "to", "score", "deep", "fast", "hook", "engage"):
         table.add_column(name, justify="right", no_wrap=True)
-    rows = sorted(ranking.to_pylist(), key=lambda row: (row["video_uri"], row["rank"]))
+    rows = sorted(ranking, key=lambda row: (row["video_uri"], row["rank"]))
     for previous, row in zip([None, *rows], rows, strict=False):
         new_video = previous is None or previous["video_uri"] != row["video_uri"]
         deep = row["videollama3"] or {}
         table.add_row(
-            escape(_name(row["video_uri"])) if new_video else "",
+            escape(_name(row["video_uri"], source)) if new_video else "",
             str(row["rank"]),
             clock(row["start"]),
             clock(row["end"]),
@@ -78,14 +84,16 @@ def ranking_table(ranking: pa.Table) -> Table:
     return table
 
 
-def failures_table(failures: list[dict[str, Any]]) -> Table:
+def failures_table(failures: list[dict[str, Any]], source: str) -> Table:
     """What could not be used, and why."""
     table = _table("Not ranked, or only in part", first_column="video")
     table.add_column("reason", no_wrap=True)
     table.add_column("detail")
     for row in failures:
         table.add_row(
-            escape(_name(row["video_uri"])), row["reason"], escape(printable(row["detail"], width=500))
+            escape(_name(row["video_uri"], source)),
+            row["reason"],
+            escape(printable(row["detail"], width=500)),
         )
     return table
 
@@ -114,11 +122,15 @@ def printable(text: str, *, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def _read(store: Store, manifest: Manifest, kind: str) -> pa.Table:
-    name = f"{kind}/run_date={manifest['run_date']}/{manifest['run_id']}.parquet"
+def _read(store: Store, manifest: Manifest, kind: str) -> list[dict[str, Any]]:
+    name = table_name(kind, run_date=manifest["run_date"], run_id=manifest["run_id"])
     # pq.read_table starts threads that now and then abort the process as it exits (pyarrow 26).
-    return pq.ParquetFile(pa.BufferReader(store.read_bytes(name))).read(use_threads=False)
+    table = pq.ParquetFile(pa.BufferReader(store.read_bytes(name))).read(use_threads=False)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
 
 
-def _name(uri: str) -> str:
-    return printable(uri.rsplit("/", 1)[-1], width=24)
+def _name(uri: str, source: str) -> str:
+    """A video as the source calls it; of a long name the end tells more."""
+    name = printable(uri.removeprefix(f"{source}/"), width=500)
+    return name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :]

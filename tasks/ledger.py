@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from prefect.logging import get_run_logger
 
 from tasks.core.errors import HooklineError, ModelError
-from tasks.core.records import Failure, Kind, RankedVideo, Stage, Timeline, VideoRef
+from tasks.core.records import Failure, Kind, RankedVideo, Stage, Timeline, VideoRef, legible
 from tasks.progress import watcher
 from tasks.timelines import close_timeline
 
@@ -29,15 +29,15 @@ class Ledger:
 
     def refuse(self, failure: Failure) -> None:
         """This video did not; the others go on."""
-        get_run_logger().warning("%s: %s (%s)", failure.video.label, failure.detail, failure.reason)
+        get_run_logger().warning("%s: %s (%s)", failure.video.label, legible(failure.detail), failure.reason)
         self.refused.append(failure)
         watcher.get().advance("videos")
 
     @contextmanager
-    def account_for(self, timeline: Timeline) -> Iterator[Timeline]:
+    def account_for(self, timeline: Timeline) -> Iterator[None]:
         """Whatever goes wrong inside is this video's failure alone; its scratch space is freed after."""
         try:
-            yield timeline
+            yield
         except Exception as error:
             self.refuse(_unexpected(timeline.video, error))
         finally:
@@ -49,8 +49,28 @@ class Ledger:
         return self.refused + [failure for video in self.ranked for failure in video.failures]
 
     @property
+    def summary(self) -> str:
+        """The counts in a sentence; what went wrong inside ranked videos is named only if there is any."""
+        counts = self.counts
+        parts = [
+            f"{counts['ranked']} of {counts['listed']} videos ranked",
+            f"{counts['rejected']} rejected",
+            f"{counts['failed']} failed",
+        ]
+        if damaged := counts["truncated"]:
+            parts.append(f"{damaged} ranked only in part")
+        if unanswered := counts["unanswered"]:
+            parts.append(f"{unanswered} candidates without an answer")
+        return ", ".join(parts)
+
+    @property
     def counts(self) -> dict[str, int]:
-        """Videos by what became of them; the parts add up to `listed`."""
+        """Videos by what became of them: ranked, unchanged, rejected and failed add up to `listed`.
+
+        `truncated` counts ranked videos that break off, `candidates` what was to be analysed and
+        `unanswered` what of it the deep model gave no answer for.
+        """
+        analyses = [analysis for video in self.ranked for analysis in video.analyses]
         kinds = [failure.kind for failure in self.refused]
         return {
             "listed": len(self.listed),
@@ -58,6 +78,10 @@ class Ledger:
             "unchanged": 0,
             "rejected": kinds.count(Kind.REJECTED),
             "failed": kinds.count(Kind.FAILED),
+            "truncated": sum(video.timeline.damage is not None for video in self.ranked),
+            "windows": sum(len(video.scored.windows) for video in self.ranked),
+            "candidates": len(analyses),
+            "unanswered": sum(analysis.status == "failed" for analysis in analyses),
         }
 
 

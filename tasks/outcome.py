@@ -8,7 +8,7 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from tasks.core.records import VideoRef
+from tasks.core.records import Manifest, VideoRef
 from tasks.core.settings import Settings
 from tasks.ledger import Ledger
 
@@ -24,15 +24,10 @@ def verdict(ledger: Ledger, settings: Settings) -> str:
     return WITH_FAILURES if ledger.failures else COMPLETED
 
 
-def conclude(manifest: dict[str, Any]) -> State[Any]:
+def conclude(manifest: Manifest) -> State[Any]:
     """The final state of a run that has been published; its data is the manifest."""
-    counts = manifest["counts"]
-    message = (
-        f"{counts['ranked']} of {counts['listed']} videos ranked, "
-        f"{counts['rejected']} rejected, {counts['failed']} failed"
-    )
     final = Failed if manifest["state"] == FAILED else Completed
-    return final(name=manifest["state"], message=message, data=manifest)
+    return final(name=manifest["state"], message=manifest["message"], data=manifest)
 
 
 def conclude_without_run(videos: Sequence[VideoRef], settings: Settings) -> State[Any]:

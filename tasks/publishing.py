@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.adapters.storage import open_store
-from tasks.core.tables import SCHEMA_VERSION, failures_table, rankings_table, windows_table
+from tasks.adapters.videomae import embedding_size
+from tasks.core.records import Manifest
+from tasks.core.tables import SCHEMA_VERSION, failures_table, rankings_table, table_name, windows_table
 from tasks.ledger import Ledger
+from tasks.outcome import FAILED
 from tasks.retries import retry_if_it_may_pass
 from tasks.runs import CODE_VERSION, Run
-
-Manifest = dict[str, Any]
 
 LIBRARIES = ("prefect", "torch", "transformers", "decord", "pyarrow", "s3fs")
 
@@ -37,25 +38,28 @@ LIBRARIES = ("prefect", "torch", "transformers", "decord", "pyarrow", "s3fs")
 def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
     """Write the tables, the manifest and `latest.json` under the output, in this order.
 
+    A failed run is published too, but `latest.json` goes on naming the one before.
+
     Raises:
         StorageError: the output cannot be written.
     """
     store = open_store(run.settings.output)
     tables = {
-        "windows": windows_table(ledger.ranked, run.stamp),
+        "windows": windows_table(ledger.ranked, run.stamp, dimensions=embedding_size(run.fast)),
         "failures": failures_table(ledger.failures, run.stamp),
         "rankings": rankings_table(ledger.ranked, run.stamp),
     }
     files = []
     for kind, table in tables.items():
-        name = f"{kind}/run_date={run.run_date}/{run.run_id}.parquet"
+        name = table_name(kind, run_date=run.run_date, run_id=run.run_id)
         local = write_parquet(table, run.scratch / f"{kind}.parquet", run)
         files.append(_file_entry(store.publish(local, name), local, table.num_rows))
     manifest = run_manifest(ledger, run, state=state, files=files)
     name = f"runs/{run.run_id}.json"
     store.publish(_write_json(manifest, run.scratch / "manifest.json"), name)
-    pointer = {"run_id": run.run_id, "manifest": name}
-    store.publish(_write_json(pointer, run.scratch / "latest.json"), "latest.json")
+    if state != FAILED:  # who reads the newest ranking keeps yesterday's
+        pointer = {"run_id": run.run_id, "manifest": name}
+        store.publish(_write_json(pointer, run.scratch / "latest.json"), "latest.json")
     return manifest
 
 
@@ -75,8 +79,7 @@ def write_parquet(table: pa.Table, path: Path, run: Run) -> Path:
 def run_manifest(ledger: Ledger, run: Run, *, state: str, files: list[dict[str, Any]]) -> Manifest:
     """What `runs/<run_id>.json` says of a run."""
     ended_at = datetime.now(UTC)
-    n_windows = sum(len(video.scored.windows) for video in ledger.ranked)
-    n_segments = sum(len(video.scored.candidates) for video in ledger.ranked)
+    counts = ledger.counts
     seconds = {
         "fetch": sum(video.timeline.fetch_seconds for video in ledger.ranked),
         "decode": sum(video.timeline.decode_seconds for video in ledger.ranked),
@@ -87,12 +90,14 @@ def run_manifest(ledger: Ledger, run: Run, *, state: str, files: list[dict[str, 
         "run_id": run.run_id,
         "run_date": str(run.run_date),
         "state": state,
+        "message": ledger.summary,
+        "source": open_store(run.settings.source).uri,
         "started_at": run.started_at.isoformat(timespec="seconds"),
         "ended_at": ended_at.isoformat(timespec="seconds"),
         "seconds": {"whole": (ended_at - run.started_at).total_seconds(), **seconds},
-        "counts": ledger.counts | {"windows": n_windows, "candidates": n_segments},
-        "windows_per_second": _rate(n_windows, seconds["fast"]),
-        "segments_per_second": _rate(n_segments, seconds["deep"]),
+        "counts": counts,
+        "windows_per_second": _rate(counts["windows"], seconds["fast"]),
+        "segments_per_second": _rate(counts["candidates"], seconds["deep"]),
         "hours_of_video": sum(video.timeline.duration_s for video in ledger.ranked) / 3600,
         "files": files,
         "models": dict(run.stamp.models),
@@ -106,8 +111,15 @@ def versions() -> dict[str, str]:
     return {
         "hookline": CODE_VERSION,
         "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
+        **{name: _version(name) for name in LIBRARIES},
     }
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # decord has no wheel for every machine
+        return "not installed"
 
 
 def _rate(count: int, seconds: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tasks.core.ranking import rank_segments
 from tasks.core.records import (
@@ -29,8 +29,9 @@ def rank_video(scored: ScoredVideo, analyses: Analyses, run: Run) -> RankedVideo
         deep_weight=ranking.deep_weight,
         fast_weight=ranking.fast_weight,
     )
-    failures = (*damage(scored.timeline), *failed_analyses(scored.timeline, analyses, run))
-    return RankedVideo(scored, tuple(segments), failures, analyses.seconds)
+    failures = (*damage(scored.timeline), *failed_analyses(scored.timeline, analyses.by_window))
+    answers = tuple(analyses.by_window.values())
+    return RankedVideo(scored, tuple(segments), answers, failures, analyses.seconds)
 
 
 def damage(timeline: Timeline) -> Iterator[Failure]:
@@ -40,15 +41,14 @@ def damage(timeline: Timeline) -> Iterator[Failure]:
         yield Failure(timeline.video, Stage.DECODE, Kind.REJECTED, "truncated", detail)
 
 
-def failed_analyses(timeline: Timeline, analyses: Analyses, run: Run) -> Iterator[Failure]:
-    """One failure for each segment without an answer; a single one where there is no model at all."""
-    if isinstance(run.deep, Analysis):
-        if run.deep.status == "failed":
-            yield _failure(timeline, run.deep)
+def failed_analyses(timeline: Timeline, by_window: Mapping[Window, Analysis]) -> Iterator[Failure]:
+    """One failure for each segment without an answer; a single one where all failed alike."""
+    failed = {window: analysis for window, analysis in by_window.items() if analysis.status == "failed"}
+    if len(failed) == len(by_window) and len(set(failed.values())) == 1:
+        yield _failure(timeline, next(iter(failed.values())))
         return
-    for window, analysis in sorted(analyses.by_window.items()):
-        if analysis.status == "failed":
-            yield _failure(timeline, analysis, window)
+    for window, analysis in sorted(failed.items()):
+        yield _failure(timeline, analysis, window)
 
 
 def _failure(timeline: Timeline, analysis: Analysis, window: Window | None = None) -> Failure:

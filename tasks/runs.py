@@ -11,13 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tasks.adapters.checkpoints import Checkpoint, resolve_checkpoint
+from tasks.adapters.decoding import stop_decoding
 from tasks.adapters.head import Head, load_head
 from tasks.adapters.scratch import run_folder
-from tasks.adapters.videollama3 import frame_budget
+from tasks.adapters.storage import open_store
+from tasks.adapters.videollama3_frames import frame_budget
+from tasks.adapters.videomae import load_videomae
 from tasks.core.answers import prompt_hash
-from tasks.core.errors import ModelError
+from tasks.core.errors import ModelError, StorageError
 from tasks.core.records import Analysis, FrameBudget
-from tasks.core.settings import Deep, Settings
+from tasks.core.settings import Settings
 from tasks.core.tables import RunStamp
 
 CODE_VERSION = version("hookline")
@@ -74,30 +77,47 @@ def start_run(settings: Settings) -> Iterator[Run]:
     """Name a run, find its models, and give it a scratch folder that is gone afterwards.
 
     Raises:
-        ModelError: the fast model cannot be found. A deep model that cannot is no error: the run
+        ModelError: the fast model cannot be loaded. A deep model that cannot is no error: the run
             goes on without it, and every row says so.
+        StorageError: the output cannot be written.
     """
     started_at = datetime.now(UTC)
     run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    fast, deep = resolve_checkpoint(settings.fast.model, settings.fast.revision), find_deep(settings.deep)
+    # What can be wrong for all videos is found out before the first is decoded.
+    fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
+    load_videomae(fast)
     head = load_head(settings.fast.head) if settings.fast.head else None
+    deep, budget = find_deep(settings)
     with run_folder(settings.limits.scratch_dir, run_id) as scratch:
-        yield Run(run_id, started_at, settings, scratch, fast, head, deep, needed_frames(deep, settings))
+        check_writable(settings.output, scratch)
+        try:
+            yield Run(run_id, started_at, settings, scratch, fast, head, deep, budget)
+        finally:
+            stop_decoding(scratch)
 
 
-def find_deep(deep: Deep) -> Checkpoint | Analysis:
-    """The deep checkpoint, or what every candidate gets instead of an analysis."""
+def find_deep(settings: Settings) -> tuple[Checkpoint | Analysis, FrameBudget]:
+    """The deep checkpoint and the size of frames at which the longest segment fits what it may see.
+
+    Where there is none: what every candidate gets instead of an analysis.
+    """
+    deep, windows = settings.deep, settings.windows
     if not deep.enabled:
-        return Analysis.skipped("disabled")
+        return Analysis.skipped("disabled"), FAST_ONLY_BUDGET
     try:
-        return resolve_checkpoint(deep.model, deep.revision)
-    except ModelError as error:
-        return Analysis.failed(error.reason, str(error))
+        checkpoint = resolve_checkpoint(deep.model, deep.revision)
+        ticks = max(windows.window_seconds) * windows.sample_fps
+        return checkpoint, frame_budget(checkpoint, frames_per_segment=min(ticks, deep.max_frames))
+    except (ModelError, StorageError) as error:
+        return Analysis.failed(error.reason, str(error)), FAST_ONLY_BUDGET
 
 
-def needed_frames(deep: Checkpoint | Analysis, settings: Settings) -> FrameBudget:
-    """The size of frames at which the longest segment fits what the deep model may see of it."""
-    if isinstance(deep, Analysis):
-        return FAST_ONLY_BUDGET
-    ticks = max(settings.windows.window_seconds) * settings.windows.sample_fps
-    return frame_budget(deep, frames_per_segment=min(ticks, settings.deep.max_frames))
+def check_writable(output: str, scratch: Path) -> None:
+    """Write a small file under the output: a mistyped bucket must not cost a night's work.
+
+    Raises:
+        StorageError: the output cannot be written.
+    """
+    note = scratch / "writable"
+    note.write_text("Hookline found out by this file that it may write here.\n")
+    open_store(output).publish(note, ".hookline")

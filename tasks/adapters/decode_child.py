@@ -76,7 +76,7 @@ def result_of(job: Job) -> dict[str, Any]:
         return {"failed": {"message": str(error), "reason": error.reason}}
     except MemoryError:
         limit_mb = job.memory_bytes // MEGABYTE
-        message = f"Decoding '{job.name}' needs more than the {limit_mb:,} MB of memory allowed."
+        message = f"Decoding '{job.name}' needs more than the {limit_mb:,} MB of limits.memory_gb."
         return {"failed": {"message": message, "reason": "out_of_memory"}}
     except OSError as error:
         if error.errno not in DISK_FULL:
@@ -117,14 +117,15 @@ def _check_limits(job: Job, found: Probe, *, needed_bytes: int) -> None:
     if found.end_s > job.max_duration_s:
         raise VideoRefused(
             f"'{job.name}' is {float(found.end_s):,.0f} s long; the limit is {job.max_duration_s:,.0f} s. "
-            "Cut it, or raise the limit.",
+            "Cut it, or raise limits.max_video_hours.",
             stage="probe",
             reason="too_long",
         )
     if needed_bytes > job.max_frames_bytes:
         raise VideoRefused(
             f"The frames of '{job.name}' would take {needed_bytes / MEGABYTE:,.1f} MB of scratch space; "
-            f"the limit is {job.max_frames_bytes / MEGABYTE:,.1f} MB. Cut the video, or raise the limit.",
+            f"{job.max_frames_bytes / MEGABYTE:,.1f} MB are left of its share. Cut the video, raise "
+            "limits.scratch_gb, or lower engine.workers.",
             stage="probe",
             reason="too_large",
         )

@@ -130,6 +130,17 @@ def _read_into(file: IO[bytes], target: memoryview) -> None:
         target = target[count:]
 
 
+_running: dict[Path, subprocess.Popen[bytes]] = {}
+"""The children of this process by the folder they write to."""
+
+
+def stop_decoding(root: Path) -> None:
+    """End every child that decodes into a folder under `root`: its caller gets `DecodeFailed`."""
+    for folder, process in list(_running.items()):
+        if folder.is_relative_to(root):
+            _kill_group(process)
+
+
 def _run_child(job: dict[str, Any], *, folder: Path, deadline_s: float) -> dict[str, Any]:
     name = job["name"]
     with tempfile.TemporaryFile(dir=folder) as words:
@@ -142,15 +153,18 @@ def _run_child(job: dict[str, Any], *, folder: Path, deadline_s: float) -> dict[
             env=_environment(),
             start_new_session=True,
         )
+        _running[folder] = process
         try:
             answer, _ = process.communicate(json.dumps(job).encode(), timeout=deadline_s)
         except subprocess.TimeoutExpired as error:
             raise DecodeFailed(
-                f"Decoding '{name}' was stopped after {deadline_s:g} s, the deadline for one video.",
+                f"Decoding '{name}' was stopped after limits.deadline_seconds = {deadline_s:g}.",
                 reason="deadline",
             ) from error
         finally:
+            del _running[folder]
             _kill_group(process)
+            process.communicate()
         if process.returncode == 0:
             result: dict[str, Any] = json.loads(answer)
             return result
@@ -169,7 +183,6 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
-    process.communicate()
 
 
 def _died(name: str, code: int, words: str) -> DecodeFailed:

@@ -89,4 +89,4 @@ class PacketTimes:
 
 def damage_sentence(declared_s: float, decoded_s: float) -> str:
     """`Timeline.damage` of a file that ends too early."""
-    return f"declares {declared_s:.1f} s, only {decoded_s:.1f} s could be decoded"
+    return f"The file declares {declared_s:.1f} s, but only {decoded_s:.1f} s can be decoded."

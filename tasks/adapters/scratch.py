@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tasks.core.records import VideoRef
@@ -19,13 +20,15 @@ def run_folder(root: str, run_id: str) -> Iterator[Path]:
 
     The kernel drops a dead process's lock, so a folder whose lock is free belongs to nobody.
     """
-    base = Path(root or tempfile.gettempdir()) / "hookline"
+    # Each user has their own: nobody may remove what belongs to others.
+    base = Path(root or tempfile.gettempdir()) / f"hookline-{os.getuid()}"
     base.mkdir(parents=True, exist_ok=True)
-    sweep(base)
-    lock_path = base / f"{run_id}.lock"
-    folder = base / run_id
-    with lock_path.open("w") as lock:
+    lock_path, folder = base / f"{run_id}.lock", base / run_id
+    with _locked(base / "lock"):
+        lock = lock_path.open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
+        sweep(base)
+    with lock:
         folder.mkdir()
         try:
             yield folder
@@ -37,13 +40,17 @@ def run_folder(root: str, run_id: str) -> Iterator[Path]:
 def sweep(base: Path) -> None:
     """Remove the folders of runs that are no longer alive."""
     for lock_path in base.glob("*.lock"):
-        try:
-            with lock_path.open("r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
-                lock_path.unlink(missing_ok=True)
-        except (BlockingIOError, FileNotFoundError):
-            continue
+        with suppress(BlockingIOError, FileNotFoundError), lock_path.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
+            lock_path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def video_folder(run_folder: Path, video: VideoRef) -> Path:

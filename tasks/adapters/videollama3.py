@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -32,16 +32,13 @@ from tasks.adapters.videollama3_frames import (
 )
 from tasks.core.answers import answer_schema, parse_answer
 from tasks.core.errors import ModelError
-from tasks.core.records import Analysis, Window
+from tasks.core.records import Analysis, ReadFrames, Window
 from tasks.core.windows import sample_ticks
 
 __all__ = ["VideoLlama3", "frame_budget", "load_videollama3"]
 
 FRAMES_A_CALL = 16
 """Frames the vision encoder sees at once; frames never attend to each other."""
-
-ReadFrames = Callable[[Sequence[int]], npt.NDArray[np.uint8]]
-"""Ticks to frames, uint8 `n x height x width x 3`."""
 
 log = logging.getLogger(__name__)
 
@@ -192,13 +189,24 @@ def load_videollama3(checkpoint: Checkpoint) -> VideoLlama3:
         ModelError: the checkpoint does not hold a VideoLLaMA3, or not all of it.
     """
     with LOADING:
-        return _load(checkpoint)
+        loaded = _load(checkpoint)
+    if isinstance(loaded, ModelError):
+        raise loaded
+    return loaded
 
 
-# One at a time: a second model beside the first would rarely fit.
+# One at a time: a second model beside the first would rarely fit. A failure is remembered, too.
 @lru_cache(maxsize=1)
-def _load(checkpoint: Checkpoint) -> VideoLlama3:
-    return VideoLlama3(checkpoint)
+def _load(checkpoint: Checkpoint) -> VideoLlama3 | ModelError:
+    try:
+        return VideoLlama3(checkpoint)
+    except ModelError as error:
+        return error
+    except Exception as error:  # above all a card it does not fit: the run goes on without it
+        failed = _failed(error)
+        return ModelError(
+            f"{checkpoint.model} cannot be loaded: {failed.detail}", reason=failed.reason or "model_error"
+        )
 
 
 def _load_tokenizer(checkpoint: Checkpoint) -> tuple[Any, AnswerGrammar]:

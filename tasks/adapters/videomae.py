@@ -6,9 +6,10 @@ Video Pre-Training". Published weights are under CC-BY-NC-4.0.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -20,14 +21,11 @@ from torch.nn import functional
 from tasks.adapters.checkpoints import Checkpoint
 from tasks.adapters.devices import LOADING, pick_device, pick_dtype
 from tasks.core.errors import ModelError
-from tasks.core.records import Window, WindowFeatures
+from tasks.core.records import ReadFrames, Window, WindowFeatures
 from tasks.core.windows import batches, sample_ticks
 
 AUTO_BATCH = {"cuda": 32, "cpu": 4}
 """Windows a forward pass by device, where the setting leaves it open (2.7 windows/s on 2 AMX cores)."""
-
-ReadFrames = Callable[[Sequence[int]], npt.NDArray[np.uint8]]
-"""Ticks to frames, uint8 `n x height x width x 3`."""
 
 
 class VideoMAE:
@@ -60,11 +58,6 @@ class VideoMAE:
     def frames_per_window(self) -> int:
         return int(self.model.config.num_frames)
 
-    @property
-    def dimensions(self) -> int:
-        """Length of an embedding."""
-        return int(self.model.config.hidden_size)
-
     def features(
         self, read_frames: ReadFrames, windows: Sequence[Window], *, batch_size: int = 0
     ) -> WindowFeatures:
@@ -72,6 +65,9 @@ class VideoMAE:
 
         Every distinct frame is read and preprocessed once, however many windows share it.
         `batch_size` windows go through the model together; 0 leaves it to the device.
+
+        Raises:
+            ModelError: the model gave something that is no number; it would pass for a high score.
         """
         sampled = [sample_ticks(window, count=self.frames_per_window) for window in windows]
         ticks = sorted({tick for window in sampled for tick in window})
@@ -85,7 +81,12 @@ class VideoMAE:
                 for batch in batches(sampled, size=size)
             ]
             embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
-            return WindowFeatures(embeddings, change, seconds=time.perf_counter() - began)
+        if not (np.isfinite(embeddings).all() and np.isfinite(change).all()):
+            raise ModelError(
+                f"{self.checkpoint.model} gives values that are no numbers: are its weights whole?",
+                reason="not_finite",
+            )
+        return WindowFeatures(embeddings, change, seconds=time.perf_counter() - began)
 
     def pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
         """Resize, crop and normalise on the device: uint8 `n x h x w x 3` to `n x 3 x 224 x 224`.
@@ -121,6 +122,11 @@ def load_videomae(checkpoint: Checkpoint) -> VideoMAE:
     """
     with LOADING:
         return _load(checkpoint)
+
+
+def embedding_size(checkpoint: Checkpoint) -> int:
+    """Length of an embedding, read from the config: 768 for VideoMAE base."""
+    return int(json.loads((checkpoint.path / "config.json").read_text())["hidden_size"])
 
 
 @cache

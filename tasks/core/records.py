@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,18 @@ class Kind(StrEnum):
     """Worth another try."""
 
 
+ReadFrames = Callable[[Sequence[int]], npt.NDArray[np.uint8]]
+"""Gives the frames at these ticks of a timeline, in this order: uint8 `n x height x width x 3`, RGB."""
+
+Manifest = dict[str, Any]
+"""What `runs/<run_id>.json` says of a run."""
+
+
+def legible(text: str) -> str:
+    """Text that can be written anywhere: bytes of a file's name that are no UTF-8 are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass(frozen=True, slots=True)
 class VideoRef:
     """One version of one video in the store."""
@@ -48,8 +61,8 @@ class VideoRef:
 
     @property
     def label(self) -> str:
-        """The URI as it can be written anywhere: bytes of a file's name that are no text are escaped."""
-        return self.uri.encode("utf-8", "backslashreplace").decode()
+        """The URI as it can be written anywhere."""
+        return legible(self.uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +236,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class RankedVideo:
-    """Everything one video came to: its scored windows, the ranked segments, and what went wrong."""
+    """Everything one video came to: its scored windows, the ranked segments, and what went wrong.
+
+    `analyses` has one entry for each candidate, ranked or not.
+    """
 
     scored: ScoredVideo
     segments: tuple[Segment, ...]
+    analyses: tuple[Analysis, ...] = ()
     failures: tuple[Failure, ...] = ()
     deep_seconds: float = 0.0
 

@@ -151,6 +151,11 @@ class Ranking(Group):
         le=1,
     )
 
+    @field_validator("deep_weight", "fast_weight", "max_overlap")
+    @classmethod
+    def _written_one_way(cls, value: Decimal) -> Decimal:
+        return value.normalize()
+
     @model_validator(mode="after")
     def _weights_add_up(self) -> Self:
         if self.deep_weight + self.fast_weight != 1:
@@ -173,7 +178,7 @@ class Limits(Group):
         1800, title="Decode deadline (s)", description="Longest a video may take to decode.", ge=1
     )
     max_file_gb: float = Field(
-        20, title="Largest file (GB)", description="Larger files are rejected unread.", gt=0
+        10, title="Largest file (GB)", description="Larger files are rejected unread.", gt=0
     )
     max_video_hours: float = Field(
         6, title="Longest video (h)", description="Longer videos are rejected.", gt=0
@@ -182,9 +187,10 @@ class Limits(Group):
         4, title="Decode memory (GB)", description="Memory the decoding of one video may use.", ge=1
     )
     scratch_gb: float = Field(
-        60,
+        75,
         title="Scratch space (GB)",
-        description="Disk that all videos being worked on may take together.",
+        description="Disk that all videos being worked on may take together. Each may have one share for "
+        "its file and its frames: there are engine.workers + 1 of them.",
         gt=0,
     )
     scratch_dir: str = Field(
@@ -240,8 +246,8 @@ class Settings(Group):
     @field_validator("source", "output")
     @classmethod
     def _is_a_place(cls, uri: str) -> str:
-        scheme, found, _ = uri.partition("://")
-        if found and scheme not in ("s3", "file"):
+        scheme, found, rest = uri.partition("://")
+        if (found and scheme.lower() not in ("s3", "file")) or not (rest if found else uri).strip("/"):
             raise ValueError(f"{uri} is no place for files: write s3://bucket/prefix, or a folder")
         return uri
 

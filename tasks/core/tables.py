@@ -25,10 +25,17 @@ from tasks.core.records import (
     Segment,
     Timeline,
     Window,
+    legible,
 )
 
 SCHEMA_VERSION = "1"
 """Grows when a column is added; columns are never renamed or removed."""
+
+
+def table_name(kind: str, *, run_date: object, run_id: str) -> str:
+    """Where a table of a run lies under the output."""
+    return f"{kind}/run_date={run_date}/{run_id}.parquet"
+
 
 MODELS = pa.struct(
     [
@@ -138,10 +145,9 @@ def rankings_table(videos: Iterable[RankedVideo], stamp: RunStamp) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=RANKINGS)
 
 
-def windows_table(videos: Iterable[RankedVideo], stamp: RunStamp) -> pa.Table:
+def windows_table(videos: Iterable[RankedVideo], stamp: RunStamp, *, dimensions: int) -> pa.Table:
     """One row a window, by video and start: also those that were not chosen, and why."""
-    videos = list(videos)
-    schema = windows_schema(max((video.scored.embeddings.shape[1] for video in videos), default=1))
+    schema = windows_schema(dimensions)
     tables = [
         _video_windows(video, stamp, schema)
         for video in sorted(videos, key=lambda video: video.timeline.video.uri)
@@ -159,7 +165,7 @@ def failures_table(failures: Iterable[Failure], stamp: RunStamp) -> pa.Table:
             "stage": failure.stage.value,
             "kind": failure.kind.value,
             "reason": failure.reason,
-            "detail": failure.detail,
+            "detail": legible(failure.detail),
             "attempts": failure.attempts,
             "start": failure.start_s,
             "end": failure.end_s,

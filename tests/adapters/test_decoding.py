@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from tasks.adapters.decode_child import Job, result_of
-from tasks.adapters.decoding import DecodeLimits, _environment, decode_timeline, read_frames
+from tasks.adapters.decoding import DecodeLimits, _environment, decode_timeline, read_frames, stop_decoding
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.records import FrameBudget, Timeline, VideoRef
 from tests.media import (
@@ -215,7 +216,10 @@ def test_a_truncated_file_is_decoded_as_far_as_it_goes(tmp_path: Path, file: str
     assert timeline.n_ticks - 1 < timeline.duration_s <= timeline.n_ticks
     assert numbers_of(timeline) == [25 * tick for tick in range(timeline.n_ticks)]
     if file != "a.ts":  # a transport stream doesn't say how long it should be
-        assert timeline.damage == f"declares 20.0 s, only {timeline.duration_s:.1f} s could be decoded"
+        assert (
+            timeline.damage
+            == f"The file declares 20.0 s, but only {timeline.duration_s:.1f} s can be decoded."
+        )
 
 
 def test_a_damaged_stretch_sends_the_file_to_ffmpeg(tmp_path: Path) -> None:
@@ -249,7 +253,7 @@ def test_a_playlist_shows_nothing_of_its_neighbour(tmp_path: Path) -> None:
     ("limits", "reason", "words"),
     [
         (replace(LIMITS, max_duration_s=3), "too_long", "4 s long; the limit is 3 s"),
-        (replace(LIMITS, max_frames_bytes=100_000), "too_large", "limit is 0.1 MB"),
+        (replace(LIMITS, max_frames_bytes=100_000), "too_large", "0.1 MB are left of its share"),
     ],
 )
 def test_a_video_over_a_limit_is_refused_with_the_limit(
@@ -283,12 +287,28 @@ def processes_in(folder: Path) -> list[str]:
 def test_the_deadline_ends_the_child_and_its_ffmpeg(tmp_path: Path) -> None:
     source = slow_video(tmp_path / "a.avi")
     began = time.monotonic()
-    with pytest.raises(DecodeFailed, match=r"'a\.avi' was stopped after 0\.7 s") as failed:
+    with pytest.raises(
+        DecodeFailed, match=r"'a\.avi' was stopped after limits\.deadline_seconds = 0\.7"
+    ) as failed:
         timeline_of(source, limits=replace(LIMITS, deadline_s=0.7))
     assert failed.value.reason == "deadline"
     assert time.monotonic() - began < 3
     assert not processes_in(tmp_path)
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_decoding_can_be_stopped_from_another_thread(tmp_path: Path) -> None:
+    source = slow_video(tmp_path / "a.avi")
+    with ThreadPoolExecutor(1) as pool:
+        decoding = pool.submit(timeline_of, source)
+        while not processes_in(tmp_path):
+            time.sleep(0.02)
+        stop_decoding(tmp_path / "elsewhere")
+        assert not decoding.done()
+        stop_decoding(tmp_path)
+        with pytest.raises(DecodeFailed):
+            decoding.result(timeout=5)
+    assert not processes_in(tmp_path)
 
 
 @pytest.mark.parametrize("file", ["a.mp4", "a.avi"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from tasks.adapters.grammar import AnswerProcessor
 from tasks.adapters.videollama3 import VideoLlama3, load_videollama3
 from tasks.adapters.videollama3_frames import kept_tokens, patchify
 from tasks.core.answers import answer_schema
+from tasks.core.errors import ModelError
 from tasks.core.records import Analysis, Window
 
 Frames = npt.NDArray[np.uint8]
@@ -263,6 +265,24 @@ def test_too_small_a_budget_is_a_failure_that_says_so(llama: VideoLlama3) -> Non
     analysis = analyse(llama, [Window(0, 10)], max_new_tokens=20)[Window(0, 10)]
     assert analysis.reason == "model_error"
     assert "20 new tokens cannot hold an answer" in str(analysis.detail)
+
+
+def test_a_model_that_does_not_fit_is_an_error_with_its_reason_and_is_not_tried_again(
+    demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def too_large(checkpoint: object, *, dtype: torch.dtype) -> None:
+        tries.append(checkpoint)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("tasks.adapters.videollama3.load_model", too_large)
+    copy = shutil.copytree(demo_models / "videollama3", tmp_path / "copy")
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"cannot be loaded: .*out of memory") as error:
+            load_videollama3(resolve_checkpoint(str(copy)))
+        assert error.value.reason == "out_of_memory"
+    assert len(tries) == 1
 
 
 def test_threads_share_one_model(demo_models: Path) -> None:

@@ -114,6 +114,19 @@ def test_a_checkpoint_with_weights_missing_is_refused_by_name(demo_models: Path,
         load_videomae(resolve_checkpoint(str(tmp_path)))
 
 
+def test_weights_that_are_no_numbers_give_an_error_and_not_a_score(demo_models: Path, tmp_path: Path) -> None:
+    for file in (demo_models / "videomae").glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(demo_models / "videomae" / "model.safetensors")
+    broken = next(name for name in weights if "layernorm_after.weight" in name)
+    save_file(
+        weights | {broken: weights[broken] * torch.nan}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
+    model = load_videomae(resolve_checkpoint(str(tmp_path)))
+    with pytest.raises(ModelError, match="no numbers"):
+        model.features(DrawnFrames(84, 56), [Window(0, 16)])
+
+
 def test_another_architecture_is_refused(demo_models: Path) -> None:
     with pytest.raises(ModelError, match="videollama3"):
         load_videomae(resolve_checkpoint(str(demo_models / "videollama3")))

@@ -62,6 +62,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ({"windows": {"stride_seconds": 0}}, "greater than or equal to 1"),
         ({"source": ""}, "at least 1 character"),
         ({"source": "gs://bucket"}, "s3://bucket/prefix, or a folder"),
+        ({"output": "s3://"}, "s3://bucket/prefix, or a folder"),
         ({"select": {"pattern": "*.{mp4"}}, "mp4"),
         ({"deep": {"max_new_tokens": 10}}, "greater than or equal to 160"),
     ],
@@ -91,3 +92,5 @@ def test_settings_survive_json() -> None:
 def test_the_digest_names_what_decides_the_rows_and_nothing_else() -> None:
     assert settings().digest() == settings(output="elsewhere", engine={"workers": 7}).digest()
     assert settings().digest() != settings(ranking={"top_n": 14}).digest()
+    spelled_out = {"deep_weight": "0.60", "fast_weight": "0.400", "max_overlap": 0.75}
+    assert settings().digest() == settings(ranking=spelled_out).digest()

@@ -93,7 +93,7 @@ def test_the_best_of_the_run_come_first_whatever_the_order_of_the_videos() -> No
 
 
 def test_every_window_says_why_it_is_not_in_the_ranking() -> None:
-    table = windows_table([video("a.mp4")], STAMP)
+    table = windows_table([video("a.mp4")], STAMP, dimensions=8)
     assert column(table, "reason") == [None, "overlap", "below_top_n", "below_cut"]
     assert column(table, "suppressed_by") == [None, 0.0, None, None]
     assert column(table, "is_candidate") == [True, False, True, False]
@@ -113,7 +113,16 @@ def test_failures_are_sorted_and_keep_their_nulls() -> None:
     assert column(table, "kind") == ["rejected", "failed"]
 
 
+def test_a_detail_that_is_no_text_is_escaped() -> None:
+    gone = Failure(
+        VideoRef("file:///a\udcff", "e", 0), Stage.FETCH, Kind.FAILED, "changed", "file:///a\udcff is gone"
+    )
+    (row,) = failures_table([gone], STAMP).to_pylist()
+    assert (row["video_uri"], row["detail"]) == (r"file:///a\udcff", r"file:///a\udcff is gone")
+
+
 def test_empty_runs_have_the_same_columns() -> None:
     assert rankings_table([], STAMP).schema.equals(RANKINGS)
     assert failures_table([], STAMP).schema.equals(FAILURES)
-    assert windows_table([], STAMP).num_rows == 0
+    some, none = (windows_table(videos, STAMP, dimensions=8) for videos in ([video("a.mp4")], []))
+    assert none.schema.equals(some.schema)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -178,14 +179,33 @@ def test_odd_names_are_ranked_like_any_other(demo_models: Path, tmp_path: Path) 
 def test_a_file_cut_off_late_is_ranked_as_far_as_it_goes_and_flagged(
     demo_models: Path, tmp_path: Path
 ) -> None:
-    whole = numbered_video(tmp_path / "whole.ts", seconds=20)
     videos = tmp_path / "videos"
     videos.mkdir()
-    cut_short(whole, videos / "cut.ts", fraction=0.6)
-    state, manifest = run(videos, tmp_path / "out", demo_models, select={"pattern": "*.ts"})
-    # A transport stream declares no length, so nothing is missing of what it promises.
-    assert state.name in ("Completed", "CompletedWithFailures")
-    assert manifest["counts"]["ranked"] == 1
+    whole = numbered_video(tmp_path / "whole.mkv", seconds=20)
+    cut_short(whole, videos / "cut.mkv", fraction=0.6)
+    state, manifest = run(videos, tmp_path / "out", demo_models, deep={"enabled": False})
+    assert state.name == "CompletedWithFailures"
+    assert state.message == "1 of 1 videos ranked, 0 rejected, 0 failed, 1 ranked only in part"
+    (failure,) = read_table(tmp_path / "out", "failures", manifest["run_id"]).to_pylist()
+    assert (failure["stage"], failure["kind"], failure["reason"]) == ("decode", "rejected", "truncated")
+    sentence = (
+        r"The file declares 20.0 s, but only 1\d\.\d s can be decoded. What could be decoded is ranked."
+    )
+    assert re.fullmatch(sentence, failure["detail"])
+
+
+@pytest.mark.parametrize("model", ["videomae", "s3://no-such-bucket/model"])
+def test_a_deep_model_that_is_another_or_out_of_reach_does_not_stop_the_run(
+    good_videos: Path, demo_models: Path, tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    named = model if model.startswith("s3://") else str(demo_models / model)
+    state, manifest = run(good_videos, tmp_path, demo_models, deep={"model": named})
+    assert state.name == "CompletedWithFailures"
+    assert manifest["counts"]["ranked"] == 3
+    assert manifest["counts"]["unanswered"] == manifest["counts"]["candidates"] > 0
+    failures = read_table(tmp_path, "failures", manifest["run_id"]).to_pylist()
+    assert [(row["stage"], row["start"]) for row in failures] == [("deep", None)] * 3
 
 
 def test_without_the_deep_model_the_run_goes_on_and_every_row_says_why(
@@ -257,6 +277,32 @@ def test_too_many_failures_fail_the_run_but_what_is_good_is_published(
     manifest = json.loads(next((tmp_path / "runs").iterdir()).read_text())
     assert manifest["state"] == "Failed"
     assert manifest["counts"]["ranked"] == 3
+
+
+@pytest.mark.logs_error
+def test_a_failed_run_leaves_the_pointer_on_the_one_before(
+    good_videos: Path, demo_models: Path, tmp_path: Path
+) -> None:
+    _, good = run(good_videos, tmp_path / "out", demo_models, deep={"enabled": False})
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "empty.mp4").touch()
+    failed, _ = run(broken, tmp_path / "out", demo_models)
+    assert failed.is_failed()
+    assert json.loads((tmp_path / "out" / "latest.json").read_text())["run_id"] == good["run_id"]
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
+
+
+@pytest.mark.logs_error
+def test_an_output_that_cannot_be_written_stops_the_run_before_any_video(
+    good_videos: Path, demo_models: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    state = rank_videos(
+        quick_settings(good_videos, tmp_path / "file" / "out", demo_models), return_state=True
+    )
+    assert state.is_failed()
+    assert "file/out" in str(state.message)
 
 
 @pytest.mark.logs_error

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from hookline.cli import run
 from tests.library import write_broken_videos, write_good_videos
@@ -166,14 +167,14 @@ def test_a_stopped_run_publishes_nothing_and_leaves_no_process(
     (tmp_path / "videos").mkdir()
     numbered_video(tmp_path / "videos" / "long.mp4", seconds=120, fps="5")
     with embedded(tmp_path / "videos") as process:
-        assert eventually(lambda: any(tmp_path.glob("hookline/*/*/frames.rgb")), within_s=120)
+        assert eventually(lambda: any(tmp_path.glob("hookline-*/*/*/frames.rgb")), within_s=120)
         process.send_signal(stop)
         _, errors = process.communicate(timeout=60)
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".hookline"]
     if stop == signal.SIGINT:
         assert process.returncode == 130
         assert "interrupted" in errors
-        assert list((tmp_path / "hookline").iterdir()) == []
+        assert [path.name for path in tmp_path.glob("hookline-*/*")] == ["lock"]
 
 
 def eventually(holds: Callable[[], bool], *, within_s: float = 15) -> bool:
@@ -191,3 +192,11 @@ def processes_of(home: Path) -> list[Path]:
             if str(home).encode() in path.read_bytes():
                 found.append(path)
     return found
+
+
+def test_a_prefect_server_that_does_not_answer_is_named(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        assert run(["rank", str(videos), str(tmp_path / "out")]) == 1
+    assert "PREFECT_API_URL is http://127.0.0.1:1/api" in " ".join(capsys.readouterr().err.split())

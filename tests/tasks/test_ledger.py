@@ -27,7 +27,7 @@ def timeline(name: str, folder: Path) -> Timeline:
 
 
 def ranked(opened: Timeline, *failures: Failure) -> RankedVideo:
-    return RankedVideo(ScoredVideo(opened, (), np.zeros((0, 4), np.float16), "salience"), (), failures)
+    return RankedVideo(ScoredVideo(opened, (), np.zeros((0, 4), np.float16), "salience"), (), (), failures)
 
 
 def refusal(name: str, kind: Kind = Kind.REJECTED) -> Failure:
@@ -39,11 +39,14 @@ def test_the_parts_add_up_to_what_was_listed(tmp_path: Path) -> None:
     with disable_run_logger():
         ledger.refuse(refusal("a"))
         ledger.refuse(refusal("b", Kind.FAILED))
-        with ledger.account_for(timeline("c", tmp_path)) as opened:
+        opened = timeline("c", tmp_path)
+        with ledger.account_for(opened):
             ledger.rank(ranked(opened))
         with ledger.account_for(timeline("d", tmp_path)):
             raise RuntimeError("the GPU fell off the bus")
-    assert ledger.counts == {"listed": 4, "ranked": 1, "unchanged": 0, "rejected": 1, "failed": 2}
+    parts = {name: ledger.counts[name] for name in ("listed", "ranked", "unchanged", "rejected", "failed")}
+    assert parts == {"listed": 4, "ranked": 1, "unchanged": 0, "rejected": 1, "failed": 2}
+    assert ledger.summary == "1 of 4 videos ranked, 1 rejected, 2 failed"
 
 
 def test_what_goes_wrong_with_a_video_is_its_failure_alone_and_frees_its_space(tmp_path: Path) -> None:
