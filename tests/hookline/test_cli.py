@@ -125,7 +125,9 @@ def embedded(tmp_path: Path, demo_models: Path) -> Iterator[Callable[..., subpro
     """Starts `hookline rank` in a process of its own, with a Prefect home of its own."""
     home = tmp_path / "prefect"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    entry_point = "import sys; from hookline.cli import main; main(sys.argv[1:])"
+    # What was started in the background ignores Ctrl-C; so would its children.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    entry_point = f"{heed}; import sys; from hookline.cli import main; main(sys.argv[1:])"
 
     def start(videos: Path) -> subprocess.Popen[str]:
         arguments = [str(videos), str(tmp_path / "out"), *quick(demo_models)]
