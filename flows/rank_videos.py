@@ -38,8 +38,9 @@ def rank_videos(settings: Settings) -> State[Any]:
                 ledger.refuse(opened)
                 continue
             with ledger.account_for(opened):
-                features = score_windows.map(window_batches(opened, run), unmapped(opened), unmapped(run))
-                scored = score_video(opened, features.result(), run)
+                batches = window_batches(opened, run)
+                features = score_windows.map(batches, unmapped(opened), unmapped(run))
+                scored = score_video(opened, batches, features.result(), run)
                 analyses = analyse_candidates.submit(scored.candidates, opened, run)
                 ledger.rank(rank_video(scored, analyses.result(), run))
         return conclude(publish(ledger, run, verdict(ledger, settings)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 
 import numpy as np
 from prefect import task
@@ -14,23 +15,17 @@ from tasks.adapters.videomae import load_videomae
 from tasks.core.candidates import choose_candidates
 from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, Window, WindowFeatures
 from tasks.core.scores import salience
-from tasks.core.settings import Windows
 from tasks.core.windows import MAX_BATCH, batches, windows
 from tasks.progress import watcher
 from tasks.retries import retry_if_it_may_pass
 from tasks.runs import Run
 
 
-def video_windows(timeline: Timeline, settings: Windows) -> list[Window]:
-    """All windows of a video, by start."""
-    fps = timeline.fps
-    lengths = [seconds * fps for seconds in settings.window_seconds]
-    return windows(timeline.n_ticks, lengths=lengths, stride=settings.stride_seconds * fps)
-
-
 def window_batches(timeline: Timeline, run: Run) -> list[list[Window]]:
-    """The windows of a video in runs of at most `MAX_BATCH`: one mapped task each."""
-    every = video_windows(timeline, run.settings.windows)
+    """All windows of a video by start, in runs of at most `MAX_BATCH`: one mapped task each."""
+    fps, settings = timeline.fps, run.settings.windows
+    lengths = [seconds * fps for seconds in settings.window_seconds]
+    every = windows(timeline.n_ticks, lengths=lengths, stride=settings.stride_seconds * fps)
     watcher.get().expect("windows", len(every))
     return batches(every, size=MAX_BATCH)
 
@@ -55,20 +50,24 @@ def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFe
     return features
 
 
-def score_video(timeline: Timeline, batch_features: Sequence[WindowFeatures], run: Run) -> ScoredVideo:
-    """The fast scores of all windows of a video, with candidates and suppressed windows marked."""
+def score_video(
+    timeline: Timeline, batched: Sequence[list[Window]], scored: Sequence[WindowFeatures], run: Run
+) -> ScoredVideo:
+    """The fast scores of all windows of a video, with candidates and suppressed windows marked.
+
+    `scored` has the features of each batch of windows, in the order of `batched`.
+    """
     features = WindowFeatures(
-        embeddings=np.concatenate([batch.embeddings for batch in batch_features]),
-        change=np.concatenate([batch.change for batch in batch_features]),
-        seconds=sum(batch.seconds for batch in batch_features),
+        embeddings=np.concatenate([batch.embeddings for batch in scored]),
+        change=np.concatenate([batch.change for batch in scored]),
+        seconds=sum(batch.seconds for batch in scored),
     )
     scores = run.head(features) if run.head else salience(features)
-    every = video_windows(timeline, run.settings.windows)
-    scored = [ScoredWindow(window, score) for window, score in zip(every, scores, strict=True)]
+    every = [ScoredWindow(window, score) for window, score in zip(chain(*batched), scores, strict=True)]
     ranking = run.settings.ranking
     return ScoredVideo(
         timeline,
-        tuple(choose_candidates(scored, count=ranking.candidates, max_overlap=ranking.max_overlap)),
+        tuple(choose_candidates(every, count=ranking.candidates, max_overlap=ranking.max_overlap)),
         features.embeddings.astype(np.float16),
         "head" if run.head else "salience",
         features.seconds,

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from prefect.logging import get_run_logger
 
-from tasks.core.errors import HooklineError, ModelError
 from tasks.core.records import Failure, Kind, RankedVideo, Stage, Timeline, VideoRef, legible
 from tasks.progress import watcher
 from tasks.timelines import close_timeline
@@ -39,7 +38,7 @@ class Ledger:
         try:
             yield
         except Exception as error:
-            self.refuse(_unexpected(timeline.video, error))
+            self.refuse(Failure.of(timeline.video, Stage.FAST, error))
         finally:
             close_timeline(timeline)
 
@@ -83,9 +82,3 @@ class Ledger:
             "candidates": len(analyses),
             "unanswered": sum(analysis.status == "failed" for analysis in analyses),
         }
-
-
-def _unexpected(video: VideoRef, error: Exception) -> Failure:
-    reason = error.reason if isinstance(error, ModelError) else "unexpected"
-    detail = str(error) if isinstance(error, HooklineError) else f"{type(error).__name__}: {error}"
-    return Failure(video, Stage.FAST, Kind.FAILED, reason, detail)

@@ -43,11 +43,11 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
     Raises:
         StorageError: the output cannot be written.
     """
-    store = open_store(run.settings.output)
+    store, stamp = open_store(run.settings.output), run.stamp
     tables = {
-        "windows": windows_table(ledger.ranked, run.stamp, dimensions=embedding_size(run.fast)),
-        "failures": failures_table(ledger.failures, run.stamp),
-        "rankings": rankings_table(ledger.ranked, run.stamp),
+        "windows": windows_table(ledger.ranked, stamp, dimensions=embedding_size(run.fast)),
+        "failures": failures_table(ledger.failures, stamp),
+        "rankings": rankings_table(ledger.ranked, stamp),
     }
     files = []
     for kind, table in tables.items():

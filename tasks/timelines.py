@@ -54,16 +54,8 @@ def open_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     except Exception as error:  # whatever it is, it must not stop the other videos
         if may_pass(error) and attempt <= len(RETRY_SECONDS):
             raise
-        return failed_opening(video, error, attempts=attempt)
-
-
-def failed_opening(video: VideoRef, error: Exception, *, attempts: int) -> Failure:
-    """The row of a video that could not be fetched, or whose decoding broke in an unforeseen way."""
-    if isinstance(error, StorageError):
-        return Failure(video, Stage.FETCH, Kind.FAILED, error.reason, str(error), attempts)
-    return Failure(
-        video, Stage.DECODE, Kind.FAILED, "unexpected", f"{type(error).__name__}: {error}", attempts
-    )
+        stage = Stage.FETCH if isinstance(error, StorageError) else Stage.DECODE
+        return Failure.of(video, stage, error, attempts=attempt)
 
 
 def decoded_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
@@ -94,7 +86,7 @@ def decoded_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     except VideoRefused as error:
         return _rejected(video, Stage(error.stage), error.reason, str(error))
     except DecodeFailed as error:
-        return Failure(video, Stage.DECODE, Kind.FAILED, error.reason, str(error))
+        return Failure.of(video, Stage.DECODE, error)
     finally:
         shutil.rmtree(source.parent, ignore_errors=True)
     if timeline.duration_s < settings.windows.min_window_seconds:

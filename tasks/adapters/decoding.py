@@ -48,10 +48,10 @@ class DecodeLimits:
     `max_duration_s` the length of the video; `max_frames_bytes` the size of its frames on scratch.
     """
 
-    deadline_s: float = 1800
-    memory_bytes: int = 4 * 1024**3
-    max_duration_s: float = 6 * 3600
-    max_frames_bytes: int = 20 * 1024**3
+    deadline_s: float
+    memory_bytes: int
+    max_duration_s: float
+    max_frames_bytes: int
 
 
 def decode_timeline(

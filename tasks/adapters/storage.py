@@ -22,8 +22,9 @@ from uuid import uuid4
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from tasks.core.errors import HooklineError, ObjectChanged, SettingsError, StorageError
+from tasks.core.errors import HooklineError, ObjectChanged, StorageError
 from tasks.core.patterns import pattern_regex
+from tasks.core.places import split_place
 from tasks.core.records import VideoRef
 
 BLOCK_BYTES = 16 * 2**20
@@ -56,17 +57,13 @@ def open_store(uri: str) -> Store:
 
     Raises SettingsError for a scheme we don't know, or where bucket or folder is missing.
     """
-    scheme, found, rest = uri.partition("://")
-    if not found:
-        scheme, rest = "file", uri
-    if scheme.lower() == "file" and rest.strip("/"):
+    scheme, rest = split_place(uri)
+    if scheme == "file":
         return FolderStore(str(Path(rest).expanduser().absolute()))
-    if scheme.lower() == "s3" and rest.strip("/"):
-        # s3fs takes most of a second to import, and a folder needs none of it.
-        from tasks.adapters.s3 import S3Store
+    # s3fs takes most of a second to import, and a folder needs none of it.
+    from tasks.adapters.s3 import S3Store
 
-        return S3Store(rest.strip("/"))
-    raise SettingsError(f"{uri!r} is no place for files: write s3://bucket/prefix, or a folder.")
+    return S3Store(rest.strip("/"))
 
 
 class Store(ABC):

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.errors import HooklineError
+
 FastKind = Literal["head", "salience"]
 """Where a fast score comes from: a fitted head, or how much the window stands out of its video."""
 
@@ -81,6 +83,14 @@ class Failure:
     attempts: int = 1
     start_s: float | None = None
     end_s: float | None = None
+
+    @classmethod
+    def of(cls, video: VideoRef, stage: Stage, error: Exception, *, attempts: int = 1) -> Failure:
+        """A failure worth another try: our own errors speak for themselves, others are unexpected."""
+        reason, detail = "unexpected", f"{type(error).__name__}: {error}"
+        if isinstance(error, HooklineError):
+            reason, detail = getattr(error, "reason", reason), str(error)
+        return cls(video, stage, Kind.FAILED, reason, detail, attempts)
 
 
 @dataclass(frozen=True, slots=True)

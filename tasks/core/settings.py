@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from tasks.core.answers import DEFAULT_PROMPT
 from tasks.core.errors import SettingsError
 from tasks.core.patterns import pattern_regex
+from tasks.core.places import split_place
 
 Seconds = Annotated[int, Field(ge=1, le=600)]
 
@@ -246,9 +247,10 @@ class Settings(Group):
     @field_validator("source", "output")
     @classmethod
     def _is_a_place(cls, uri: str) -> str:
-        scheme, found, rest = uri.partition("://")
-        if (found and scheme.lower() not in ("s3", "file")) or not (rest if found else uri).strip("/"):
-            raise ValueError(f"{uri} is no place for files: write s3://bucket/prefix, or a folder")
+        try:
+            split_place(uri)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
         return uri
 
     def digest(self) -> str:

@@ -30,7 +30,9 @@ from tests.media import (
 )
 
 BUDGET = FrameBudget(max_pixels=200 * 200, min_pixels=56 * 56, multiple_of=28)
-LIMITS = DecodeLimits(deadline_s=60)
+LIMITS = DecodeLimits(
+    deadline_s=60, memory_bytes=4 * 1024**3, max_duration_s=6 * 3600, max_frames_bytes=20 * 1024**3
+)
 B_FRAMES = ("-c:v", "libx264", "-bf", "3", "-g", "24", "-pix_fmt", "yuv420p")
 OPEN_GOP = (*B_FRAMES, "-x264-params", "open-gop=1:keyint=12")
 FINE_CLOCK = ("-enc_time_base", "1:1000")

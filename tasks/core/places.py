@@ -1,0 +1,22 @@
+"""Where files are: what a source or an output may be called."""
+
+from __future__ import annotations
+
+from tasks.core.errors import SettingsError
+
+
+def split_place(uri: str) -> tuple[str, str]:
+    """The scheme of a place, `s3` or `file`, and what follows it, verbatim.
+
+    >>> split_place("s3://bucket/prefix")
+    ('s3', 'bucket/prefix')
+    >>> split_place("relative/folder")
+    ('file', 'relative/folder')
+
+    Raises SettingsError for a scheme we don't know, or where bucket or folder is missing.
+    """
+    scheme, found, rest = uri.partition("://")
+    scheme, rest = (scheme.lower(), rest) if found else ("file", uri)
+    if scheme not in ("s3", "file") or not rest.strip("/"):
+        raise SettingsError(f"{uri!r} is no place for files: write s3://bucket/prefix, or a folder.")
+    return scheme, rest
