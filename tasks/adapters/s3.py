@@ -125,6 +125,9 @@ class S3Store(Store):
         # Never fs.open(path, "wb"): leaving that block by an exception commits half an object.
         self._fs.put_file(str(local), path, chunksize=BLOCK_BYTES, max_concurrency=UPLOADS_AT_ONCE)
 
+    def _put_bytes(self, content: bytes, path: str) -> None:
+        self._fs.pipe_file(path, content)
+
     def _is_opaque(self, ref: VideoRef) -> bool:
         # docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html: under SSE-KMS and SSE-C the ETag
         # is no MD5 of the data.

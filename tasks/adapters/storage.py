@@ -15,6 +15,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 from uuid import uuid4
@@ -157,6 +158,15 @@ class Store(ABC):
                 raise _storage_error(uri, "torn", "what arrived is not what was sent")
         return uri
 
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Put a few kilobytes under `name`, replacing what is there, in one step.
+
+        Readers see the old content or the new one, never a part of it.
+        """
+        path = self._path(name)
+        with self._reporting(self.scheme + path):
+            self._put_bytes(content, path)
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{name.strip('/')}"
 
@@ -202,6 +212,10 @@ class Store(ABC):
     @abstractmethod
     def _put(self, local: Path, path: str) -> None:
         """Put a complete file at `path` in one step."""
+
+    @abstractmethod
+    def _put_bytes(self, content: bytes, path: str) -> None:
+        """Put small `content` at `path` in one step."""
 
     @abstractmethod
     def _is_opaque(self, ref: VideoRef) -> bool:
@@ -254,6 +268,10 @@ class FolderStore(Store):
     def _put(self, local: Path, path: str) -> None:
         with _replacing(Path(path)) as part, local.open("rb") as stream:
             _save(stream, part)
+
+    def _put_bytes(self, content: bytes, path: str) -> None:
+        with _replacing(Path(path)) as part:
+            _save(BytesIO(content), part)
 
     def _is_opaque(self, ref: VideoRef) -> bool:
         return False

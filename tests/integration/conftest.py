@@ -1,15 +1,19 @@
-"""A real S3 server for the tests of this folder: Ceph's gateway."""
+"""Real servers for the tests of this folder: Ceph's gateway for S3, and Redis."""
 
 from __future__ import annotations
 
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tasks.adapters.analysis_cache import redis_client
 from tests.s3 import Bucket, Server, clean_aws, point_at
 
 __all__ = ["clean_aws"]
@@ -19,6 +23,8 @@ PACKAGES = "radosgw ceph-mon ceph-osd"
 SCRIPT = Path(__file__).with_name("radosgw.sh")
 PORTS = 3
 STOP_TIMEOUT_S = 30
+
+REDIS_START_TIMEOUT_S = 10
 
 
 def free_ports(count: int) -> int:
@@ -61,3 +67,54 @@ def bucket(radosgw: Server, clean_aws: None, monkeypatch: pytest.MonkeyPatch) ->
     """An empty bucket of the gateway; the standard AWS variables point there."""
     point_at(monkeypatch, radosgw)
     return radosgw.new_bucket()
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    """A Redis of our own on this machine, and the process it is."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def is_up(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(STOP_TIMEOUT_S)
+
+
+@contextmanager
+def running_redis(folder: Path, *options: str) -> Iterator[RedisServer]:
+    """A server that keeps nothing on disk; `options` are those of redis.conf."""
+    port = free_ports(1)
+    log = folder / f"redis-{port}.log"
+    command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+    with subprocess.Popen([*command, "--logfile", str(log), *options]) as process:
+        server = RedisServer(port, process)
+        try:
+            deadline = time.monotonic() + REDIS_START_TIMEOUT_S
+            while not server.is_up():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RedisServer]]:
+    """Starts servers (about 50 ms each) that end with the test; skipped where there is no Redis."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs redis-server: apt-get install --no-install-recommends redis-server")
+    for name in ["HOOKLINE_REDIS_PASSWORD", "HOOKLINE_REDIS_USERNAME"]:
+        monkeypatch.delenv(name, raising=False)
+    with ExitStack() as servers:
+        yield lambda *options: servers.enter_context(running_redis(tmp_path, *options))
+        redis_client.cache_clear()
