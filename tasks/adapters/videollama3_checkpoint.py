@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from tasks.adapters.checkpoints import Checkpoint
+from tasks.adapters.quantization import misshapen_weights, quantization_config
 from tasks.core.errors import ModelError
 
 ORIGINAL, NATIVE = "videollama3_qwen2", "video_llama_3"
@@ -69,12 +70,22 @@ def native_config(original: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype) -> Any:
-    """Load the weights of either layout into a `VideoLlama3ForConditionalGeneration` on the CPU.
+def load_model(
+    checkpoint: Checkpoint,
+    *,
+    dtype: torch.dtype,
+    quantization: str = "none",
+    device: torch.device | None = None,
+) -> Any:
+    """Load the weights of either layout into a `VideoLlama3ForConditionalGeneration`.
+
+    It is on `device` (None: the CPU) and in `dtype`, but for the language model's linear layers with
+    `quantization` int8 or int4.
 
     Raises:
-        ModelError: the architecture is another one, or weights are missing, unknown or misshapen;
-            the message names them.
+        ModelError: the architecture is another one, or weights are missing, unknown or misshapen (the
+            message names them), or the library that quantizes is missing.
+        torch.OutOfMemoryError: the weights do not fit on the device.
     """
     from safetensors import SafetensorError
     from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
@@ -83,20 +94,26 @@ def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype) -> Any:
     logging.disable_progress_bar()
     config = read_config(checkpoint)
     original = config["model_type"] == ORIGINAL
+    quantized = quantization_config(quantization, dtype=dtype)
     try:
         model, report = VideoLlama3ForConditionalGeneration.from_pretrained(
             checkpoint.path,
             config=VideoLlama3Config(**(native_config(config) if original else config)),
             key_mapping=ORIGINAL_NAMES if original else None,
             dtype=dtype,
+            device_map={"": str(device or "cpu")},
+            quantization_config=quantized,
             use_safetensors=True,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+    except torch.OutOfMemoryError:
+        raise
     except (KeyError, OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{checkpoint.model} cannot be loaded as VideoLLaMA3: {error}", reason="model_invalid"
         ) from error
+    report["mismatched_keys"] |= misshapen_weights(model)
     # transformers only logs these, and fills what does not fit with random numbers.
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if names := sorted(str(name) for name in report[fault]):
