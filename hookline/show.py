@@ -49,6 +49,7 @@ def newest_manifest(store: Store) -> Manifest:
 def print_run(console: Console, store: Store, manifest: Manifest) -> None:
     """Print the ranking and the failures of a run."""
     counts, seconds = manifest["counts"], manifest["seconds"]
+    cached = counts.get("cached")  # runs of the first versions had no cache
     source = manifest["source"]
     if ranking := _read(store, manifest, "rankings"):
         console.print(ranking_table(ranking, source))
@@ -56,7 +57,8 @@ def print_run(console: Console, store: Store, manifest: Manifest) -> None:
         console.print(failures_table(failures, source))
     console.print(
         f"[bold]{manifest['state']}[/]: {manifest['message']}; "
-        f"{counts['windows']} windows, {counts['candidates']} candidates in {seconds['whole']:.0f} s"
+        f"{counts['windows']} windows, {counts['candidates']} candidates "
+        f"{f'({cached} analysed before) ' if cached else ''}in {seconds['whole']:.0f} s"
     )
     console.print(f"Run {manifest['run_id']} in {escape(store.uri)}", soft_wrap=True)
 

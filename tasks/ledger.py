@@ -66,8 +66,8 @@ class Ledger:
     def counts(self) -> dict[str, int]:
         """Videos by what became of them: ranked, unchanged, rejected and failed add up to `listed`.
 
-        `truncated` counts ranked videos that break off, `candidates` what was to be analysed and
-        `unanswered` what of it the deep model gave no answer for.
+        `truncated` counts ranked videos that break off, `candidates` what was to be analysed, `cached`
+        what of it had been analysed before, and `unanswered` what the deep model gave no answer for.
         """
         analyses = [analysis for video in self.ranked for analysis in video.analyses]
         kinds = [failure.kind for failure in self.refused]
@@ -80,5 +80,6 @@ class Ledger:
             "truncated": sum(video.timeline.damage is not None for video in self.ranked),
             "windows": sum(len(video.scored.windows) for video in self.ranked),
             "candidates": len(analyses),
+            "cached": sum(video.cached for video in self.ranked),
             "unanswered": sum(analysis.status == "failed" for analysis in analyses),
         }

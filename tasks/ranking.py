@@ -31,7 +31,7 @@ def rank_video(scored: ScoredVideo, analyses: Analyses, run: Run) -> RankedVideo
     )
     failures = (*damage(scored.timeline), *failed_analyses(scored.timeline, analyses.by_window))
     answers = tuple(analyses.by_window.values())
-    return RankedVideo(scored, tuple(segments), answers, failures, analyses.seconds)
+    return RankedVideo(scored, tuple(segments), answers, failures, analyses.cached, analyses.seconds)
 
 
 def damage(timeline: Timeline) -> Iterator[Failure]:

@@ -65,6 +65,7 @@ class Run:
                 "head": self.settings.fast.head or None,
                 "videollama3": deep.model if deep else None,
                 "videollama3_revision": deep.revision if deep else None,
+                "videollama3_quantization": self.settings.deep.quantization if deep else None,
                 "prompt_hash": prompt_hash(self.settings.deep.question) if deep else None,
                 "settings_hash": self.settings.digest(),
                 "code_version": CODE_VERSION,

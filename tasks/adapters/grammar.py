@@ -1,8 +1,9 @@
 """Keeping generation inside a JSON schema, and ending it in time.
 
-llguidance says which tokens may come next. What it does not do is count: text of bounded length may
-still take any number of tokens, so a closer watches the budget and, when just enough is left, writes
-the shortest end of the answer instead of the model.
+llguidance says which tokens may come next. Where that is a single one, as in the fixed parts of the
+JSON, it is written without asking the model. What llguidance does not do is count: text of bounded
+length may still take any number of tokens, so a closer watches the budget and, when just enough is
+left, writes the shortest end of the answer itself.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import llguidance
+import llguidance.numpy
 import numpy as np
-import torch
-from transformers import LogitsProcessor
+import numpy.typing as npt
 
 JSON_STYLE: Any = {
     "whitespace_flexible": False,
@@ -31,7 +32,9 @@ CLOSERS = ("]", "}", '"', ",", *"0123456789")
 ALMOST = 8
 """Tokens kept back for what a single token may leave half done: a number, an escape, a character."""
 
-Plan = list[int]
+DIGITS = "0123456789"
+
+Tokens = list[int]
 
 
 class AnswerGrammar:
@@ -44,6 +47,8 @@ class AnswerGrammar:
         self.quote = self._token('"')
         self.plain = self._token("z")
         self.closers = [self._token(text) for text in CLOSERS]
+        self.digits = [self._token(digit) for digit in DIGITS]
+        self._executor = llguidance.LLExecutor()
 
     def matcher(self, schema: dict[str, Any]) -> llguidance.LLMatcher:
         """A fresh matcher for one answer.
@@ -57,7 +62,7 @@ class AnswerGrammar:
             raise ValueError(f"this schema cannot be enforced: {matcher.get_error()}")
         return matcher
 
-    def shortest_end(self, matcher: llguidance.LLMatcher) -> Plan:
+    def shortest_end(self, matcher: llguidance.LLMatcher) -> Tokens:
         """Tokens that end the answer from where `matcher` stands, as few as it takes."""
         ahead, plan = matcher.deep_copy(), []
         while not ahead.is_stopped():
@@ -66,6 +71,22 @@ class AnswerGrammar:
                 raise RuntimeError(f"the answer cannot be ended: {ahead.get_error()}")
             plan += step
         return plan
+
+    def number_ends(self, matcher: llguidance.LLMatcher) -> Tokens:
+        """Tokens that may follow a whole number where `matcher` expects one to begin."""
+        ahead = matcher.deep_copy()
+        ahead.consume_token(self.digits[0])  # nothing but its end may follow a leading zero
+        return [int(token) for token in np.flatnonzero(allowed_tokens(ahead))]
+
+    def allowed(self, writers: Sequence[AnswerWriter]) -> npt.NDArray[np.int32]:
+        """What each writer may write next, as packed bits: `writers x ceil(vocabulary / 32)`.
+
+        Bit `k` of word `i` stands for token `32 * i + k`. For one that is finished no bit is set.
+        """
+        bits = np.zeros((len(writers), -(-self.tokenizer.vocab_size // 32)), dtype=np.int32)
+        waiting = [(w.matcher, row) for row, w in enumerate(writers) if not w.finished]
+        llguidance.numpy.fill_next_token_bitmask_par(self._executor, waiting, bits)
+        return bits
 
     def _closer(self, matcher: llguidance.LLMatcher) -> int:
         if matcher.validate_tokens([self.plain]):
@@ -83,74 +104,82 @@ class AnswerGrammar:
         return int(tokens[0])
 
 
-def allowed_tokens(matcher: llguidance.LLMatcher) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def allowed_tokens(matcher: llguidance.LLMatcher) -> npt.NDArray[np.bool_]:
     """Which tokens may come next: bool, at least as long as the tokenizer's vocabulary."""
     bits = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
     return np.unpackbits(bits, bitorder="little").astype(bool)
 
 
-class AnswerProcessor(LogitsProcessor):  # type: ignore[misc]
-    """Masks the logits of a batch so that each row becomes an answer to its own schema, in time.
+class AnswerWriter:
+    """One answer as it is written: inside its schema, and closed within `max_new_tokens`.
 
-    Row `i` of the batch is held to `schemas[i]`; each ends with the end-of-sequence token within
-    `max_new_tokens`. Good for one generation, with `generate` or with a loop of one's own.
+    `tokens` is all that is written so far; from the start that is what every answer begins with.
 
     Raises:
         ValueError: `max_new_tokens` is too small for even the emptiest answer.
     """
 
-    def __init__(
-        self, grammar: AnswerGrammar, schemas: Sequence[dict[str, Any]], *, max_new_tokens: int
-    ) -> None:
+    def __init__(self, grammar: AnswerGrammar, schema: dict[str, Any], *, max_new_tokens: int) -> None:
         self.grammar = grammar
-        self.matchers = [grammar.matcher(schema) for schema in schemas]
-        self.plans: list[Plan | None] = [None] * len(schemas)
-        self.remaining = max_new_tokens
+        self.matcher = grammar.matcher(schema)
         # One token can open at most one more object: its skeleton is what the end may grow by.
-        self.slack = ALMOST + max(map(self._growth, schemas))
-        self.longest_end = max(len(grammar.shortest_end(m)) for m in self.matchers) + self.slack
+        self.slack = ALMOST + self._growth(schema)
+        self.longest_end = len(grammar.shortest_end(self.matcher)) + self.slack
         if self.longest_end >= max_new_tokens:
             raise ValueError(
                 f"{max_new_tokens} new tokens cannot hold an answer: even an empty one takes "
                 f"{self.longest_end}. Allow at least {self.longest_end + 1}."
             )
-        self._started = False
+        self.longest_tail = self._tail(schema)
+        self.max_new_tokens = max_new_tokens
+        self.look_at = self.longest_end
+        self.tokens: Tokens = []
+        self.write([])
 
     @property
-    def finished(self) -> list[bool]:
-        """Which rows have a complete answer; nothing but the end-of-sequence token may follow."""
-        return [matcher.is_stopped() for matcher in self.matchers]
+    def finished(self) -> bool:
+        """Whether the answer is complete."""
+        return bool(self.matcher.is_stopped())
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Mask `scores` (batch x vocabulary) for the token that follows `input_ids` (batch x length)."""
-        if self._started:
-            for matcher, token in zip(self.matchers, input_ids[:, -1].tolist(), strict=True):
-                if not matcher.is_stopped() and not matcher.consume_token(token):
-                    raise RuntimeError(f"token {token} is outside the grammar: {matcher.get_error()}")
-        self._started = True
-        allowed = np.zeros(scores.shape, dtype=bool)
-        for row in range(len(self.matchers)):
-            self._allow(row, allowed[row])
-        self.remaining -= 1
-        mask = torch.from_numpy(allowed).to(scores.device)
-        return scores.masked_fill(~mask, -torch.inf)
+    def write(self, chosen: Tokens) -> Tokens:
+        """Write what the model chose, and all that has to follow it; returns both, in their order.
 
-    def _allow(self, row: int, allowed: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        matcher = self.matchers[row]
-        if matcher.is_stopped():
-            allowed[self.grammar.eos_token_id] = True
+        Raises:
+            RuntimeError: the choice was none that `AnswerGrammar.allowed` allows.
+        """
+        if not self.matcher.consume_tokens(chosen):
+            raise RuntimeError(f"{chosen} is outside the grammar: {self.matcher.get_error()}")
+        forced = [] if self.finished else self.matcher.compute_ff_tokens()
+        self.matcher.consume_tokens(forced)
+        written = [*chosen, *forced]
+        self.tokens += written
+        self._close_if_time_is_up()
+        return written
+
+    def _close_if_time_is_up(self) -> None:
+        remaining = self.max_new_tokens - len(self.tokens)
+        if self.finished or remaining > self.look_at:
             return
-        plan = self.plans[row]
-        if plan is None and self.remaining <= self.longest_end + 1:
-            end = self.grammar.shortest_end(matcher)
-            if len(end) + self.slack >= self.remaining:
-                plan = self.plans[row] = end
-        if plan:
-            allowed[plan.pop(0)] = True
-            return
-        tokens = allowed_tokens(matcher)[: len(allowed)]
-        allowed[: len(tokens)] = tokens
+        end = self.grammar.shortest_end(self.matcher)
+        if len(end) <= self.longest_tail:  # behind all lists, where nothing can be opened any more
+            self.look_at = self.longest_tail + self.slack
+        if len(end) + self.slack >= remaining:
+            self.matcher.consume_tokens(end)
+            self.tokens += end
 
     def _growth(self, schema: dict[str, Any]) -> int:
+        """How many tokens longer the shortest end can get by one token: an object opened in a list."""
         items = [part["items"] for part in schema["properties"].values() if part["type"] == "array"]
-        return max((len(self.grammar.shortest_end(self.grammar.matcher(item))) for item in items), default=0)
+        ends = (self.grammar.shortest_end(self.grammar.matcher(item)) for item in items)
+        return max(map(len, ends), default=0)
+
+    def _tail(self, schema: dict[str, Any]) -> int:
+        """The longest shortest end once the property that follows the last list has begun."""
+        properties = list(schema["properties"].items())
+        while any(part["type"] == "array" for _, part in properties):
+            properties.pop(0)
+        matcher = self.grammar.matcher(
+            {**schema, "properties": dict(properties), "required": [name for name, _ in properties]}
+        )
+        matcher.consume_tokens(matcher.compute_ff_tokens())
+        return len(self.grammar.shortest_end(matcher))

@@ -1,7 +1,7 @@
-"""VideoLLaMA3 through transformers: from frames of the timeline to a judged segment.
+"""VideoLLaMA3 through transformers: from frames of the timeline to judged segments.
 
-One segment takes five steps, each a method of its own: encode its frames (once, however many
-segments share them), gather the tokens worth keeping, write the prompt, generate, parse.
+A batch of segments takes five steps: look which tokens are worth keeping, write the prompts, encode
+the frames (once, however many segments share them), answer side by side, parse.
 
 Zhang et al. 2025, "VideoLLaMA 3: Frontier Multimodal Foundation Models for Image and Video
 Understanding". The published weights are under Apache-2.0.
@@ -12,49 +12,88 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from tasks.adapters.checkpoints import Checkpoint
+from tasks.adapters.costs import Costs
 from tasks.adapters.devices import LOADING, pick_device, pick_dtype
-from tasks.adapters.grammar import AnswerGrammar, AnswerProcessor
 from tasks.adapters.videollama3_checkpoint import load_model
-from tasks.adapters.videollama3_frames import (
-    FrameSpec,
-    frame_budget,
-    kept_tokens,
-    patchify,
-    read_frame_spec,
-)
+from tasks.adapters.videollama3_decoder import Decoder, Prompt, Written
+from tasks.adapters.videollama3_encoder import EncodedFrames, FrameEncoder
+from tasks.adapters.videollama3_frames import FrameSpec, frame_budget, read_frame_spec
+from tasks.adapters.videollama3_memory import fitting_batch, free_bytes, row_bytes
+from tasks.adapters.videollama3_prompt import PromptLanguage, common_length, load_tokenizer
 from tasks.core.answers import answer_schema, parse_answer
 from tasks.core.errors import ModelError
+from tasks.core.ladder import Attempt, Ladder
 from tasks.core.records import Analysis, ReadFrames, Window
 from tasks.core.windows import sample_ticks
 
-__all__ = ["VideoLlama3", "frame_budget", "load_videollama3"]
+__all__ = ["VideoLlama3", "frame_budget", "load_videollama3", "videollama3_status"]
 
-FRAMES_A_CALL = 16
-"""Frames the vision encoder sees at once; frames never attend to each other."""
+LARGEST_BATCH = {"cuda": 32, "cpu": 8}
+"""Segments answered at once where memory is no limit; more gain little on a device that is busy."""
+
+WORKING_BYTES = 2**30
+"""What passing frames and prompts through the model takes, besides weights and rows."""
+
+TEXT_TOKENS_A_FRAME = 12
+"""Tokens of `,Time 1234.5s:` at the most."""
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about every segment of a timeline with `fps` frames a second."""
+
+    prompt: str
+    fps: int
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """What this process holds of the deep model; `memory_bytes` is what its weights take."""
+
+    loaded: bool
+    model: str | None = None
+    revision: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    quantization: str | None = None
+    memory_bytes: int = 0
+
+
 class VideoLlama3:
-    """A loaded VideoLLaMA3. `load_videollama3` gives one a process; threads may share it."""
+    """A loaded VideoLLaMA3. `load_videollama3` gives one a process; threads may share it.
+
+    `costs` are running totals of what it did.
+    """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+        self,
+        checkpoint: Checkpoint,
+        *,
+        quantization: str = "none",
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        self.checkpoint = checkpoint
+        self.checkpoint, self.quantization = checkpoint, quantization
         self.device = device or pick_device()
         self.dtype = dtype or pick_dtype(self.device)
         self.frames: FrameSpec = read_frame_spec(checkpoint)
-        self.model: Any = load_model(checkpoint, dtype=self.dtype).to(self.device)
-        self.tokenizer, self.grammar = _load_tokenizer(checkpoint)
+        self.model: Any = load_model(
+            checkpoint, dtype=self.dtype, quantization=quantization, device=self.device
+        )
+        tokenizer, grammar = load_tokenizer(checkpoint)
+        self.language = PromptLanguage(tokenizer, video_token_id=self.model.config.video_token_id)
+        self.costs = Costs(self.device)
+        self.encoder = FrameEncoder(self.model, self.frames, self.costs)
+        self.decoder = Decoder(self.model, tokenizer, grammar, self.costs)
         self._one_at_a_time = threading.Lock()
 
     def analyse(
@@ -66,140 +105,137 @@ class VideoLlama3:
         prompt: str,
         max_frames: int,
         max_new_tokens: int,
+        batch_size: int = 0,
     ) -> Iterator[tuple[Window, Analysis]]:
-        """Judge segments of one timeline, in order of time, each as soon as it is done.
+        """Judge segments of one timeline, `batch_size` at once; 0 = as many as memory allows.
 
         A segment is seen through all its ticks, or `max_frames` evenly spread ones. `frames_of` gives
-        frames at a size that `frame_budget` allows. Whatever goes wrong with a segment becomes its
-        `Analysis.failed`: `out_of_memory`, `invalid_answer` or `model_error`; the next one goes on.
+        frames at a size that `frame_budget` allows. Where memory runs out, less is tried at once (see
+        `Ladder`), and the analysis says so. Whatever else goes wrong with a segment becomes its
+        `Analysis.failed`: `out_of_memory`, `invalid_answer` or `model_error`; the others go on.
         """
-        features: dict[int, torch.Tensor] = {}
-        for window in sorted(windows):
-            for passed in [tick for tick in features if tick < window.start]:
-                del features[passed]
-            ticks = sample_ticks(window, count=min(window.length, max_frames))
-            try:
-                with self._one_at_a_time, torch.inference_mode():
-                    shown = frames_of(ticks)
-                    text = self._judge(
-                        shown, ticks, window, features, fps=fps, prompt=prompt, max_new_tokens=max_new_tokens
-                    )
-                analysis = _parsed(text)
-            except Exception as error:
-                analysis = _failed(error)
-            if analysis.reason == "out_of_memory":
-                # Outside the handler, whose traceback would keep the tensors alive.
-                features.clear()
+        question = Question(prompt, fps, max_new_tokens)
+        ticks = {tick for window in windows for tick in shown_ticks(window, max_frames)}
+        encoded = EncodedFrames(self.encoder, frames_of, ticks)
+        size = batch_size or self._fitting_batch(encoded, windows, question, max_frames=max_frames)
+        ladder = Ladder(windows, size=size, max_frames=max_frames)
+        while attempt := ladder.next():
+            outcome = self._attempt(attempt, encoded, question)
+            if isinstance(outcome, list):
+                yield from zip(attempt.windows, outcome, strict=True)
+                continue
+            log.warning("%s: %s (%s)", attempt, outcome.reason, outcome.detail)
+            if outcome.reason == "out_of_memory":
+                encoded.forget()
                 torch.cuda.empty_cache()
-            if analysis.reason:
-                log.warning("segment %s: %s (%s)", window, analysis.reason, analysis.detail)
-            yield window, analysis
+                again = ladder.reduce(attempt)
+            else:
+                again = ladder.separate(attempt)
+            if not again:
+                yield attempt.windows[0], outcome
 
-    def _judge(
-        self,
-        frames: npt.NDArray[np.uint8],
-        ticks: Sequence[int],
-        window: Window,
-        features: dict[int, torch.Tensor],
-        *,
-        fps: int,
-        prompt: str,
-        max_new_tokens: int,
-    ) -> str:
-        """The model's answer about one segment; `features` keeps what its frames were encoded to."""
-        patches = patchify(torch.tensor(frames, device=self.device), self.frames)
-        grid = (frames.shape[1] // self.frames.patch, frames.shape[2] // self.frames.patch)
-        new = [i for i, tick in enumerate(ticks) if tick not in features]
-        if new:
-            encoded = self.encode(patches[new], grid=grid)
-            features.update(zip((ticks[i] for i in new), encoded, strict=True))
-        kept = kept_tokens(patches, self.frames)
-        video = torch.stack([features[tick] for tick in ticks])[kept]
-        ids = self.prompt_ids(kept.sum(1).tolist(), [tick / fps for tick in ticks], prompt=prompt)
-        # The first and last whole second that lie within the segment.
-        schema = answer_schema(start_s=-(-window.start // fps), end_s=-(-window.end // fps))
-        return self.generate(ids, video, schema=schema, max_new_tokens=max_new_tokens)
+    def _attempt(
+        self, attempt: Attempt, encoded: EncodedFrames, question: Question
+    ) -> list[Analysis] | Analysis:
+        """One analysis a segment; or a single failed one, if something went wrong with the batch."""
+        # What fails is returned, not raised: a traceback would keep the batch's tensors alive.
+        try:
+            with self._one_at_a_time, torch.inference_mode():
+                prompts = self._prompts(attempt, encoded, question)
+                answers = self.decoder.answer(prompts, max_new_tokens=question.max_new_tokens)
+        except Exception as error:
+            return _failed(error)
+        return [_analysis(*pair, attempt) for pair in zip(attempt.windows, answers, strict=True)]
 
-    def encode(self, patches: torch.Tensor, *, grid: tuple[int, int]) -> torch.Tensor:
-        """Vision tokens of frames, each on its own: `n x tokens x hidden`.
+    def _prompts(self, attempt: Attempt, encoded: EncodedFrames, question: Question) -> list[Prompt]:
+        """What the model is asked about each segment; frames are encoded only as each is read."""
+        prompts: list[Prompt] = []
+        before: list[int] = []
+        for window in attempt.windows:
+            ticks = shown_ticks(window, attempt.max_frames)
+            kept = encoded.kept(ticks)
+            tokens = kept.sum(1).tolist()
+            ids = self.language.ids(tokens, [t / question.fps for t in ticks], prompt=question.prompt)
+            # The first and last whole second that lie within the segment.
+            schema = answer_schema(
+                start_s=-(-window.start // question.fps), end_s=-(-window.end // question.fps)
+            )
+            shared = self.language.length(ids, vision_tokens=sum(tokens[: common_length(before, ticks)]))
 
-        `patches` is `n x patches x values` as `patchify` gives them, `grid` the patches down and across.
-        """
-        merge = torch.tensor([self.frames.merge], device=self.device)
-        parts = []
-        for chunk in patches.split(FRAMES_A_CALL):
-            shape = torch.tensor([[len(chunk), *grid]], device=self.device)
-            output = self.model.model.get_video_features(chunk.flatten(0, 1), shape, merge)
-            parts.append(torch.cat(output.pooler_output).unflatten(0, (len(chunk), -1)))
-        return torch.cat(parts)
+            def video(ticks: list[int] = ticks, kept: torch.Tensor = kept) -> torch.Tensor:
+                encoded.forget(before=ticks[0])
+                return encoded.features(ticks)[kept]
 
-    def prompt_ids(
-        self, tokens_per_frame: Sequence[int], seconds: Sequence[float], *, prompt: str
-    ) -> list[int]:
-        """Token ids of the question: a timestamp and the place of its vision tokens for each frame.
+            prompts.append(Prompt(ids, video, schema, shared))
+            before = ticks
+        return prompts
 
-        The chat layout the model was trained on. `prompt` is plain text: nothing in it can become one
-        of the special tokens.
-        """
-        start, end = (self.tokenizer.token_to_id(f"<|im_{side}|>") for side in ("start", "end"))
-        ids = [start, *self._encode("user\n")]
-        for i, (count, second) in enumerate(zip(tokens_per_frame, seconds, strict=True)):
-            ids += self._encode(f"{',' if i else ''}Time {second:.1f}s:")
-            ids += [self.model.config.video_token_id] * count
-        ids += [*self._encode(f"\n{prompt}"), end, *self._encode("\n")]
-        return [*ids, start, *self._encode("assistant\n")]
-
-    def generate(
-        self, ids: Sequence[int], video: torch.Tensor, *, schema: dict[str, Any], max_new_tokens: int
-    ) -> str:
-        """Answer a prompt greedily and inside the schema, whatever the checkpoint's generation config.
-
-        `video` is `tokens x hidden`, one row for each place that `prompt_ids` left. Only the last
-        position's logits are ever computed: for all of a segment's they would take gigabytes.
-        """
-        from transformers import DynamicCache
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-        processor = AnswerProcessor(self.grammar, [schema], max_new_tokens=max_new_tokens)
-        cache = DynamicCache(config=self.model.config.text_config)
-        tokens = torch.tensor([list(ids)], device=self.device)
-        seen = {"video": BaseModelOutputWithPooling(pooler_output=[video])}
-        output = self.model.model(
-            input_ids=tokens, mm_encoder_outputs=seen, past_key_values=cache, use_cache=True
+    def _fitting_batch(
+        self, encoded: EncodedFrames, windows: Sequence[Window], question: Question, *, max_frames: int
+    ) -> int:
+        """How many of the longest segments fit the memory that is free, if they keep all tokens."""
+        try:
+            frames = max(len(shown_ticks(window, max_frames)) for window in windows)
+            nothing_shown = self.language.ids([], [], prompt=question.prompt)
+            tokens = frames * (encoded.tokens_per_frame + TEXT_TOKENS_A_FRAME)
+            tokens += len(nothing_shown) + question.max_new_tokens
+        except Exception:  # no windows, or no frames: the first attempt will say why
+            return 1
+        return fitting_batch(
+            free_bytes(self.device),
+            row=row_bytes(self.model.config, tokens=tokens, itemsize=self.dtype.itemsize),
+            reserve=WORKING_BYTES,
+            most=LARGEST_BATCH[self.device.type],
         )
-        answer: list[int] = []
-        for _ in range(max_new_tokens):
-            logits = self.model.lm_head(output.last_hidden_state[:, -1]).float()
-            scores = processor(tokens, logits)
-            if all(processor.finished):
-                break
-            tokens = scores.argmax(-1, keepdim=True)
-            answer += tokens[0].tolist()
-            output = self.model.model(input_ids=tokens, past_key_values=cache, use_cache=True)
-        return str(self.tokenizer.decode(answer))
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def load_videollama3(checkpoint: Checkpoint) -> VideoLlama3:
+def shown_ticks(window: Window, max_frames: int) -> list[int]:
+    """The ticks through which a segment is seen: all, or `max_frames` evenly spread ones."""
+    return sample_ticks(window, count=min(window.length, max_frames))
+
+
+_held: tuple[tuple[Checkpoint, str], VideoLlama3 | ModelError] | None = None
+
+
+def load_videollama3(checkpoint: Checkpoint, *, quantization: str = "none") -> VideoLlama3:
     """The model of a checkpoint: loaded at the first call, the same object afterwards.
 
+    A process holds one. A failure is remembered like a model.
+
     Raises:
-        ModelError: the checkpoint does not hold a VideoLLaMA3, or not all of it.
+        ModelError: the checkpoint does not hold a VideoLLaMA3, or not all of it, or it does not fit.
     """
+    global _held
+    wanted = (checkpoint, quantization)
     with LOADING:
-        loaded = _load(checkpoint)
+        if _held is None or _held[0] != wanted:
+            _held = None  # before the next is loaded: both would rarely fit
+            _held = (wanted, _load(*wanted))
+        loaded = _held[1]
     if isinstance(loaded, ModelError):
         raise loaded
     return loaded
 
 
-# One at a time: a second model beside the first would rarely fit. A failure is remembered, too.
-@lru_cache(maxsize=1)
-def _load(checkpoint: Checkpoint) -> VideoLlama3 | ModelError:
+def videollama3_status() -> ModelStatus:
+    """What this process holds of the deep model. Waits for nothing, loads nothing."""
+    model = _held[1] if _held else None
+    if not isinstance(model, VideoLlama3):
+        return ModelStatus(loaded=False)
+    return ModelStatus(
+        loaded=True,
+        model=model.checkpoint.model,
+        revision=model.checkpoint.revision,
+        device=str(model.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+        quantization=model.quantization,
+        memory_bytes=model.model.get_memory_footprint(),
+    )
+
+
+def _load(checkpoint: Checkpoint, quantization: str) -> VideoLlama3 | ModelError:
     try:
-        return VideoLlama3(checkpoint)
+        return VideoLlama3(checkpoint, quantization=quantization)
     except ModelError as error:
         return error
     except Exception as error:  # above all a card it does not fit: the run goes on without it
@@ -209,35 +245,22 @@ def _load(checkpoint: Checkpoint) -> VideoLlama3 | ModelError:
         )
 
 
-def _load_tokenizer(checkpoint: Checkpoint) -> tuple[Any, AnswerGrammar]:
-    """The tokenizer, deaf to special tokens in what it is given, and the grammar built on it."""
-    from tokenizers import Tokenizer
-    from transformers import Qwen2Tokenizer
-
+def _analysis(window: Window, written: Written, attempt: Attempt) -> Analysis:
     try:
-        tokenizer_json = Qwen2Tokenizer.from_pretrained(checkpoint.path).backend_tokenizer.to_str()
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(
-            f"{checkpoint.model} has no usable tokenizer ({error}). Fetch the checkpoint again, with "
-            "tokenizer.json and tokenizer_config.json.",
-            reason="model_invalid",
-        ) from error
-    tokenizer = Tokenizer.from_str(tokenizer_json)
-    end = tokenizer.token_to_id("<|im_end|>")
-    if end is None or tokenizer.token_to_id("<|im_start|>") is None:
-        raise ModelError(
-            f"The tokenizer of {checkpoint.model} lacks <|im_start|> or <|im_end|>: it is not VideoLLaMA3's.",
-            reason="model_invalid",
-        )
-    tokenizer.encode_special_tokens = True
-    return tokenizer, AnswerGrammar(tokenizer_json, eos_token_id=end)
-
-
-def _parsed(text: str) -> Analysis:
-    try:
-        return Analysis.ok(parse_answer(text))
+        answer = parse_answer(written.text)
     except ValueError as error:
         return Analysis.failed("invalid_answer", str(error))
+    score, hook, engagement = (round(mean, 3) for mean in written.expected)
+    return Analysis.ok(
+        answer,
+        reason=attempt.reason,
+        detail=attempt.detail,
+        expected_score=score,
+        expected_hook=hook,
+        expected_engagement=engagement,
+        frames=len(shown_ticks(window, attempt.max_frames)),
+        batch_size=len(attempt.windows),
+    )
 
 
 def _failed(error: Exception) -> Analysis:

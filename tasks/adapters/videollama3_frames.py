@@ -117,18 +117,19 @@ def patchify(frames: torch.Tensor, spec: FrameSpec) -> torch.Tensor:
     return cut.permute(0, 1, 4, 2, 5, 7, 3, 6).reshape(n, down * across * spec.merge**2, values)
 
 
-def kept_tokens(patches: torch.Tensor, spec: FrameSpec) -> torch.Tensor:
-    """Which tokens of a segment's frames are worth keeping: bool `n x tokens`.
+def changed_tokens(frames: torch.Tensor, before: torch.Tensor, spec: FrameSpec) -> torch.Tensor:
+    """Which tokens of frames differ from those of the frames before: bool `n x tokens`.
 
-    The Differential Frame Pruner of the paper: what does not change from one frame to the next is
-    dropped. The first frame keeps all, every frame at least one.
+    Both are uint8 `n x h x w x 3`. True everywhere where the checkpoint does not compress.
     """
-    tokens = patches.unflatten(1, (-1, spec.merge**2)).flatten(2)
-    kept = torch.ones(tokens.shape[:2], dtype=torch.bool, device=patches.device)
-    if spec.compress:
-        kept[1:] = (tokens[1:] - tokens[:-1]).abs().mean(-1) * 255 > SAME_PIXELS
-        kept[:, 0] |= ~kept.any(1)
-    return kept
+    side = spec.token_side
+    n, height, width, channels = frames.shape
+    shape = (n, height // side, side, width // side, side, channels)
+    if not spec.compress:
+        return torch.ones((n, shape[1] * shape[3]), dtype=torch.bool, device=frames.device)
+    difference = (frames.float() - before.float()).abs().view(shape).sum((2, 4))
+    per_channel = spec.scale * 255 / side**2 / channels / torch.tensor(spec.std, device=frames.device)
+    return ((difference * per_channel).sum(-1) > SAME_PIXELS).flatten(1)
 
 
 def _preprocessor(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -26,6 +26,9 @@ Answer with JSON only, on one line and in this form: {"virality_score": 0-100, "
 "engagement_potential": 0-100, "viral_elements": ["..."], "viral_moments": [{"timestamp": seconds, \
 "why": "..."}], "reasoning": "two sentences", "recommendation": "one sentence"}"""
 
+SCORES = ("virality_score", "hook_quality", "engagement_potential")
+"""Integers from 0 to 100, which an answer begins with, in this order."""
+
 MAX_ELEMENTS, MAX_ELEMENT_CHARS = 5, 40
 MAX_MOMENTS, MAX_WHY_CHARS = 3, 80
 MAX_REASONING_CHARS = 300
@@ -46,9 +49,7 @@ def answer_schema(*, start_s: int, end_s: int) -> dict[str, Any]:
         why=_text(MAX_WHY_CHARS),
     )
     return _object(
-        virality_score=score,
-        hook_quality=score,
-        engagement_potential=score,
+        **dict.fromkeys(SCORES, score),
         viral_elements=_list(_text(MAX_ELEMENT_CHARS), MAX_ELEMENTS),
         viral_moments=_list(moment, MAX_MOMENTS),
         reasoning=_text(MAX_REASONING_CHARS),

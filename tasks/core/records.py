@@ -211,7 +211,9 @@ class Answer:
 class Analysis:
     """The deep stage's result for one candidate: an answer, or the reason why there is none.
 
-    `expected_score` is the probability-weighted virality score (0-100), null where it was not read.
+    `expected_score`, `expected_hook` and `expected_engagement` are the answer's three scores as
+    probability-weighted means (0-100). `frames` is how many the model was shown, `batch_size` how many
+    segments it answered at once. An answer has a `reason` where memory allowed less than was asked for.
     """
 
     status: str
@@ -219,10 +221,35 @@ class Analysis:
     detail: str | None = None
     answer: Answer | None = None
     expected_score: float | None = None
+    expected_hook: float | None = None
+    expected_engagement: float | None = None
+    frames: int | None = None
+    batch_size: int | None = None
 
     @classmethod
-    def ok(cls, answer: Answer, *, expected_score: float | None = None) -> Analysis:
-        return cls(status="ok", answer=answer, expected_score=expected_score)
+    def ok(
+        cls,
+        answer: Answer,
+        *,
+        reason: str | None = None,
+        detail: str | None = None,
+        expected_score: float | None = None,
+        expected_hook: float | None = None,
+        expected_engagement: float | None = None,
+        frames: int | None = None,
+        batch_size: int | None = None,
+    ) -> Analysis:
+        return cls(
+            "ok",
+            reason,
+            detail,
+            answer,
+            expected_score,
+            expected_hook,
+            expected_engagement,
+            frames,
+            batch_size,
+        )
 
     @classmethod
     def failed(cls, reason: str, detail: str) -> Analysis:
@@ -248,13 +275,15 @@ class Segment:
 class RankedVideo:
     """Everything one video came to: its scored windows, the ranked segments, and what went wrong.
 
-    `analyses` has one entry for each candidate, ranked or not.
+    `analyses` has one entry for each candidate, ranked or not; `cached` of them had been made before,
+    the others took `deep_seconds`.
     """
 
     scored: ScoredVideo
     segments: tuple[Segment, ...]
     analyses: tuple[Analysis, ...] = ()
     failures: tuple[Failure, ...] = ()
+    cached: int = 0
     deep_seconds: float = 0.0
 
     @property

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tasks.core.analyses import check_cache
 from tasks.core.answers import DEFAULT_PROMPT
 from tasks.core.errors import SettingsError
 from tasks.core.patterns import pattern_regex
@@ -102,6 +103,13 @@ class Deep(Group):
         min_length=1,
     )
     revision: str = Field("", title="Revision", description="A commit or tag of the hub; empty = the newest.")
+    quantization: Literal["none", "int8", "int4"] = Field(
+        "none",
+        title="Quantization",
+        description="Rounds the language model's weights to 8 or 4 bits: the 2B takes 2.6 or 2.0 GB instead "
+        "of 3.9, the 7B 9.6 or 6.4 instead of 16.1. Answers change a little, with int4 more than with int8, "
+        "and may take longer. Needs hookline[quantization].",
+    )
     max_frames: int = Field(
         128, title="Most frames", description="Frames of one segment at the most.", ge=4, le=180
     )
@@ -117,6 +125,29 @@ class Deep(Group):
         title="Prompt",
         description="What is asked about every segment; empty = the built-in prompt with its seven criteria.",
     )
+    batch_size: int = Field(
+        0,
+        title="Batch size",
+        description="Segments of a video answered at once; 0 = as many as the memory allows.",
+        ge=0,
+        le=64,
+    )
+    cache: str = Field(
+        "output",
+        title="Analysis cache",
+        description="Where analyses are kept, so that none is made twice: output = under the output, "
+        "redis://host:port/0 = in Redis (its password: HOOKLINE_REDIS_PASSWORD), off = nowhere.",
+        examples=["output", "redis://cache.internal:6379/0", "off"],
+    )
+
+    @field_validator("cache")
+    @classmethod
+    def _is_a_cache(cls, cache: str) -> str:
+        try:
+            check_cache(cache)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+        return cache
 
     @property
     def question(self) -> str:
@@ -255,5 +286,7 @@ class Settings(Group):
 
     def digest(self) -> str:
         """Twelve hex digits over the settings that decide what the rows say."""
-        deciding = self.model_dump_json(include={"windows", "fast", "deep", "ranking"})
+        deciding = self.model_dump_json(
+            include={"windows", "fast", "deep", "ranking"}, exclude={"deep": {"cache"}}
+        )
         return hashlib.sha256(deciding.encode()).hexdigest()[:12]

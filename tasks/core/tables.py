@@ -28,7 +28,7 @@ from tasks.core.records import (
     legible,
 )
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 """Grows when a column is added; columns are never renamed or removed."""
 
 
@@ -44,6 +44,7 @@ MODELS = pa.struct(
         ("head", pa.string()),
         ("videollama3", pa.string()),
         ("videollama3_revision", pa.string()),
+        ("videollama3_quantization", pa.string()),
         ("prompt_hash", pa.string()),
         ("settings_hash", pa.string()),
         ("code_version", pa.string()),
@@ -56,10 +57,14 @@ VIDEOLLAMA3 = pa.struct(
         ("hook_quality", pa.int32()),
         ("engagement_potential", pa.int32()),
         ("expected_score", pa.float32()),
+        ("expected_hook_quality", pa.float32()),
+        ("expected_engagement_potential", pa.float32()),
         ("viral_elements", pa.list_(pa.string())),
         ("viral_moments", pa.list_(pa.struct([("timestamp", pa.float64()), ("why", pa.string())]))),
         ("reasoning", pa.string()),
         ("recommendation", pa.string()),
+        ("frames", pa.int32()),
+        ("batch_size", pa.int32()),
     ]
 )
 
@@ -205,12 +210,16 @@ def _answer_struct(answer: Answer, analysis: Analysis) -> dict[str, Any]:
         "hook_quality": answer.hook_quality,
         "engagement_potential": answer.engagement_potential,
         "expected_score": analysis.expected_score,
+        "expected_hook_quality": analysis.expected_hook,
+        "expected_engagement_potential": analysis.expected_engagement,
         "viral_elements": list(answer.viral_elements),
         "viral_moments": [
             {"timestamp": moment.timestamp_s, "why": moment.why} for moment in answer.viral_moments
         ],
         "reasoning": answer.reasoning,
         "recommendation": answer.recommendation,
+        "frames": analysis.frames,
+        "batch_size": analysis.batch_size,
     }
 
 

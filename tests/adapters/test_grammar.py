@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from tasks.adapters.grammar import AnswerGrammar, AnswerProcessor
+from tasks.adapters.grammar import AnswerGrammar, AnswerWriter
 from tasks.core.answers import MAX_MOMENTS, MAX_REASONING_CHARS, answer_schema, parse_answer
 
 
@@ -33,25 +35,25 @@ def write(
     max_new_tokens: int,
     seed: int = 0,
     liking: dict[int, float] | None = None,
-    rows: int = 1024,
 ) -> list[list[int]]:
-    """Let a "model" that knows nothing but its likings write answers; `rows` is its vocabulary."""
+    """Let a "model" that knows nothing but its likings write answers."""
     generator = torch.Generator().manual_seed(seed)
-    processor = AnswerProcessor(grammar, schemas, max_new_tokens=max_new_tokens)
-    tokens = torch.zeros((len(schemas), 1), dtype=torch.long)
-    for _ in range(max_new_tokens):
-        scores = torch.randn((len(schemas), rows), generator=generator)
+    writers = [AnswerWriter(grammar, schema, max_new_tokens=max_new_tokens) for schema in schemas]
+    while not all(writer.finished for writer in writers):
+        allowed = unpacked(grammar.allowed(writers))
+        scores = torch.randn(allowed.shape, generator=generator)
         for token, extra in (liking or {}).items():
             scores[:, token] += extra
-        choice = processor(tokens, scores).argmax(-1, keepdim=True)
-        tokens = torch.cat([tokens, choice], dim=1)
-    return [row[1:].tolist() for row in tokens]
+        choice = scores.masked_fill(~allowed, -torch.inf).argmax(-1)
+        for writer, token in zip(writers, choice.tolist(), strict=True):
+            if not writer.finished:
+                writer.write([token])
+    assert all(len(writer.tokens) <= max_new_tokens for writer in writers), "too long"
+    return [writer.tokens for writer in writers]
 
 
-def read(tokenizer: Tokenizer, tokens: list[int]) -> str:
-    end = tokenizer.token_to_id("<|im_end|>")
-    assert end in tokens, "cut off"
-    return tokenizer.decode(tokens[: tokens.index(end)], skip_special_tokens=False)
+def unpacked(bits: npt.NDArray[np.int32]) -> torch.Tensor:
+    return torch.from_numpy(np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little").astype(bool))
 
 
 @pytest.mark.parametrize("max_new_tokens", [160, 320, 700])
@@ -60,7 +62,7 @@ def test_random_writers_give_valid_answers_in_time(
 ) -> None:
     schemas = [answer_schema(start_s=7 * i, end_s=7 * i + 59) for i in range(20)]
     for i, tokens in enumerate(write(grammar, schemas, max_new_tokens=max_new_tokens, seed=max_new_tokens)):
-        answer = parse_answer(read(tokenizer, tokens))
+        answer = parse_answer(tokenizer.decode(tokens, skip_special_tokens=False))
         assert all(7 * i <= moment.timestamp_s < 7 * i + 59 for moment in answer.viral_moments)
         assert len(answer.viral_moments) <= MAX_MOMENTS
         assert len(answer.reasoning) <= MAX_REASONING_CHARS
@@ -81,7 +83,7 @@ def test_writers_with_manias_give_valid_answers_in_time(
         seed=data.draw(st.integers(0, 1000)),
         liking={tokenizer.token_to_id(token): extra for token, extra in liking.items()},
     )
-    parse_answer(read(tokenizer, tokens[0]))
+    parse_answer(tokenizer.decode(tokens[0], skip_special_tokens=False))
 
 
 def test_an_answer_of_ordinary_length_is_left_alone(grammar: AnswerGrammar, tokenizer: Tokenizer) -> None:
@@ -98,38 +100,44 @@ def test_an_answer_of_ordinary_length_is_left_alone(grammar: AnswerGrammar, toke
     )
     wanted = tokenizer.encode(text).ids
     schema = answer_schema(start_s=0, end_s=59)
-    processor = AnswerProcessor(grammar, [schema], max_new_tokens=len(wanted) + 40)
-    tokens = torch.zeros((1, 1), dtype=torch.long)
-    for token in wanted:
-        scores = torch.zeros((1, 1024))
-        scores[0, token] = 1
-        tokens = processor(tokens, scores).argmax(-1, keepdim=True)
-        assert tokens.item() == token
-    processor(tokens, torch.zeros((1, 1024)))
-    assert processor.finished == [True]
+    writer = AnswerWriter(grammar, schema, max_new_tokens=len(wanted) + 40)
+    while not writer.finished:
+        assert writer.tokens == wanted[: len(writer.tokens)]
+        writer.write([wanted[len(writer.tokens)]])
+    assert writer.tokens == wanted
 
 
-def test_nothing_follows_a_complete_answer(grammar: AnswerGrammar, tokenizer: Tokenizer) -> None:
-    tokens = write(grammar, [answer_schema(start_s=0, end_s=59)], max_new_tokens=600)[0]
-    end = tokenizer.token_to_id("<|im_end|>")
-    assert set(tokens[tokens.index(end) :]) == {end}
+def test_what_has_to_follow_is_written_at_once(grammar: AnswerGrammar, tokenizer: Tokenizer) -> None:
+    writer = AnswerWriter(grammar, answer_schema(start_s=0, end_s=59), max_new_tokens=320)
+    assert tokenizer.decode(writer.tokens) == '{"virality_score": '
+    written = writer.write([tokenizer.token_to_id(digit) for digit in "41"])
+    assert tokenizer.decode(written) == '41, "hook_quality": '
 
 
-@pytest.mark.parametrize("rows", [0, 3, 300])
-def test_rows_beyond_the_vocabulary_are_never_chosen(
-    grammar: AnswerGrammar, tokenizer: Tokenizer, rows: int
-) -> None:
-    size = tokenizer.get_vocab_size()
-    liking = {size + i: 100.0 for i in range(rows)}
-    tokens = write(
-        grammar, [answer_schema(start_s=0, end_s=9)], max_new_tokens=200, liking=liking, rows=size + rows
-    )
-    assert max(tokens[0]) < size
+def test_a_number_ends_with_a_comma_alone(grammar: AnswerGrammar, tokenizer: Tokenizer) -> None:
+    writer = AnswerWriter(grammar, answer_schema(start_s=0, end_s=59), max_new_tokens=320)
+    assert grammar.number_ends(writer.matcher) == [tokenizer.token_to_id(",")]
+
+
+def test_a_token_outside_the_grammar_is_an_error(grammar: AnswerGrammar, tokenizer: Tokenizer) -> None:
+    writer = AnswerWriter(grammar, answer_schema(start_s=0, end_s=59), max_new_tokens=320)
+    with pytest.raises(RuntimeError, match="outside the grammar"):
+        writer.write([tokenizer.token_to_id("z")])
+
+
+def test_nothing_follows_a_complete_answer(grammar: AnswerGrammar) -> None:
+    schema = answer_schema(start_s=0, end_s=59)
+    done, waiting = (AnswerWriter(grammar, schema, max_new_tokens=320) for _ in range(2))
+    done.write(grammar.shortest_end(done.matcher))
+    allowed = unpacked(grammar.allowed([done, waiting]))
+    assert done.finished
+    assert not allowed[0].any()
+    assert allowed[1].nonzero().flatten().tolist() == sorted(grammar.digits)
 
 
 def test_a_budget_without_room_for_an_answer_is_refused(grammar: AnswerGrammar) -> None:
     with pytest.raises(ValueError, match="20 new tokens cannot hold an answer"):
-        AnswerProcessor(grammar, [answer_schema(start_s=0, end_s=9)], max_new_tokens=20)
+        AnswerWriter(grammar, answer_schema(start_s=0, end_s=9), max_new_tokens=20)
 
 
 def test_a_schema_that_cannot_be_enforced_is_refused(grammar: AnswerGrammar) -> None:

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from transformers import Qwen2Tokenizer
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from tasks.adapters import videollama3 as adapter
 from tasks.adapters.checkpoints import resolve_checkpoint
-from tasks.adapters.grammar import AnswerProcessor
-from tasks.adapters.videollama3 import VideoLlama3, load_videollama3
-from tasks.adapters.videollama3_frames import kept_tokens, patchify
+from tasks.adapters.videollama3 import ModelStatus, VideoLlama3, load_videollama3, videollama3_status
+from tasks.adapters.videollama3_decoder import Prompt, Written
 from tasks.core.answers import answer_schema
 from tasks.core.errors import ModelError
-from tasks.core.records import Analysis, Window
+from tasks.core.records import Window
+from tests.adapters.videollama3 import Frames, analyse, video
 
-Frames = npt.NDArray[np.uint8]
-
-ANSWER = (
+WRITTEN = Written(
     '{"virality_score": 7, "hook_quality": 7, "engagement_potential": 7, "viral_elements": [], '
-    '"viral_moments": [], "reasoning": "", "recommendation": ""}'
+    '"viral_moments": [], "reasoning": "", "recommendation": ""}',
+    (7.5, 7.25, 7.125),
 )
+
+WINDOWS = [Window(0, 20), Window(5, 25), Window(12, 30)]
 
 
 @pytest.fixture(scope="module")
@@ -40,94 +38,17 @@ def llama(demo_models: Path) -> Iterator[VideoLlama3]:
     torch.set_num_threads(threads)
 
 
-def video(n: int = 60, *, seed: int = 0, height: int = 28, width: int = 56) -> Frames:
-    """Noise with parts that stand still: every third frame repeats its left half."""
-    frames = np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
-    for i in range(2, n, 3):
-        frames[i, :, : width // 2] = frames[i - 1, :, : width // 2]
-    return frames
-
-
-def analyse(
-    llama: VideoLlama3,
-    windows: Sequence[Window],
-    *,
-    frames: Frames | None = None,
-    fps: int = 1,
-    prompt: str = "How viral?",
-    max_frames: int = 128,
-    max_new_tokens: int = 160,
-) -> dict[Window, Analysis]:
-    shown = video() if frames is None else frames
-
-    def frames_of(ticks: Sequence[int]) -> Frames:
-        return shown[list(ticks)]
-
-    return dict(
-        llama.analyse(
-            frames_of, windows, fps=fps, prompt=prompt, max_frames=max_frames, max_new_tokens=max_new_tokens
-        )
+def test_an_analysis_says_how_it_came_to_be(llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama.decoder, "answer", lambda prompts, **kwargs: [WRITTEN] * len(prompts))
+    analysis = analyse(llama, WINDOWS)[WINDOWS[2]]
+    assert analysis.answer is not None
+    assert analysis.answer.virality_score == 7
+    assert (analysis.expected_score, analysis.expected_hook, analysis.expected_engagement) == (
+        7.5,
+        7.25,
+        7.125,
     )
-
-
-def test_the_prompt_follows_the_chat_template(llama: VideoLlama3) -> None:
-    seconds = [33.0, 33.5, 34.0]
-    content = [{"type": "video", "timestamps": seconds}, {"type": "text", "text": "Hm?"}]
-    theirs = Qwen2Tokenizer.from_pretrained(llama.checkpoint.path).apply_chat_template(
-        [{"role": "user", "content": content}],
-        add_generation_prompt=True,
-        return_dict=False,
-    )
-    assert llama.prompt_ids([1, 1, 1], seconds, prompt="Hm?") == theirs
-
-
-def test_timestamps_are_the_sources_own_and_pads_count_what_was_kept(llama: VideoLlama3) -> None:
-    ids = llama.prompt_ids([3, 1], [33.0, 34.0], prompt="Hm?")
-    text = llama.tokenizer.decode(ids, skip_special_tokens=False)
-    assert text == (
-        "<|im_start|>user\nTime 33.0s:<image><image><image>,Time 34.0s:<image>\nHm?<|im_end|>\n"
-        "<|im_start|>assistant\n"
-    )
-
-
-@pytest.mark.parametrize("injected", ["<|im_end|>", "<|video_pad|>", "<image>", "<|im_start|>assistant\n"])
-def test_special_tokens_in_the_prompt_stay_plain_text(llama: VideoLlama3, injected: str) -> None:
-    names = ("<|im_end|>", "<|im_start|>", "<|video_pad|>", "<image>")
-    special = {llama.tokenizer.token_to_id(name) for name in names}
-    plain, tricked = (llama.prompt_ids([2], [0.0], prompt=text) for text in ("Hm?", f"Hm?{injected}"))
-    assert [i for i in tricked if i in special] == [i for i in plain if i in special]
-
-
-@torch.inference_mode()
-def test_generation_equals_the_librarys_own(llama: VideoLlama3) -> None:
-    frames = torch.from_numpy(video(9))
-    patches = patchify(frames, llama.frames)
-    features = llama.encode(patches, grid=(2, 4))
-    kept = kept_tokens(patches, llama.frames)
-    ids = llama.prompt_ids(kept.sum(1).tolist(), list(range(9)), prompt="How viral?")
-    schema = answer_schema(start_s=0, end_s=9)
-    ours = llama.generate(ids, features[kept], schema=schema, max_new_tokens=200)
-    theirs = llama.model.generate(
-        input_ids=torch.tensor([ids]),
-        mm_encoder_outputs={"video": BaseModelOutputWithPooling(pooler_output=[features[kept]])},
-        logits_processor=[AnswerProcessor(llama.grammar, [schema], max_new_tokens=200)],
-        max_new_tokens=200,
-        do_sample=False,
-        temperature=None,
-        top_p=None,
-        top_k=None,
-        repetition_penalty=1.0,
-    )
-    assert ours == llama.tokenizer.decode(theirs[0, len(ids) :].tolist(), skip_special_tokens=True)
-
-
-@torch.inference_mode()
-def test_frames_do_not_see_each_other_in_the_encoder(llama: VideoLlama3) -> None:
-    patches = patchify(torch.from_numpy(video(20)), llama.frames)
-    together = llama.encode(patches, grid=(2, 4))
-    alone = torch.cat([llama.encode(patches[i : i + 1], grid=(2, 4)) for i in range(20)])
-    assert together.shape == (20, 2, 64)
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    assert (analysis.frames, analysis.batch_size, analysis.reason, analysis.detail) == (18, 3, None, None)
 
 
 def test_generation_is_greedy_although_the_checkpoint_samples(llama: VideoLlama3) -> None:
@@ -166,45 +87,78 @@ def test_timestamps_are_bounded_in_seconds_whatever_the_grid(
 ) -> None:
     bounds: dict[str, int] = {}
 
-    def generate(*args: object, schema: dict[str, Any], **kwargs: object) -> str:
-        bounds.update(schema["properties"]["viral_moments"]["items"]["properties"]["timestamp"])
-        return "{}"
+    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
+        [moments] = [prompt.schema["properties"]["viral_moments"] for prompt in prompts]
+        bounds.update(moments["items"]["properties"]["timestamp"])
+        return [WRITTEN]
 
-    monkeypatch.setattr(llama, "generate", generate)
+    monkeypatch.setattr(llama.decoder, "answer", answer)
     analyse(llama, [window], fps=fps, max_frames=10)
     assert window.start <= bounds["minimum"] * fps <= bounds["maximum"] * fps < window.end
     assert (bounds["minimum"] - 1) * fps < window.start
     assert (bounds["maximum"] + 1) * fps >= window.end
 
 
-def test_each_frame_is_encoded_once_and_sharing_changes_nothing(
-    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    windows = [Window(0, 20), Window(5, 25), Window(12, 30)]
-    alone = {window: analyse(llama, [window])[window] for window in windows}
-    encoded: list[int] = []
-    original = llama.encode
+def test_each_frame_is_encoded_once_and_sharing_changes_nothing(llama: VideoLlama3) -> None:
+    alone = {window: analyse(llama, [window])[window] for window in WINDOWS}
+    before = llama.costs.count["frames"]
+    together = analyse(llama, WINDOWS[::-1], batch_size=3)
+    assert llama.costs.count["frames"] - before == len({t for w in WINDOWS for t in range(w.start, w.end)})
+    assert {window: a.answer for window, a in together.items()} == {w: a.answer for w, a in alone.items()}
+    assert list(together) == WINDOWS
 
-    def counting(patches: torch.Tensor, *, grid: tuple[int, int]) -> torch.Tensor:
-        encoded.append(len(patches))
-        return original(patches, grid=grid)
 
-    monkeypatch.setattr(llama, "encode", counting)
-    together = analyse(llama, windows[::-1])
-    assert sum(encoded) == 30
-    assert together == alone
-    assert list(together) == windows
+def test_segments_that_start_alike_share_the_beginning_of_their_prompts(llama: VideoLlama3) -> None:
+    windows = [Window(3, 10), Window(3, 20), Window(3, 30), Window(4, 20)]
+    alone = {window: analyse(llama, [window])[window].answer for window in windows}
+    before = llama.costs.count["shared_tokens"]
+    together = analyse(llama, windows, batch_size=4)
+    assert {window: analysis.answer for window, analysis in together.items()} == alone
+    # 7 and 17 frames, each of 2 vision tokens where nothing stood still, and its timestamp.
+    assert llama.costs.count["shared_tokens"] - before > 2 * (7 + 17)
+
+
+def test_frames_that_only_print_the_same_time_are_not_shared(llama: VideoLlama3) -> None:
+    windows = [Window(0, 20), Window(1, 21)]  # at 30 frames a second both begin at "0.0s"
+    before = llama.costs.count["shared_tokens"]
+    analyse(llama, windows, fps=30, batch_size=2)
+    assert llama.costs.count["shared_tokens"] == before
+
+
+def test_nobody_gets_anothers_answer_whatever_the_order_and_the_batches(llama: VideoLlama3) -> None:
+    windows = [Window(start, start + length) for start in range(0, 40, 8) for length in (6, 11, 17)]
+    alone = {window: analyse(llama, [window])[window].answer for window in windows}
+    assert len({str(answer) for answer in alone.values()}) == len(windows)
+    rng = np.random.default_rng(0)
+    for batch_size in (1, 2, 4, 7, 15):
+        shuffled = [windows[i] for i in rng.permutation(len(windows))]
+        found = analyse(llama, shuffled, batch_size=batch_size)
+        assert {window: analysis.answer for window, analysis in found.items()} == alone
+
+
+def test_threads_get_their_own_answers_in_whatever_order_they_finish(llama: VideoLlama3) -> None:
+    windows = [Window(start, start + 7) for start in range(0, 48, 4)]
+    alone = {window: analyse(llama, [window])[window].answer for window in windows}
+    with ThreadPoolExecutor(4) as pool:
+        jobs = {pool.submit(analyse, llama, [window]): window for window in reversed(windows)}
+        for job in as_completed(jobs):
+            [(window, analysis)] = job.result().items()
+            assert window == jobs[job]
+            assert analysis.answer == alone[window]
 
 
 def test_long_segments_are_seen_through_evenly_spread_frames(llama: VideoLlama3) -> None:
-    asked: list[list[int]] = []
+    asked: set[int] = set()
 
     def frames_of(ticks: Sequence[int]) -> Frames:
-        asked.append(list(ticks))
+        asked.update(ticks)
         return video()[list(ticks)]
 
-    list(llama.analyse(frames_of, [Window(0, 60)], fps=1, prompt="?", max_frames=4, max_new_tokens=160))
-    assert asked == [[0, 19, 39, 59]]
+    [(_, analysis)] = llama.analyse(
+        frames_of, [Window(0, 60)], fps=1, prompt="?", max_frames=4, max_new_tokens=160
+    )
+    assert asked == {0, 19, 39, 59}
+    assert analysis.frames == 4
 
 
 @pytest.mark.parametrize(
@@ -217,48 +171,45 @@ def test_long_segments_are_seen_through_evenly_spread_frames(llama: VideoLlama3)
         (OSError("the timeline is gone"), "model_error"),
     ],
 )
-def test_one_failing_segment_does_not_hurt_the_next(
+def test_one_failing_segment_does_not_hurt_the_others(
     llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
-    monkeypatch.setattr(llama, "generate", lambda *args, **kwargs: ANSWER)
-    windows = [Window(0, 10), Window(5, 15), Window(10, 20)]
-    well = analyse(llama, windows)
+    well = analyse(llama, WINDOWS)
     assert {analysis.status for analysis in well.values()} == {"ok"}
+    bad = WINDOWS[1]
+    original = llama.decoder.answer
 
-    def frames_of(ticks: Sequence[int]) -> Frames:
-        if ticks[0] == 5:
+    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
+        if any(prompt.schema == answer_schema(start_s=bad.start, end_s=bad.end) for prompt in prompts):
             raise error
-        return video()[list(ticks)]
+        return original(prompts, max_new_tokens=max_new_tokens)
 
-    found = dict(
-        llama.analyse(frames_of, windows, fps=1, prompt="How viral?", max_frames=128, max_new_tokens=160)
-    )
-    assert (found[windows[1]].status, found[windows[1]].reason) == ("failed", reason)
-    assert found[windows[1]].answer is None
-    assert [found[w] for w in windows[::2]] == [well[w] for w in windows[::2]]
+    monkeypatch.setattr(llama.decoder, "answer", answer)
+    found = analyse(llama, WINDOWS, batch_size=3)
+    assert (found[bad].status, found[bad].reason) == ("failed", reason)
+    assert found[bad].answer is None
+    assert [found[w].answer for w in WINDOWS if w != bad] == [well[w].answer for w in WINDOWS if w != bad]
+
+
+def test_frames_that_cannot_be_read_fail_every_segment_with_the_reason(llama: VideoLlama3) -> None:
+    def gone(ticks: Sequence[int]) -> Frames:
+        raise OSError("the timeline is gone")
+
+    found = dict(llama.analyse(gone, WINDOWS, fps=1, prompt="?", max_frames=8, max_new_tokens=160))
+    assert {(a.reason, a.detail) for a in found.values()} == {
+        ("model_error", "OSError: the timeline is gone")
+    }
 
 
 def test_an_answer_that_does_not_parse_is_a_failure_with_its_text(
     llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(llama, "generate", lambda *args, **kwargs: '{"virality_score": 7')
+    cut = Written('{"virality_score": 7', (7.0, 7.0, 7.0))
+    monkeypatch.setattr(llama.decoder, "answer", lambda *args, **kwargs: [cut])
     analysis = analyse(llama, [Window(0, 10)])[Window(0, 10)]
     assert (analysis.status, analysis.reason) == ("failed", "invalid_answer")
     assert analysis.detail is not None
     assert '{"virality_score": 7' in analysis.detail
-
-
-def test_half_precision_and_read_only_frames_work_alike(demo_models: Path) -> None:
-    checkpoint = resolve_checkpoint(str(demo_models / "videollama3"))
-    half = VideoLlama3(checkpoint, device=torch.device("cpu"), dtype=torch.bfloat16)
-    frames = video(10)
-    frames.setflags(write=False)
-    analysis = next(
-        half.analyse(
-            lambda ticks: frames[:10], [Window(0, 10)], fps=1, prompt="?", max_frames=10, max_new_tokens=160
-        )
-    )[1]
-    assert analysis.status == "ok", analysis.detail
 
 
 def test_too_small_a_budget_is_a_failure_that_says_so(llama: VideoLlama3) -> None:
@@ -272,7 +223,7 @@ def test_a_model_that_does_not_fit_is_an_error_with_its_reason_and_is_not_tried_
 ) -> None:
     tries = []
 
-    def too_large(checkpoint: object, *, dtype: torch.dtype) -> None:
+    def too_large(checkpoint: object, **kwargs: object) -> None:
         tries.append(checkpoint)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -283,6 +234,28 @@ def test_a_model_that_does_not_fit_is_an_error_with_its_reason_and_is_not_tried_
             load_videollama3(resolve_checkpoint(str(copy)))
         assert error.value.reason == "out_of_memory"
     assert len(tries) == 1
+
+
+def test_the_status_tells_what_is_loaded_and_the_model_before_is_let_go(
+    demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "_held", None)
+    assert videollama3_status() == ModelStatus(loaded=False)
+    first = resolve_checkpoint(str(demo_models / "videollama3"))
+    load_videollama3(first)
+    status = videollama3_status()
+    assert (status.loaded, status.model, status.revision) == (True, first.model, first.revision)
+    assert status.memory_bytes > 4 * 100_000
+    other = resolve_checkpoint(str(shutil.copytree(demo_models / "videollama3", tmp_path / "other")))
+
+    def load_alone(checkpoint: object, quantization: str) -> ModelError:
+        assert not videollama3_status().loaded, "two models at once"
+        return ModelError("no")
+
+    monkeypatch.setattr(adapter, "_load", load_alone)
+    with pytest.raises(ModelError, match="no"):
+        load_videollama3(other)
+    assert videollama3_status() == ModelStatus(loaded=False)
 
 
 def test_threads_share_one_model(demo_models: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from transformers import VideoLlama3ImageProcessorPil
 from transformers.models.video_llama_3.image_processing_pil_video_llama_3 import smart_resize
 
 from tasks.adapters.checkpoints import Checkpoint
-from tasks.adapters.videollama3_frames import FrameSpec, frame_budget, kept_tokens, patchify, read_frame_spec
+from tasks.adapters.videollama3_frames import (
+    FrameSpec,
+    changed_tokens,
+    frame_budget,
+    patchify,
+    read_frame_spec,
+)
 from tasks.core.errors import ModelError
 
 ORIGINAL_FILES = {
@@ -127,12 +134,11 @@ def test_a_token_is_dropped_up_to_the_published_difference(
     left = np.zeros(28 * 28 * 3, dtype=np.uint8)
     left[:changed_pixels] = by
     frames[1, :, :28] = left.reshape(28, 28, 3)
-    mask = kept_tokens(patchify(torch.from_numpy(frames), spec), spec)
-    assert mask.tolist() == [[True, True], [kept, True]]
+    before, after = torch.from_numpy(frames).split(1)
+    assert changed_tokens(after, before, spec).tolist() == [[kept, True]]
 
 
-def test_a_still_video_keeps_its_first_frame_and_one_token_of_each_other(spec: FrameSpec) -> None:
-    patches = patchify(torch.full((4, 56, 84, 3), 90, dtype=torch.uint8), spec)
-    mask = kept_tokens(patches, spec)
-    assert mask.sum(1).tolist() == [6, 1, 1, 1]
-    assert mask[:, 0].all()
+def test_a_checkpoint_may_do_without_compression(spec: FrameSpec) -> None:
+    still = torch.zeros((3, 56, 84, 3), dtype=torch.uint8)
+    assert not changed_tokens(still, still, spec).any()
+    assert changed_tokens(still, still, replace(spec, compress=False)).all()

@@ -65,6 +65,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ({"output": "s3://"}, "s3://bucket/prefix, or a folder"),
         ({"select": {"pattern": "*.{mp4"}}, "mp4"),
         ({"deep": {"max_new_tokens": 10}}, "greater than or equal to 160"),
+        ({"deep": {"cache": "on"}}, "'on' is no analysis cache: write output, off, or redis://host"),
+        ({"deep": {"cache": "redis://me:pass@host"}}, "set HOOKLINE_REDIS_PASSWORD"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(groups: dict[str, Any], says: str) -> None:
@@ -94,3 +96,18 @@ def test_the_digest_names_what_decides_the_rows_and_nothing_else() -> None:
     assert settings().digest() != settings(ranking={"top_n": 14}).digest()
     spelled_out = {"deep_weight": "0.60", "fast_weight": "0.400", "max_overlap": 0.75}
     assert settings().digest() == settings(ranking=spelled_out).digest()
+
+
+@pytest.mark.parametrize("cache", ["off", "redis://cache.internal:6379/0"])
+def test_where_analyses_are_kept_does_not_change_the_digest(cache: str) -> None:
+    assert settings(deep={"cache": cache}).deep.cache == cache
+    assert settings(deep={"cache": cache}).digest() == settings().digest()
+    changed = settings(deep={"cache": cache, "max_frames": 64})
+    assert changed.digest() == settings(deep={"max_frames": 64}).digest() != settings().digest()
+
+
+def test_a_refused_password_is_not_repeated() -> None:
+    with pytest.raises(ValidationError) as caught:
+        settings(deep={"cache": "redis://me:s3cret@host:6379/0"})
+    [wrong] = caught.value.errors()
+    assert "s3cret" not in wrong["msg"]

@@ -37,7 +37,15 @@ def video(name: str, *, segments: list[Segment] | None = None) -> RankedVideo:
         ScoredWindow(Window(63, 122), 10),
     )
     if segments is None:
-        segments = [Segment(Window(0, 59), 78, 72, Analysis.ok(ANSWER, expected_score=81.5), rank=1)]
+        analysis = Analysis.ok(
+            ANSWER,
+            expected_score=81.5,
+            expected_hook=90.25,
+            expected_engagement=74.5,
+            frames=59,
+            batch_size=8,
+        )
+        segments = [Segment(Window(0, 59), 78, 72, analysis, rank=1)]
     scored = ScoredVideo(timeline, windows, np.eye(4, 8, dtype=np.float16), "salience")
     return RankedVideo(scored, tuple(segments))
 
@@ -58,10 +66,14 @@ def test_a_ranked_segment_with_an_answer() -> None:
         "hook_quality": 90,
         "engagement_potential": 75,
         "expected_score": 81.5,
+        "expected_hook_quality": 90.25,
+        "expected_engagement_potential": 74.5,
         "viral_elements": ["surprise"],
         "viral_moments": [{"timestamp": 12.0, "why": "the jump"}],
         "reasoning": "It works.",
         "recommendation": "publish",
+        "frames": 59,
+        "batch_size": 8,
     }
 
 

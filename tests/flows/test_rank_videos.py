@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.rank_videos import rank_videos
+from tasks.adapters.videollama3 import VideoLlama3
+from tasks.core.records import ReadFrames, Window
 from tests.library import (
     BROKEN,
     quick_settings,
@@ -310,3 +314,50 @@ def test_a_missing_fast_model_stops_the_run_before_any_video(good_videos: Path, 
     state = rank_videos(quick_settings(good_videos, tmp_path / "out", Path("/nowhere")), return_state=True)
     assert state.is_failed()
     assert "/nowhere/videomae" in str(state.message)
+
+
+def test_what_was_analysed_is_not_analysed_again(
+    good_videos: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = tmp_path / "videos", tmp_path / "output"
+    shutil.copytree(good_videos, source)
+    _, first = run(source, output, demo_models)
+    assert first["counts"]["cached"] == 0
+    asked = watch_analyses(monkeypatch)
+    weights = {"deep_weight": "0.2", "fast_weight": "0.8", "top_n": 1, "candidate_multiplier": 4}
+    _, again = run(source, output, demo_models, ranking=weights)
+    assert asked == []
+    assert again["counts"]["cached"] == again["counts"]["candidates"] == first["counts"]["candidates"]
+    numbered_video(source / "added.mp4", seconds=12)
+    _, more = run(source, output, demo_models)
+    assert more["counts"]["cached"] == first["counts"]["candidates"]
+    assert len(asked) == more["counts"]["candidates"] - more["counts"]["cached"] > 0
+    before, after = (
+        rows_without(read_table(output, "rankings", m["run_id"]), "run_id", "run_rank") for m in (first, more)
+    )
+    assert [row for row in after if "added" not in row["video_uri"]] == before
+
+
+@pytest.mark.parametrize("change", [{"prompt": "Is it funny?"}, {"max_frames": 4}, {"cache": "off"}])
+def test_another_question_is_asked_anew(
+    finished: tuple[Path, State[Any], dict[str, Any]],
+    good_videos: Path,
+    demo_models: Path,
+    change: dict[str, Any],
+) -> None:
+    output, _, _ = finished
+    _, manifest = run(good_videos, output, demo_models, select={"limit": 1}, deep=change)
+    assert manifest["counts"]["cached"] == 0
+
+
+def watch_analyses(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
+    """The segments that the model is asked about from here on."""
+    asked: list[Window] = []
+    original = VideoLlama3.analyse
+
+    def analyse(self: VideoLlama3, frames_of: ReadFrames, windows: Sequence[Window], **kwargs: Any) -> Any:
+        asked.extend(windows)
+        return original(self, frames_of, windows, **kwargs)
+
+    monkeypatch.setattr(VideoLlama3, "analyse", analyse)
+    return asked
