@@ -60,25 +60,29 @@ def test_generation_is_greedy_although_the_checkpoint_samples(llama: VideoLlama3
     assert analyse(llama, windows) == first
 
 
-@pytest.mark.parametrize("max_new_tokens", [160, 320])
-def test_every_answer_is_valid_and_whole(llama: VideoLlama3, max_new_tokens: int) -> None:
-    rng = np.random.default_rng(max_new_tokens)
-    words = ["viral", "{", "\\", "日本", "🎬", '"', "score", "\n", "0"]
-    for seed in range(20):
-        start = int(rng.integers(0, 40))
-        window = Window(start, start + int(rng.integers(5, 20)))
+@pytest.mark.parametrize("seed", range(5))
+def test_forty_random_questions_to_a_random_model_get_forty_valid_answers(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in llama.model.named_parameters():
+        if weight.ndim > 1 and "vision" not in name:
+            monkeypatch.setattr(weight, "data", torch.randn(weight.shape, generator=generator) * 0.3)
+    words = ["viral", "{", "\\", "日本", "🎬", '"', "score", "\n", "0", "<|im_end|>"]
+    answers = []
+    for max_new_tokens in (160, 200, 260, 320):
+        starts = rng.choice(50, size=10, replace=False)
+        windows = [Window(int(start), int(start + rng.integers(2, 10))) for start in starts]
         prompt = " ".join(rng.choice(words, size=8))
-        analysis = analyse(
-            llama,
-            [window],
-            frames=video(seed=seed),
-            prompt=prompt,
-            max_frames=8,
-            max_new_tokens=max_new_tokens,
-        )[window]
-        assert analysis.status == "ok", analysis.detail
-        assert analysis.answer is not None
-        assert all(window.start <= m.timestamp_s < window.end for m in analysis.answer.viral_moments)
+        found = analyse(llama, windows, frames=video(seed=seed), prompt=prompt, max_new_tokens=max_new_tokens)
+        for window, analysis in found.items():
+            assert analysis.status == "ok", analysis.detail
+            assert analysis.answer is not None
+            assert all(window.start <= m.timestamp_s < window.end for m in analysis.answer.viral_moments)
+            answers.append(analysis.answer)
+    assert len(answers) == 40
+    assert len({answer.virality_score for answer in answers}) > 5
 
 
 @pytest.mark.parametrize(("fps", "window"), [(2, Window(7, 27)), (3, Window(31, 60)), (30, Window(0, 60))])
