@@ -119,15 +119,19 @@ class Decoder:
 
     def _likeliest(self, writers: Sequence[AnswerWriter], hidden: torch.Tensor) -> list[Tokens]:
         """The likeliest allowed token of each row; none for those that are finished."""
-        logits = self.model.lm_head(hidden)
+        waiting = [row for row, writer in enumerate(writers) if not writer.finished]
+        logits = self.model.lm_head(hidden[waiting])
         with self.costs.timing("grammar", whole=False):
-            packed = self.grammar.allowed(writers)
+            packed = self.grammar.allowed([writers[row] for row in waiting])
         words = torch.from_numpy(packed).to(self.device)
         bits = words[:, :, None] >> torch.arange(32, dtype=torch.int32, device=self.device) & 1
         allowed = bits.flatten(1)[:, : logits.shape[1]].bool()
         # The embedding may have more rows than there are tokens.
         tokens = logits[:, : allowed.shape[1]].masked_fill(~allowed, -torch.inf).argmax(-1).tolist()
-        return [[] if w.finished else [token] for w, token in zip(writers, tokens, strict=True)]
+        chosen: list[Tokens] = [[] for _ in writers]
+        for row, token in zip(waiting, tokens, strict=True):
+            chosen[row] = [token]
+        return chosen
 
     def _advance(
         self, rows: Rows, writers: Sequence[AnswerWriter], chosen: list[Tokens], hidden: torch.Tensor

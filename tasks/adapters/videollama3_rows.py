@@ -1,13 +1,14 @@
 """The language model with its key-value memory laid out for a batch: one row a prompt.
 
-Each row has its own length and nothing is padded, so a prompt reads the same whoever is beside it,
-and one pass may take a single token from one row and a dozen from another.
+Each row has its own length and nothing is padded: a prompt reads the same whoever is beside it, and
+one pass may take a single token from one row, a dozen from another, and none from a third.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -41,25 +42,30 @@ def row_attention(
     attention_mask: torch.Tensor | None,
     *,
     scaling: float,
+    places: tuple[torch.Tensor, torch.Tensor] | None = None,
     **kwargs: object,
 ) -> tuple[torch.Tensor, None]:
     """Attention in which several query heads share a key-value head, without copying the latter.
 
-    Without a mask: causal, the last query seeing the last key. With one, `rows x 1 x heads per
-    key-value head * queries x keys`: the heads of a group count as further queries, which every
-    kernel can do. Copies would be six times the memory, read anew at each step.
+    Without `places`: causal, the last query seeing the last key. With them, the queries lie in one
+    line, and query `i` belongs to row `places[0][i]` and is the `places[1][i]`th there; the mask is
+    `rows x 1 x heads per key-value head * width x keys`. The heads of a group count as further
+    queries, which every kernel can do; copied keys would be six times the memory, read at each step.
     """
-    if attention_mask is None:
+    if places is None or attention_mask is None:
         causal = causal_lower_right(query.shape[2], key.shape[2])
         output = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=causal, scale=scaling, enable_gqa=True
         )
-    else:
-        grouped = query.reshape(*key.shape[:2], -1, query.shape[3])
-        output = functional.scaled_dot_product_attention(
-            grouped, key, value, attn_mask=attention_mask, scale=scaling
-        ).view(query.shape)
-    return output.transpose(1, 2).contiguous(), None
+        return output.transpose(1, 2).contiguous(), None
+    rows, columns = places
+    groups = query.shape[1] // key.shape[1]
+    spread = query.new_zeros(len(key), query.shape[1], attention_mask.shape[2] // groups, query.shape[3])
+    spread[rows, :, columns] = query[0].transpose(0, 1)
+    output = functional.scaled_dot_product_attention(
+        spread.view(*key.shape[:2], -1, query.shape[3]), key, value, attn_mask=attention_mask, scale=scaling
+    )
+    return output.view(spread.shape)[rows, :, columns][None], None
 
 
 class Rows:
@@ -108,8 +114,9 @@ class Rows:
         `tree` holds the nodes' tokens, `depths` their distances from the row's end, and `sees[i, j]`
         is whether node `i` comes after node `j` or is it. Nothing is kept: the rows stay as they are.
         """
-        tokens = tree.expand(len(self.lengths), -1)
-        return self._pass(tokens, depths, sees, used=max(self._sizes) + len(tree))
+        line = _Line.of([tree.tolist()] * len(self._sizes), device=self.device)
+        hidden = self._pass(line, depths[line.columns], sees, used=max(self._sizes) + len(tree))
+        return hidden.view(len(self._sizes), len(tree), -1)
 
     def extend(self, tokens: list[list[int]], hidden: torch.Tensor) -> torch.Tensor:
         """Append tokens to each row, to some none; the hidden states after them, `n x hidden`.
@@ -119,52 +126,78 @@ class Rows:
         for start in range(0, max(map(len, tokens)), WRITE_AT_ONCE):
             piece = [some[start : start + WRITE_AT_ONCE] for some in tokens]
             counts = torch.tensor([len(some) for some in piece], device=self.device)
-            ended = self._step(piece, counts)
-            hidden = torch.where((counts > 0)[:, None], ended, hidden)
+            hidden = torch.where((counts > 0)[:, None], self._step(piece), hidden)
             self.lengths += counts
             self._sizes = [size + len(some) for size, some in zip(self._sizes, piece, strict=True)]
         return hidden
 
-    def _step(self, piece: list[list[int]], counts: torch.Tensor) -> torch.Tensor:
+    def _step(self, piece: list[list[int]]) -> torch.Tensor:
         width = max(map(len, piece))
-        if self.capture:
-            width = 1 if width == 1 else WRITE_AT_ONCE
-        tokens = torch.tensor([some + [0] * (width - len(some)) for some in piece], device=self.device)
         if not self.capture:
-            return self._chain(tokens, counts, used=max(self._sizes) + width)
+            line = _Line.of(piece, device=self.device)
+            return self._chain(line, width=width, used=max(self._sizes) + width)
+        width = 1 if width == 1 else WRITE_AT_ONCE
+        line = _Line.of(piece, device=self.device, width=width)
         if width not in self._captured:
-            self._captured[width] = _Captured(self, tokens, counts)
-        return self._captured[width](tokens, counts)
+            self._captured[width] = _Captured(self, line, width)
+        return self._captured[width](line)
 
-    def _chain(self, tokens: torch.Tensor, counts: torch.Tensor, *, used: int) -> torch.Tensor:
-        """The hidden state of the last of each row's `counts` tokens, `n x hidden`."""
-        width = tokens.shape[1]
-        depths = torch.arange(width, device=self.device)
-        hidden = self._pass(tokens, depths, depths[:, None] >= depths, used=used)
-        last = (counts - 1).clamp(min=0)
-        return hidden[torch.arange(len(hidden), device=self.device), last]
+    def _chain(self, line: _Line, *, width: int, used: int) -> torch.Tensor:
+        """The hidden state of the last of each row's tokens, `n x hidden`."""
+        places = torch.arange(width, device=self.device)
+        return self._pass(line, line.columns, places[:, None] >= places, used=used)[line.last]
 
-    def _pass(
-        self, tokens: torch.Tensor, depths: torch.Tensor, sees: torch.Tensor, *, used: int
-    ) -> torch.Tensor:
-        """Run tokens, `n x width`, through the model, each row's written behind its end."""
-        width = len(depths)
+    def _pass(self, line: _Line, depths: torch.Tensor, sees: torch.Tensor, *, used: int) -> torch.Tensor:
+        """Run tokens through the model, each row's written behind its end: `tokens x hidden`.
+
+        `sees[i, j]` is whether a row's `i`th new token sees its `j`th; `depths` are the tokens'
+        distances from their rows' ends, and `used` so many places of the memory are looked at.
+        """
+        width = len(sees)
         # How far each place of the memory lies behind the row's end; negative ones hold the row itself.
         behind = torch.arange(used, device=self.device) - self.lengths[:, None]
         new = sees[:, behind.clamp(0, width - 1)].transpose(0, 1) & (behind < width)[:, None]
         mask = (behind < 0)[:, None] | new
         config = self.model.config
         group = config.num_attention_heads // config.num_key_value_heads
+        ends = self.lengths[line.rows]
         output = self.model(
-            input_ids=tokens,
-            position_ids=self.lengths[:, None] + depths,
-            past_key_values=_AllRows(
-                self, self.lengths[:, None] + torch.arange(width, device=self.device), used
-            ),
+            input_ids=line.tokens[None],
+            position_ids=(ends + depths)[None],
+            past_key_values=_AllRows(self, line.rows, ends + line.columns, used),
             attention_mask={"full_attention": mask.repeat(1, group, 1)[:, None]},
+            places=(line.rows, line.columns),
         )
-        hidden: torch.Tensor = output.last_hidden_state
+        hidden: torch.Tensor = output.last_hidden_state[0]
         return hidden
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The tokens of all rows in one line, so that a row with few does not wait for one with many.
+
+    Token `i` is the `columns[i]`th new one of row `rows[i]`. `last[r]` is where row `r`'s last one
+    stands; anywhere, if it has none.
+    """
+
+    tokens: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+    last: torch.Tensor
+
+    @classmethod
+    def of(cls, piece: list[list[int]], *, device: torch.device, width: int = 0) -> _Line:
+        """`width`: fill each row up to so many with tokens that mean nothing, for a fixed shape."""
+        filled = [some + [0] * (width - len(some)) for some in piece]
+        ends = list(accumulate(map(len, filled)))
+        last = [end - len(full) + len(some) - 1 for end, full, some in zip(ends, filled, piece, strict=True)]
+        columns = (
+            [token for some in filled for token in some],
+            [row for row, some in enumerate(filled) for _ in some],
+            [column for some in filled for column in range(len(some))],
+            [max(place, 0) for place in last],
+        )
+        return cls(*(torch.tensor(column, device=device) for column in columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +220,10 @@ class _OneRow:
 
 @dataclass(frozen=True, slots=True)
 class _AllRows:
-    """Stands in for a transformers cache while all rows grow; `slots`, `n x width`, is where."""
+    """Stands in for a transformers cache while rows grow: token `i` goes to `slots[i]` of `places[i]`."""
 
     rows: Rows
+    places: torch.Tensor
     slots: torch.Tensor
     used: int
 
@@ -197,21 +231,20 @@ class _AllRows:
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         memories = self.rows.keys[layer], self.rows.values[layer]
-        numbers = torch.arange(len(self.slots), device=self.slots.device)[:, None]
         for memory, new in zip(memories, (keys, values), strict=True):
-            memory[numbers, :, self.slots] = new.transpose(1, 2)
+            memory[self.places, :, self.slots] = new[0].transpose(0, 1)
         return memories[0][:, :, : self.used], memories[1][:, :, : self.used]
 
 
 class _Captured:
-    """A pass of fixed width, recorded once as a CUDA graph: played, it costs one launch, not hundreds.
+    """A pass of fixed shape, recorded once as a CUDA graph: played, it costs one launch, not hundreds.
 
     What is played is held against the pass it was recorded from; where the two differ, or nothing
     can be recorded, every pass is launched in the ordinary way.
     """
 
-    def __init__(self, rows: Rows, tokens: torch.Tensor, counts: torch.Tensor) -> None:
-        self.rows, self.inputs = rows, (tokens.clone(), counts.clone())
+    def __init__(self, rows: Rows, line: _Line, width: int) -> None:
+        self.rows, self.line, self.width = rows, line, width
         self.graph: torch.cuda.CUDAGraph | None = None
         try:
             ordinary = self._pass()
@@ -224,13 +257,13 @@ class _Captured:
         except (RuntimeError, AssertionError) as error:
             log.warning("steps are not captured: %s", error)
 
-    def __call__(self, tokens: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-        for mine, new in zip(self.inputs, (tokens, counts), strict=True):
-            mine.copy_(new)
+    def __call__(self, line: _Line) -> torch.Tensor:
+        self.line.tokens.copy_(line.tokens)  # of a fixed shape, only these two differ
+        self.line.last.copy_(line.last)
         if self.graph is None:
             return self._pass()
         self.graph.replay()
         return self.output.clone()
 
     def _pass(self) -> torch.Tensor:
-        return self.rows._chain(*self.inputs, used=self.rows.keys.shape[3])
+        return self.rows._chain(self.line, width=self.width, used=self.rows.keys.shape[3])
