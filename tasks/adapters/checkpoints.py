@@ -131,9 +131,9 @@ def _check_complete(path: Path, model: str) -> None:
 
 
 def _content_hash(path: Path) -> str:
-    """`sha256:` and twelve hex digits over the names and contents of the JSON and safetensors files."""
+    """`sha256:` and twelve hex digits over the names and contents of the files that are read."""
     digest = hashlib.sha256()
-    for file in sorted([*path.glob("*.json"), *path.glob("*.safetensors")]):
+    for file in sorted({file for pattern in FILES_READ for file in path.glob(pattern)}):
         with file.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         digest.update(f"{file.name}\0{content}\n".encode())

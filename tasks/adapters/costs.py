@@ -15,10 +15,10 @@ import torch
 class Costs:
     """Running totals since the model was loaded.
 
-    `count` has `frames` (passes of the vision encoder), `prompt_tokens`, `shared_tokens` (of the
-    prompts, taken over from a neighbour), `new_tokens`, `forced_tokens` (of the new ones, written
-    without asking the model) and `steps` (passes of the language model that write). `seconds` has one
-    entry a phase: `look`, `vision`, `prefill`, `generate`, and `grammar` as a part of `generate`.
+    `count` has `frames` (that were encoded), `prompt_tokens`, `shared_tokens` (of the prompts, taken
+    over from a neighbour), `new_tokens`, `forced_tokens` (of the new ones, that could be no others) and
+    `steps` (of all rows together). `seconds` has one entry a phase: `look`, `vision`, `prefill`,
+    `generate`, and `grammar`, nearly all of which is also a part of `generate`.
     """
 
     device: torch.device

@@ -48,6 +48,7 @@ class AnswerGrammar:
         self.plain = self._token("z")
         self.closers = [self._token(text) for text in CLOSERS]
         self.digits = [self._token(digit) for digit in DIGITS]
+        self.number_end = self._number_end()
         self._executor = llguidance.LLExecutor()
 
     def matcher(self, schema: dict[str, Any]) -> llguidance.LLMatcher:
@@ -72,12 +73,6 @@ class AnswerGrammar:
             plan += step
         return plan
 
-    def number_ends(self, matcher: llguidance.LLMatcher) -> Tokens:
-        """Tokens that may follow a whole number where `matcher` expects one to begin."""
-        ahead = matcher.deep_copy()
-        ahead.consume_token(self.digits[0])  # nothing but its end may follow a leading zero
-        return [int(token) for token in np.flatnonzero(allowed_tokens(ahead))]
-
     def allowed(self, writers: Sequence[AnswerWriter]) -> npt.NDArray[np.int32]:
         """What each writer may write next, as packed bits: `writers x ceil(vocabulary / 32)`.
 
@@ -96,6 +91,21 @@ class AnswerGrammar:
                 return token
         # In the middle of a character: any byte the grammar allows leads out of it.
         return int(np.flatnonzero(allowed_tokens(matcher))[0])
+
+    def _number_end(self) -> int:
+        """The token that ends a score; a score is read as digits and this, so it must be a single one."""
+        score = {"type": "integer", "minimum": 0, "maximum": 100}
+        matcher = self.matcher(
+            {"type": "object", "properties": {"a": score, "b": score}, "required": ["a", "b"]}
+        )
+        matcher.consume_tokens([*matcher.compute_ff_tokens(), self.digits[5]])
+        found = {int(token) for token in np.flatnonzero(allowed_tokens(matcher))}
+        ends = found - set(self.digits)
+        if len(ends) != 1 or not found > ends:
+            raise ValueError(
+                f"the tokenizer does not keep digits and commas apart: {len(ends)} tokens may end a number"
+            )
+        return ends.pop()
 
     def _token(self, text: str) -> int:
         tokens = self.tokenizer.tokenize_str(text)
@@ -125,11 +135,10 @@ class AnswerWriter:
         # One token can open at most one more object: its skeleton is what the end may grow by.
         self.slack = ALMOST + self._growth(schema)
         self.longest_end = len(grammar.shortest_end(self.matcher)) + self.slack
-        if self.longest_end >= max_new_tokens:
-            raise ValueError(
-                f"{max_new_tokens} new tokens cannot hold an answer: even an empty one takes "
-                f"{self.longest_end}. Allow at least {self.longest_end + 1}."
-            )
+        # The shortest end has numbers of one digit; those that come first may have three.
+        smallest = self.longest_end + 2 * self._numbers(schema) + 1
+        if max_new_tokens < smallest:
+            raise ValueError(f"{max_new_tokens} new tokens cannot hold an answer: allow at least {smallest}.")
         self.longest_tail = self._tail(schema)
         self.max_new_tokens = max_new_tokens
         self.look_at = self.longest_end
@@ -148,7 +157,8 @@ class AnswerWriter:
             RuntimeError: the choice was none that `AnswerGrammar.allowed` allows.
         """
         if not self.matcher.consume_tokens(chosen):
-            raise RuntimeError(f"{chosen} is outside the grammar: {self.matcher.get_error()}")
+            reason = self.matcher.get_error().splitlines()[0]
+            raise RuntimeError(f"{chosen} is outside the grammar: {reason}")
         forced = [] if self.finished else self.matcher.compute_ff_tokens()
         self.matcher.consume_tokens(forced)
         written = [*chosen, *forced]
@@ -172,6 +182,9 @@ class AnswerWriter:
         items = [part["items"] for part in schema["properties"].values() if part["type"] == "array"]
         ends = (self.grammar.shortest_end(self.grammar.matcher(item)) for item in items)
         return max(map(len, ends), default=0)
+
+    def _numbers(self, schema: dict[str, Any]) -> int:
+        return sum(part["type"] == "integer" for part in schema["properties"].values())
 
     def _tail(self, schema: dict[str, Any]) -> int:
         """The longest shortest end once the property that follows the last list has begun."""

@@ -10,6 +10,7 @@ Understanding". The published weights are under Apache-2.0.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -86,10 +87,10 @@ class VideoLlama3:
         self.device = device or pick_device()
         self.dtype = dtype or pick_dtype(self.device)
         self.frames: FrameSpec = read_frame_spec(checkpoint)
+        tokenizer, grammar = load_tokenizer(checkpoint)
         self.model: Any = load_model(
             checkpoint, dtype=self.dtype, quantization=quantization, device=self.device
         )
-        tokenizer, grammar = load_tokenizer(checkpoint)
         self.language = PromptLanguage(tokenizer, video_token_id=self.model.config.video_token_id)
         self.costs = Costs(self.device)
         self.encoder = FrameEncoder(self.model, self.frames, self.costs)
@@ -124,10 +125,11 @@ class VideoLlama3:
             if isinstance(outcome, list):
                 yield from zip(attempt.windows, outcome, strict=True)
                 continue
-            log.warning("%s: %s (%s)", attempt, outcome.reason, outcome.detail)
+            log.warning("%d segments: %s (%s)", len(attempt.windows), outcome.reason, outcome.detail)
             if outcome.reason == "out_of_memory":
                 encoded.forget()
-                torch.cuda.empty_cache()
+                with self._one_at_a_time:
+                    torch.cuda.empty_cache()
                 again = ladder.reduce(attempt)
             else:
                 again = ladder.separate(attempt)
@@ -175,14 +177,16 @@ class VideoLlama3:
     ) -> int:
         """How many of the longest segments fit the memory that is free, if they keep all tokens."""
         try:
+            with self._one_at_a_time:
+                free, tokens_per_frame = free_bytes(self.device), encoded.tokens_per_frame
             frames = max(len(shown_ticks(window, max_frames)) for window in windows)
-            nothing_shown = self.language.ids([], [], prompt=question.prompt)
-            tokens = frames * (encoded.tokens_per_frame + TEXT_TOKENS_A_FRAME)
-            tokens += len(nothing_shown) + question.max_new_tokens
         except Exception:  # no windows, or no frames: the first attempt will say why
             return 1
+        nothing_shown = self.language.ids([], [], prompt=question.prompt)
+        tokens = frames * (tokens_per_frame + TEXT_TOKENS_A_FRAME)
+        tokens += len(nothing_shown) + question.max_new_tokens
         return fitting_batch(
-            free_bytes(self.device),
+            free,
             row=row_bytes(self.model.config, tokens=tokens, itemsize=self.dtype.itemsize),
             reserve=WORKING_BYTES,
             most=LARGEST_BATCH[self.device.type],
@@ -194,13 +198,15 @@ def shown_ticks(window: Window, max_frames: int) -> list[int]:
     return sample_ticks(window, count=min(window.length, max_frames))
 
 
-_held: tuple[tuple[Checkpoint, str], VideoLlama3 | ModelError] | None = None
+_held: tuple[tuple[Checkpoint, str], VideoLlama3 | tuple[str, str]] | None = None
+"""The model asked for last; or, as message and reason, why there is none. An error itself would keep
+what was half loaded alive."""
 
 
 def load_videollama3(checkpoint: Checkpoint, *, quantization: str = "none") -> VideoLlama3:
     """The model of a checkpoint: loaded at the first call, the same object afterwards.
 
-    A process holds one. A failure is remembered like a model.
+    A process holds one. A failure is remembered like a model, unless memory was short, which may pass.
 
     Raises:
         ModelError: the checkpoint does not hold a VideoLLaMA3, or not all of it, or it does not fit.
@@ -212,9 +218,12 @@ def load_videollama3(checkpoint: Checkpoint, *, quantization: str = "none") -> V
             _held = None  # before the next is loaded: both would rarely fit
             _held = (wanted, _load(*wanted))
         loaded = _held[1]
-    if isinstance(loaded, ModelError):
-        raise loaded
-    return loaded
+        if isinstance(loaded, VideoLlama3):
+            return loaded
+        message, reason = loaded
+        if reason == "out_of_memory":
+            _held = None
+    raise ModelError(message, reason=reason)
 
 
 def videollama3_status() -> ModelStatus:
@@ -233,16 +242,14 @@ def videollama3_status() -> ModelStatus:
     )
 
 
-def _load(checkpoint: Checkpoint, quantization: str) -> VideoLlama3 | ModelError:
+def _load(checkpoint: Checkpoint, quantization: str) -> VideoLlama3 | tuple[str, str]:
     try:
         return VideoLlama3(checkpoint, quantization=quantization)
     except ModelError as error:
-        return error
+        return str(error), error.reason
     except Exception as error:  # above all a card it does not fit: the run goes on without it
         failed = _failed(error)
-        return ModelError(
-            f"{checkpoint.model} cannot be loaded: {failed.detail}", reason=failed.reason or "model_error"
-        )
+        return f"{checkpoint.model} cannot be loaded: {failed.detail}", failed.reason or "model_error"
 
 
 def _analysis(window: Window, written: Written, attempt: Attempt) -> Analysis:
@@ -250,6 +257,8 @@ def _analysis(window: Window, written: Written, attempt: Attempt) -> Analysis:
         answer = parse_answer(written.text)
     except ValueError as error:
         return Analysis.failed("invalid_answer", str(error))
+    if not all(map(math.isfinite, written.expected)):
+        return Analysis.failed("model_error", "What the model computed are no numbers (NaN).")
     score, hook, engagement = (round(mean, 3) for mean in written.expected)
     return Analysis.ok(
         answer,

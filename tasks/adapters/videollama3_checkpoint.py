@@ -14,6 +14,7 @@ import torch
 
 from tasks.adapters.checkpoints import Checkpoint
 from tasks.adapters.quantization import misshapen_weights, quantization_config
+from tasks.adapters.videollama3_memory import free_bytes, weight_bytes
 from tasks.core.errors import ModelError
 
 ORIGINAL, NATIVE = "videollama3_qwen2", "video_llama_3"
@@ -94,11 +95,13 @@ def load_model(
     logging.disable_progress_bar()
     config = read_config(checkpoint)
     original = config["model_type"] == ORIGINAL
+    native = VideoLlama3Config(**(native_config(config) if original else config))
     quantized = quantization_config(quantization, dtype=dtype)
+    _check_fits(native, quantization=quantization, dtype=dtype, device=device)
     try:
         model, report = VideoLlama3ForConditionalGeneration.from_pretrained(
             checkpoint.path,
-            config=VideoLlama3Config(**(native_config(config) if original else config)),
+            config=native,
             key_mapping=ORIGINAL_NAMES if original else None,
             dtype=dtype,
             device_map={"": str(device or "cpu")},
@@ -110,6 +113,8 @@ def load_model(
     except torch.OutOfMemoryError:
         raise
     except (KeyError, OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if "allocate memory" in str(error):
+            raise
         raise ModelError(
             f"{checkpoint.model} cannot be loaded as VideoLLaMA3: {error}", reason="model_invalid"
         ) from error
@@ -124,6 +129,18 @@ def load_model(
                 reason="model_invalid",
             )
     return model.eval()
+
+
+def _check_fits(config: Any, *, quantization: str, dtype: torch.dtype, device: torch.device | None) -> None:
+    """Before loading, because an error in the midst of quantizing does not say that memory was short."""
+    if device is None or device.type != "cuda":
+        return
+    needed = weight_bytes(config, quantization=quantization, itemsize=dtype.itemsize)
+    if needed > (free := free_bytes(device)):
+        raise torch.OutOfMemoryError(
+            f"its weights take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {device}: "
+            "free some, or set deep.quantization to int8 or int4"
+        )
 
 
 def read_json(checkpoint: Checkpoint, name: str) -> dict[str, Any]:

@@ -81,20 +81,17 @@ class Decoder:
 
     def _write(self, rows: Rows, writers: Sequence[AnswerWriter], hidden: torch.Tensor) -> torch.Tensor:
         """Write all answers to their ends; the expected scores, `rows x len(SCORES)`."""
-        number_ends = self.grammar.number_ends(writers[0].matcher)
         expected = []
         for _ in SCORES:
-            scores, mean = self._scores(rows, hidden, number_ends)
+            scores, mean = self._scores(rows, hidden)
             expected.append(mean)
-            chosen = [self._number(score, number_ends[0]) for score in scores]
+            chosen = [self._number(score) for score in scores]
             hidden = self._advance(rows, writers, chosen, hidden)
         while not all(writer.finished for writer in writers):
             hidden = self._advance(rows, writers, self._likeliest(writers, hidden), hidden)
         return torch.stack(expected, dim=1)
 
-    def _scores(
-        self, rows: Rows, hidden: torch.Tensor, number_ends: Tokens
-    ) -> tuple[list[int], torch.Tensor]:
+    def _scores(self, rows: Rows, hidden: torch.Tensor) -> tuple[list[int], torch.Tensor]:
         """The score that greedy decoding writes next in each row, and its probability-weighted mean.
 
         One pass over a tree of eleven tokens, the ten first digits and the second of "10", holds the
@@ -106,16 +103,14 @@ class Decoder:
         sees = torch.eye(11, dtype=torch.bool, device=self.device)
         sees[10, 1] = True
         states = torch.cat([hidden[:, None], rows.peek(nodes, depths, sees)], dim=1)
-        wanted = self.model.lm_head.weight[[*digits, *number_ends]].float()
-        logits = states.float() @ wanted.T
-        # Any token that ends a number ends it, whatever else it begins.
-        logits = torch.cat([logits[..., :10], logits[..., 10:].logsumexp(-1, keepdim=True)], dim=-1)
+        wanted = self.model.lm_head.weight[[*digits, self.grammar.number_end]]
+        logits = states.float() @ wanted.float().T
         return greedy_scores(logits), score_chances(logits) @ torch.arange(101.0, device=self.device)
 
-    def _number(self, score: int, end: int) -> Tokens:
+    def _number(self, score: int) -> Tokens:
         digits = [self.grammar.digits[int(digit)] for digit in str(score)]
         # Only these could go on; all others have to end here, which the grammar knows.
-        return [*digits, end] if 1 <= score <= 10 else digits
+        return [*digits, self.grammar.number_end] if 1 <= score <= 10 else digits
 
     def _likeliest(self, writers: Sequence[AnswerWriter], hidden: torch.Tensor) -> list[Tokens]:
         """The likeliest allowed token of each row; none for those that are finished."""

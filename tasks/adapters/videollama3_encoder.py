@@ -15,9 +15,10 @@ from tasks.adapters.videollama3_frames import FrameSpec, changed_tokens, patchif
 from tasks.core.records import ReadFrames
 from tasks.core.windows import batches
 
-FRAMES_A_PASS = 16
-"""Frames in one pass, always: frames never attend to each other, but in bfloat16 what comes out
-varies with the shape of a pass by about 0.02."""
+FRAMES_A_PASS, PATCHES_A_PASS = 16, 16 * 1056
+"""Frames in one pass, or as many as have so many patches (16 of 616x336). For one timeline always the
+same: frames never attend to each other, but in bfloat16 what comes out varies with the shape of a pass
+by about 0.02."""
 
 
 class FrameEncoder:
@@ -58,6 +59,12 @@ class EncodedFrames:
         height, width = self._pixels(self.planned[:1]).shape[1:3]
         return int(height * width // self.encoder.spec.token_side**2)
 
+    @property
+    def frames_a_pass(self) -> int:
+        """Frames that go through the encoder together."""
+        patches = self.tokens_per_frame * self.encoder.spec.merge**2
+        return max(1, min(FRAMES_A_PASS, PATCHES_A_PASS // patches))
+
     def kept(self, ticks: Sequence[int]) -> torch.Tensor:
         """Which tokens are worth keeping of a segment seen at these ticks: bool `n x tokens`.
 
@@ -67,7 +74,7 @@ class EncodedFrames:
         spec = self.encoder.spec
         with self.encoder.costs.timing("look"):
             new = [pair for pair in pairwise(ticks) if pair not in self._changed]
-            for some in batches(new, size=FRAMES_A_PASS) if new else ():
+            for some in batches(new, size=self.frames_a_pass) if new else ():
                 before, after = (self._pixels(side) for side in zip(*some, strict=True))
                 self._changed.update(zip(some, changed_tokens(after, before, spec), strict=True))
             first = torch.ones(self.tokens_per_frame, dtype=torch.bool, device=self.encoder.device)
@@ -81,9 +88,9 @@ class EncodedFrames:
             new = [tick for tick in ticks if tick not in self._features]
             if new:
                 ahead = (tick for tick in self.planned if tick > new[-1] and tick not in self._features)
-                new += islice(ahead, -len(new) % FRAMES_A_PASS)
-            for start in range(0, len(new), FRAMES_A_PASS):
-                some = new[start : start + FRAMES_A_PASS]
+                new += islice(ahead, -len(new) % self.frames_a_pass)
+            for start in range(0, len(new), self.frames_a_pass):
+                some = new[start : start + self.frames_a_pass]
                 self._features.update(zip(some, self._encode(some), strict=True))
         return torch.stack([self._features[tick] for tick in ticks])
 
@@ -93,7 +100,7 @@ class EncodedFrames:
             del self._features[tick]
 
     def _encode(self, ticks: Sequence[int]) -> torch.Tensor:
-        full = [*ticks, *[ticks[-1]] * (FRAMES_A_PASS - len(ticks))]
+        full = [*ticks, *[ticks[-1]] * (self.frames_a_pass - len(ticks))]
         pixels = self._pixels(full)
         grid = (pixels.shape[1] // self.encoder.spec.patch, pixels.shape[2] // self.encoder.spec.patch)
         self.encoder.costs.count["frames"] += len(ticks)

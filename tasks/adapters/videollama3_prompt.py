@@ -76,4 +76,9 @@ def load_tokenizer(checkpoint: Checkpoint) -> tuple[Any, AnswerGrammar]:
             reason="model_invalid",
         )
     tokenizer.encode_special_tokens = True
-    return tokenizer, AnswerGrammar(tokenizer_json, eos_token_id=end)
+    try:
+        return tokenizer, AnswerGrammar(tokenizer_json, eos_token_id=end)
+    except ValueError as error:
+        raise ModelError(
+            f"The tokenizer of {checkpoint.model} is not VideoLLaMA3's: {error}.", reason="model_invalid"
+        ) from error

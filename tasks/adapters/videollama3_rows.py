@@ -21,6 +21,12 @@ READ_AT_ONCE = 4096
 WRITE_AT_ONCE = 16
 """Tokens a row in one pass at the most; enough for the longest fixed part of an answer."""
 
+LOOKED_AT_ONCE = 256
+"""The memory is looked at in multiples of so many places: kernels are chosen anew for each length."""
+
+SAME_WITHIN = 0.01
+"""Relative difference up to which two passes that should be the same count as that."""
+
 ATTENTION = "hookline_rows"
 
 log = logging.getLogger(__name__)
@@ -65,7 +71,8 @@ def row_attention(
     output = functional.scaled_dot_product_attention(
         spread.view(*key.shape[:2], -1, query.shape[3]), key, value, attn_mask=attention_mask, scale=scaling
     )
-    return output.view(spread.shape)[rows, :, columns][None], None
+    # Not view(): some kernels give their output in another order of memory.
+    return output.reshape(spread.shape)[rows, :, columns][None], None
 
 
 class Rows:
@@ -105,7 +112,7 @@ class Rows:
                 attention_mask={"full_attention": None},
             )
         self.lengths[row] = self._sizes[row] = len(embeddings)
-        hidden: torch.Tensor = output.last_hidden_state[:, -1]
+        hidden: torch.Tensor = output.last_hidden_state[:, -1].clone()  # the rest is let go
         return hidden
 
     def peek(self, tree: torch.Tensor, depths: torch.Tensor, sees: torch.Tensor) -> torch.Tensor:
@@ -140,7 +147,7 @@ class Rows:
         line = _Line.of(piece, device=self.device, width=width)
         if width not in self._captured:
             self._captured[width] = _Captured(self, line, width)
-        return self._captured[width](line)
+        return self._captured[width](self, line)
 
     def _chain(self, line: _Line, *, width: int, used: int) -> torch.Tensor:
         """The hidden state of the last of each row's tokens, `n x hidden`."""
@@ -154,6 +161,7 @@ class Rows:
         distances from their rows' ends, and `used` so many places of the memory are looked at.
         """
         width = len(sees)
+        used = min(-(-used // LOOKED_AT_ONCE) * LOOKED_AT_ONCE, self.keys.shape[3])
         # How far each place of the memory lies behind the row's end; negative ones hold the row itself.
         behind = torch.arange(used, device=self.device) - self.lengths[:, None]
         new = sees[:, behind.clamp(0, width - 1)].transpose(0, 1) & (behind < width)[:, None]
@@ -243,27 +251,33 @@ class _Captured:
     can be recorded, every pass is launched in the ordinary way.
     """
 
+    # It does not hold the rows: the memory of a batch must be free when the next one begins.
     def __init__(self, rows: Rows, line: _Line, width: int) -> None:
-        self.rows, self.line, self.width = rows, line, width
+        self.line, self.width = line, width
         self.graph: torch.cuda.CUDAGraph | None = None
         try:
-            ordinary = self._pass()
+            ordinary = self._pass(rows)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self.output = self._pass()
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self.output = self._pass(rows)
             graph.replay()
-            torch.testing.assert_close(self.output, ordinary, rtol=0.05, atol=0.05)
-            self.graph = graph
-        except (RuntimeError, AssertionError) as error:
-            log.warning("steps are not captured: %s", error)
+            off = float((self.output - ordinary).norm() / ordinary.norm())
+            if off < SAME_WITHIN:
+                self.graph = graph
+            else:
+                log.warning("steps are not captured: what is played is off by %.3f", off)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            log.warning("steps are not captured: %s", str(error))  # the error itself holds the rows
 
-    def __call__(self, line: _Line) -> torch.Tensor:
+    def __call__(self, rows: Rows, line: _Line) -> torch.Tensor:
         self.line.tokens.copy_(line.tokens)  # of a fixed shape, only these two differ
         self.line.last.copy_(line.last)
         if self.graph is None:
-            return self._pass()
+            return self._pass(rows)
         self.graph.replay()
         return self.output.clone()
 
-    def _pass(self) -> torch.Tensor:
-        return self.rows._chain(self.line, width=self.width, used=self.rows.keys.shape[3])
+    def _pass(self, rows: Rows) -> torch.Tensor:
+        return rows._chain(self.line, width=self.width, used=rows.keys.shape[3])

@@ -17,11 +17,13 @@ FEWER_FRAMES = (64, 32)
 class Attempt:
     """Segments to be answered together, each seen through at most so many frames.
 
-    `reason` says what memory did not allow: `smaller_batch` or `fewer_frames`; None if it allowed all.
+    `reason` says what memory did not allow: `smaller_batch` (than `at_most` segments) or
+    `fewer_frames`; None if it allowed all.
     """
 
     windows: tuple[Window, ...]
     max_frames: int
+    at_most: int
     reason: str | None = None
 
     @property
@@ -30,7 +32,7 @@ class Attempt:
         if self.reason == "fewer_frames":
             return f"Memory ran out with more than {self.max_frames} frames."
         if self.reason == "smaller_batch":
-            return f"Memory ran out with more than {len(self.windows)} segments at once."
+            return f"Memory ran out with more than {self.at_most} segments at once."
         return None
 
 
@@ -54,7 +56,9 @@ class Ladder:
         if not self._waiting:
             return None
         taken = [self._waiting.popleft() for _ in range(min(self.size, len(self._waiting)))]
-        return Attempt(tuple(taken), self.max_frames, self._reason)
+        # The last ones are few without any need of memory.
+        reason = self._reason if len(taken) == self.size else None
+        return Attempt(tuple(taken), self.max_frames, self.size, reason)
 
     def reduce(self, attempt: Attempt) -> bool:
         """After running out of memory: try less. False if there is no less."""
@@ -65,7 +69,7 @@ class Ladder:
             return True
         shown = min(attempt.max_frames, windows[0].length)
         fewer = [frames for frames in FEWER_FRAMES if frames < shown]
-        self._again += [Attempt(windows, frames, "fewer_frames") for frames in fewer[:1]]
+        self._again += [Attempt(windows, frames, 1, "fewer_frames") for frames in fewer[:1]]
         return bool(fewer)
 
     def separate(self, attempt: Attempt) -> bool:
@@ -77,4 +81,4 @@ class Ladder:
 
     def _try_again(self, windows: Sequence[Window], *, size: int) -> None:
         pieces = reversed(batches(windows, size=size))
-        self._again += [Attempt(tuple(piece), self.max_frames, self._reason) for piece in pieces]
+        self._again += [Attempt(tuple(piece), self.max_frames, size, self._reason) for piece in pieces]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,30 @@ def test_what_has_to_follow_is_written_at_once(grammar: AnswerGrammar, tokenizer
 
 
 def test_a_number_ends_with_a_comma_alone(grammar: AnswerGrammar, tokenizer: Tokenizer) -> None:
-    writer = AnswerWriter(grammar, answer_schema(start_s=0, end_s=59), max_new_tokens=320)
-    assert grammar.number_ends(writer.matcher) == [tokenizer.token_to_id(",")]
+    assert grammar.number_end == tokenizer.token_to_id(",")
+
+
+def test_a_tokenizer_in_which_a_comma_begins_more_is_refused(tokenizer: Tokenizer) -> None:
+    data = json.loads(tokenizer.to_str())
+    vocab, merges = data["model"]["vocab"], data["model"]["merges"]
+    vocab[",Ġ"] = vocab.pop("".join(merges.pop()))  # in place of the token learned last
+    merges.append([",", "Ġ"])
+    with pytest.raises(ValueError, match="does not keep digits and commas apart: 2 tokens"):
+        AnswerGrammar(json.dumps(data), eos_token_id=tokenizer.token_to_id("<|im_end|>"))
+
+
+@pytest.mark.parametrize("start_s", [0, 95, 995, 9990])
+def test_the_tightest_budgets_are_kept(grammar: AnswerGrammar, tokenizer: Tokenizer, start_s: int) -> None:
+    schema = answer_schema(start_s=start_s, end_s=start_s + 59)
+    with pytest.raises(ValueError, match="allow at least") as refusal:
+        AnswerWriter(grammar, schema, max_new_tokens=1)
+    smallest = int(re.findall(r"at least (\d+)", str(refusal.value))[0])
+    likings = [{}, {"{": 9.0, ",": 9.0}, {'"': 6.0}, {"\\": 9.0, '"': 3.0}, {"ð": 8.0}, {"1": 9.0, "0": 9.0}]
+    for extra in (0, 1, 2, 5, 11, 23, 40, 60):
+        for seed, liking in enumerate(likings):
+            liked = {tokenizer.token_to_id(token): value for token, value in liking.items()}
+            [tokens] = write(grammar, [schema], max_new_tokens=smallest + extra, seed=seed, liking=liked)
+            parse_answer(tokenizer.decode(tokens, skip_special_tokens=False))
 
 
 def test_a_token_outside_the_grammar_is_an_error(grammar: AnswerGrammar, tokenizer: Tokenizer) -> None:

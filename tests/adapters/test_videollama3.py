@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import gc
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -140,6 +141,24 @@ def test_nobody_gets_anothers_answer_whatever_the_order_and_the_batches(llama: V
         assert {window: analysis.answer for window, analysis in found.items()} == alone
 
 
+def test_the_model_answers_one_call_at_a_time(llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = llama.decoder.answer
+    inside: list[int] = []
+    most = []
+
+    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
+        inside.append(1)
+        most.append(len(inside))
+        written = original(prompts, max_new_tokens=max_new_tokens)
+        inside.pop()
+        return written
+
+    monkeypatch.setattr(llama.decoder, "answer", answer)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda start: analyse(llama, [Window(start, start + 7)]), range(8)))
+    assert most == [1] * 8
+
+
 def test_threads_get_their_own_answers_in_whatever_order_they_finish(llama: VideoLlama3) -> None:
     windows = [Window(start, start + 7) for start in range(0, 48, 4)]
     alone = {window: analyse(llama, [window])[window].answer for window in windows}
@@ -205,6 +224,16 @@ def test_frames_that_cannot_be_read_fail_every_segment_with_the_reason(llama: Vi
     }
 
 
+def test_a_model_that_computes_no_numbers_gives_no_answer(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = llama.model.model.language_model.norm.weight
+    monkeypatch.setattr(weight, "data", torch.full_like(weight, torch.nan))
+    analysis = analyse(llama, [Window(0, 10)])[Window(0, 10)]
+    assert (analysis.status, analysis.reason, analysis.answer) == ("failed", "model_error", None)
+    assert "NaN" in str(analysis.detail)
+
+
 def test_an_answer_that_does_not_parse_is_a_failure_with_its_text(
     llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,44 +251,63 @@ def test_too_small_a_budget_is_a_failure_that_says_so(llama: VideoLlama3) -> Non
     assert "20 new tokens cannot hold an answer" in str(analysis.detail)
 
 
-def test_a_model_that_does_not_fit_is_an_error_with_its_reason_and_is_not_tried_again(
-    demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "reason", "tries"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory", 2),
+        (RuntimeError("can't allocate memory: 9 bytes"), "out_of_memory", 2),
+        (RuntimeError("something else"), "model_error", 1),
+    ],
+)
+def test_a_model_that_does_not_load_is_an_error_and_tried_again_only_if_memory_was_short(
+    demo_models: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str, tries: int
 ) -> None:
-    tries = []
+    tried = []
 
-    def too_large(checkpoint: object, **kwargs: object) -> None:
-        tries.append(checkpoint)
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    def failing(checkpoint: object, **kwargs: object) -> None:
+        tried.append(checkpoint)
+        raise error
 
-    monkeypatch.setattr("tasks.adapters.videollama3.load_model", too_large)
-    copy = shutil.copytree(demo_models / "videollama3", tmp_path / "copy")
+    monkeypatch.setattr(adapter, "_held", None)
+    monkeypatch.setattr(adapter, "load_model", failing)
     for _ in range(2):
-        with pytest.raises(ModelError, match=r"cannot be loaded: .*out of memory") as error:
-            load_videollama3(resolve_checkpoint(str(copy)))
-        assert error.value.reason == "out_of_memory"
-    assert len(tries) == 1
+        with pytest.raises(ModelError, match=f"cannot be loaded: .*{error}") as caught:
+            load_videollama3(resolve_checkpoint(str(demo_models / "videollama3")))
+        assert caught.value.reason == reason
+    assert len(tried) == tries
+    assert not videollama3_status().loaded
 
 
-def test_the_status_tells_what_is_loaded_and_the_model_before_is_let_go(
-    demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_status_tells_what_is_loaded(demo_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "_held", None)
     assert videollama3_status() == ModelStatus(loaded=False)
-    first = resolve_checkpoint(str(demo_models / "videollama3"))
-    load_videollama3(first)
+    checkpoint = resolve_checkpoint(str(demo_models / "videollama3"))
+    load_videollama3(checkpoint)
     status = videollama3_status()
-    assert (status.loaded, status.model, status.revision) == (True, first.model, first.revision)
+    assert (status.loaded, status.model, status.revision) == (True, checkpoint.model, checkpoint.revision)
+    assert status.quantization == "none"
     assert status.memory_bytes > 4 * 100_000
-    other = resolve_checkpoint(str(shutil.copytree(demo_models / "videollama3", tmp_path / "other")))
 
-    def load_alone(checkpoint: object, quantization: str) -> ModelError:
-        assert not videollama3_status().loaded, "two models at once"
-        return ModelError("no")
 
-    monkeypatch.setattr(adapter, "_load", load_alone)
-    with pytest.raises(ModelError, match="no"):
-        load_videollama3(other)
-    assert videollama3_status() == ModelStatus(loaded=False)
+def test_a_model_is_gone_before_the_next_one_is_loaded(
+    demo_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "_held", None)
+    checkpoint = resolve_checkpoint(str(demo_models / "videollama3"))
+    before = weakref.ref(load_videollama3(checkpoint))
+    asked = []
+
+    def load(checkpoint: object, quantization: str) -> tuple[str, str]:
+        gc.collect()
+        assert before() is None, "two models at once"
+        asked.append(quantization)
+        return "no", "model_invalid"
+
+    monkeypatch.setattr(adapter, "_load", load)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="no"):
+            load_videollama3(checkpoint, quantization="int8")
+    assert asked == ["int8"]
 
 
 def test_threads_share_one_model(demo_models: Path) -> None:

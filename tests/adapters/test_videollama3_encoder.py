@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tasks.adapters import videollama3_encoder
 from tasks.adapters.checkpoints import resolve_checkpoint
 from tasks.adapters.costs import Costs
 from tasks.adapters.videollama3_checkpoint import load_model
@@ -69,6 +70,15 @@ def test_all_passes_have_one_shape_and_each_frame_is_in_one(
         encoded.features(range(start, end))
     assert sizes == [FRAMES_A_PASS] * 4
     assert encoder.costs.count["frames"] - before == 50
+
+
+def test_large_frames_go_through_in_smaller_passes(
+    encoder: FrameEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(videollama3_encoder, "PATCHES_A_PASS", 5 * 8)
+    sizes = passes(encoder, monkeypatch)
+    EncodedFrames(encoder, footage(video(12)), range(12)).features(range(12))
+    assert sizes == [5, 5, 5]
 
 
 def test_a_segment_gets_what_its_frames_give_by_themselves(encoder: FrameEncoder) -> None:

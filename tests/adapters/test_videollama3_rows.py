@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Any
 
 import pytest
@@ -113,6 +114,44 @@ def test_a_row_may_be_filled_to_its_very_end(stock: Any, model: Any) -> None:
     hidden = torch.cat([rows.read(i, embedded(model, [1, 2, 3])) for i in range(2)])
     hidden = rows.extend([[4, 5, 6, 7, 8], [4]], hidden)
     close(hidden[0], last_state(stock, [1, 2, 3, 4, 5, 6, 7, 8]))
+
+
+def test_attention_may_come_in_any_order_of_memory(
+    stock: Any, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, hidden = filled(model)
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def transposed(*args: Any, **kwargs: Any) -> torch.Tensor:
+        # As the memory-efficient kernel of GPUs gives it: rows x queries x heads x size, seen transposed.
+        return original(*args, **kwargs).transpose(1, 2).contiguous().transpose(1, 2)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", transposed)
+    hidden = rows.extend([[1], [2, 3], [4], []], hidden)
+    close(hidden[1], last_state(stock, [*TEXTS[1], 2, 3]))
+
+
+def test_where_nothing_can_be_captured_passes_are_launched_one_by_one(
+    stock: Any, model: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("here they can be")
+    rows = Rows(model, 2, 40, capture=True)
+    hidden = torch.cat([rows.read(i, embedded(model, [1, 2, 3])) for i in range(2)])
+    hidden = rows.extend([[4], [5]], hidden)
+    hidden = rows.extend([[6, 7], []], hidden)
+    close(hidden, torch.stack([last_state(stock, [1, 2, 3, 4, 6, 7]), last_state(stock, [1, 2, 3, 5])]))
+    assert "not captured" in caplog.text
+
+
+@pytest.mark.parametrize("capture", [False, True])
+def test_the_memory_is_free_as_soon_as_the_rows_are_gone(model: Any, capture: bool) -> None:
+    rows = Rows(model, 1, 40, capture=capture)
+    hidden = rows.extend([[4]], rows.read(0, embedded(model, [1, 2, 3])))
+    memory = weakref.ref(rows.keys)
+    del rows
+    assert memory() is None
+    assert hidden.untyped_storage().nbytes() <= hidden.nbytes
 
 
 @pytest.mark.parametrize("quantity", ["keys", "values"])

@@ -33,10 +33,12 @@ def test_segments_are_handed_out_in_order_of_time() -> None:
 
 
 def test_a_smaller_batch_is_kept_for_the_rest() -> None:
-    answered, _ = climb(Ladder(WINDOWS, size=8, max_frames=128), lambda attempt: len(attempt.windows) <= 3)
-    assert [len(attempt.windows) for attempt in answered] == [2, 2, 2, 2, 2]
-    assert {attempt.reason for attempt in answered} == {"smaller_batch"}
-    assert answered[0].detail == "Memory ran out with more than 2 segments at once."
+    windows = [Window(start, start + 150) for start in range(21)]
+    answered, _ = climb(Ladder(windows, size=8, max_frames=128), lambda attempt: len(attempt.windows) <= 4)
+    assert [len(attempt.windows) for attempt in answered] == [4, 4, 4, 4, 4, 1]
+    assert {attempt.reason for attempt in answered[:-1]} == {"smaller_batch"}
+    assert answered[0].detail == "Memory ran out with more than 4 segments at once."
+    assert (answered[-1].reason, answered[-1].detail) == (None, None)  # there were no more
 
 
 @pytest.mark.parametrize(
