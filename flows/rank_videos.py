@@ -1,4 +1,4 @@
-"""The main job: list, open, score windows, choose, analyse, rank, publish."""
+"""The main job: list, recall, open, score windows, choose, analyse, rank, publish."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from prefect.client.schemas.objects import State
 from tasks.core.records import Failure
 from tasks.core.settings import Settings
 from tasks.deep import analyse_candidates
-from tasks.fast import score_video, score_windows, window_batches
+from tasks.fast import load_fast_model, score_video, score_windows, window_batches
 from tasks.ledger import Ledger
+from tasks.library import recall
 from tasks.listing import list_videos
 from tasks.outcome import conclude, conclude_without_run, verdict
 from tasks.publishing import publish
@@ -24,6 +25,8 @@ from tasks.timelines import open_timelines
 def rank_videos(settings: Settings) -> State[Any]:
     """Rank the moments of all videos of a source, and publish the rankings.
 
+    Only new and changed videos are opened; the others are ranked by what earlier runs stored.
+
     Ends as `Completed`, as `CompletedWithFailures` when some videos could not be used (each is a row
     in `failures`), or as `Failed` when nothing could be ranked.
     """
@@ -32,8 +35,11 @@ def rank_videos(settings: Settings) -> State[Any]:
         return conclude_without_run(videos, settings)
 
     with start_run(settings) as run:
-        ledger = Ledger(videos)
-        for opened in open_timelines(videos, run):  # the next videos decode meanwhile
+        known = recall(videos, run)  # by earlier runs: it is not found out again
+        ledger = Ledger(videos, known)
+        if known.to_open:
+            load_fast_model(run)
+        for opened in open_timelines(known.to_open, run):  # the next videos decode meanwhile
             if isinstance(opened, Failure):
                 ledger.refuse(opened)
                 continue

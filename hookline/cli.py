@@ -79,7 +79,8 @@ def rank(
 @app.command
 def show(output: str, /) -> int:
     """Print the newest ranking under OUTPUT as a table."""
-    from hookline.show import newest_manifest, print_run
+    from hookline.show import print_run
+    from tasks.adapters.published import newest_manifest
     from tasks.adapters.storage import open_store
 
     store = open_store(output)

@@ -2,65 +2,64 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tasks.adapters.published import read_table
 from tasks.adapters.storage import Store
-from tasks.core.errors import StorageError
 from tasks.core.records import Manifest
 from tasks.core.tables import table_name
 
 NAME_WIDTH = 28
 
+MOST_VIDEOS = 20
+"""Videos that are printed; of more, those with the best moments."""
 
-def newest_manifest(store: Store) -> Manifest:
-    """The manifest of the newest complete run.
+MOST_FAILURES = 50
+"""Failures that are printed."""
 
-    Raises:
-        StorageError: there is none, or what is there was not written by Hookline.
-    """
-    try:
-        pointer = json.loads(store.read_bytes("latest.json"))
-        manifest: Manifest = json.loads(store.read_bytes(pointer["manifest"]))
-    except StorageError as error:
-        if error.reason != "not_found":
-            raise
-        raise StorageError(
-            f"There is no ranking under {store.uri} yet: run `hookline rank SOURCE {store.uri}` first.",
-            reason="not_found",
-            retryable=False,
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(
-            f"{store.uri}/latest.json does not name a run ({error}): rank again to replace it.",
-            reason="invalid",
-            retryable=False,
-        ) from error
-    return manifest
+SHOWN = ["video_uri", "rank", "start", "end", "score", "is_viral", "videomae_score"]
+SHOWN_OF_ANSWER = ["virality_score", "hook_quality", "engagement_potential"]
 
 
 def print_run(console: Console, store: Store, manifest: Manifest) -> None:
-    """Print the ranking and the failures of a run."""
+    """Print the ranking and the failures of a run; of a large library, the best and the first."""
     counts, seconds = manifest["counts"], manifest["seconds"]
     cached = counts.get("cached")  # runs of the first versions had no cache
     source = manifest["source"]
-    if ranking := _read(store, manifest, "rankings"):
-        console.print(ranking_table(ranking, source))
-    if failures := _read(store, manifest, "failures"):
-        console.print(failures_table(failures, source))
+    columns = [*SHOWN, *(f"videollama3.{name}" for name in SHOWN_OF_ANSWER)]
+    ranking = _read(store, manifest, "rankings", columns)
+    if len(ranking):
+        best, left_out = best_videos(ranking)
+        console.print(ranking_table(best.to_pylist(), source))
+        _print_left_out(console, left_out, "videos", store, manifest, "rankings")
+    failures = _read(store, manifest, "failures")
+    if len(failures):
+        console.print(failures_table(failures.slice(0, MOST_FAILURES).to_pylist(), source))
+        left_out = max(len(failures) - MOST_FAILURES, 0)
+        _print_left_out(console, left_out, "failures", store, manifest, "failures")
     console.print(
         f"[bold]{manifest['state']}[/]: {manifest['message']}; "
         f"{counts['windows']} windows, {counts['candidates']} candidates "
         f"{f'({cached} analysed before) ' if cached else ''}in {seconds['whole']:.0f} s"
     )
     console.print(f"Run {manifest['run_id']} in {escape(store.uri)}", soft_wrap=True)
+
+
+def best_videos(ranking: pa.Table) -> tuple[pa.Table, int]:
+    """The rows of the `MOST_VIDEOS` videos with the best moments, and how many videos are left out.
+
+    `ranking` has the best of the run first.
+    """
+    videos = pc.unique(ranking["video_uri"])
+    shown = videos.slice(0, MOST_VIDEOS)
+    return ranking.filter(pc.is_in(ranking["video_uri"], shown)), len(videos) - len(shown)
 
 
 def ranking_table(ranking: list[dict[str, Any]], source: str) -> Table:
@@ -124,12 +123,17 @@ def printable(text: str, *, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def _read(store: Store, manifest: Manifest, kind: str) -> list[dict[str, Any]]:
-    name = table_name(kind, run_date=manifest["run_date"], run_id=manifest["run_id"])
-    # pq.read_table starts threads that now and then abort the process as it exits (pyarrow 26).
-    table = pq.ParquetFile(pa.BufferReader(store.read_bytes(name))).read(use_threads=False)
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+def _read(store: Store, manifest: Manifest, kind: str, columns: list[str] | None = None) -> pa.Table:
+    run_date, run_id = manifest["run_date"], manifest["run_id"]
+    return read_table(store, kind, run_date=run_date, run_id=run_id, columns=columns)
+
+
+def _print_left_out(
+    console: Console, count: int, what: str, store: Store, manifest: Manifest, kind: str
+) -> None:
+    if count:
+        place = table_name(kind, run_date=manifest["run_date"], run_id=manifest["run_id"])
+        console.print(f"... and {count:,} more {what}: {escape(f'{store.uri}/{place}')}\n", soft_wrap=True)
 
 
 def _name(uri: str, source: str) -> str:

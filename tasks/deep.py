@@ -14,7 +14,6 @@ from prefect.cache_policies import NO_CACHE
 from tasks.adapters.analysis_cache import AnalysisCache, open_analysis_cache
 from tasks.adapters.checkpoints import Checkpoint
 from tasks.adapters.decoding import read_frames
-from tasks.adapters.videollama3 import load_videollama3
 from tasks.core.analyses import analysis_key
 from tasks.core.answers import prompt_hash
 from tasks.core.errors import ModelError
@@ -65,10 +64,25 @@ def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: 
         for window, analysis in analysed(unknown, timeline, run.deep, run.settings.deep):
             by_window[window] = analysis
             watcher.get().advance("segments")
-            # What was cut back for want of memory is worth another try, on another night.
-            if cache and analysis.reason is None:
+            # What was seen through fewer frames is worth another try, on another night.
+            if cache and analysis.reason != "fewer_frames":
                 keeping.submit(cache.keep, keys[window], analysis)
     return Analyses(by_window, cached, time.perf_counter() - began)
+
+
+def find_analyses(candidates: list[ScoredWindow], timeline: Timeline, run: Run) -> Analyses | None:
+    """The analyses of all candidates, as far as they need no look at the video; None if one does."""
+    windows = [candidate.window for candidate in candidates]
+    if isinstance(run.deep, Analysis):
+        return Analyses(dict.fromkeys(windows, run.deep))
+    cache = cache_of_run(run.settings.deep.cache, run.settings.output, run.run_id)
+    keys = [cache_key(window, timeline, run.deep, run.settings.deep) for window in windows]
+    if cache is None or not cache.find(keys[:1]):  # where one is missing, most often all are
+        return None
+    known = cache.find(keys)
+    if len(known) < len(keys):
+        return None
+    return Analyses({window: known[key] for window, key in zip(windows, keys, strict=True)}, cached=len(keys))
 
 
 @lru_cache(maxsize=4)
@@ -99,6 +113,9 @@ def analysed(
     """Each window with its analysis, as they are done. A model that will not load fails them all."""
     if not windows:
         return
+    # It takes seconds to import, and a night with nothing new needs none of it.
+    from tasks.adapters.videollama3 import load_videollama3
+
     try:
         model = load_videollama3(checkpoint, quantization=deep.quantization)
     except ModelError as error:

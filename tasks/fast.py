@@ -21,6 +21,15 @@ from tasks.retries import retry_if_it_may_pass
 from tasks.runs import Run
 
 
+def load_fast_model(run: Run) -> None:
+    """Load the fast model now, so that one that is broken costs no decoding.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    load_videomae(run.fast)
+
+
 def window_batches(timeline: Timeline, run: Run) -> list[list[Window]]:
     """All windows of a video by start, in runs of at most `MAX_BATCH`: one mapped task each."""
     fps, settings = timeline.fps, run.settings.windows

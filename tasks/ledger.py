@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from prefect.logging import get_run_logger
 
+from tasks.core.known import Known
 from tasks.core.records import Failure, Kind, RankedVideo, Stage, Timeline, VideoRef, legible
 from tasks.progress import watcher
 from tasks.timelines import close_timeline
@@ -15,11 +16,12 @@ from tasks.timelines import close_timeline
 class Ledger:
     """What became of each video so far."""
 
-    def __init__(self, videos: Sequence[VideoRef]) -> None:
+    def __init__(self, videos: Sequence[VideoRef], known: Known | None = None) -> None:
         self.listed = list(videos)
+        self.known = known or Known(videos)
         self.ranked: list[RankedVideo] = []
-        self.refused: list[Failure] = []
-        watcher.get().expect("videos", len(videos))
+        self.refused: list[Failure] = list(self.known.refused)
+        watcher.get().expect("videos", len(self.known.to_open))
 
     def rank(self, video: RankedVideo) -> None:
         """This video made it."""
@@ -45,17 +47,22 @@ class Ledger:
     @property
     def failures(self) -> list[Failure]:
         """All rows of `failures`: refused videos, and what went wrong in ranked ones."""
-        return self.refused + [failure for video in self.ranked for failure in video.failures]
+        in_ranked = [failure for video in self.ranked_now for failure in video.failures]
+        return [*self.refused, *in_ranked, *self.known.damage]
+
+    @property
+    def ranked_now(self) -> list[RankedVideo]:
+        """The videos whose rows this run makes: opened in it, or ranked anew from what is stored."""
+        return [*self.ranked, *self.known.ranked_anew]
 
     @property
     def summary(self) -> str:
-        """The counts in a sentence; what went wrong inside ranked videos is named only if there is any."""
+        """The counts in a sentence; some are named only if there is any."""
         counts = self.counts
-        parts = [
-            f"{counts['ranked']} of {counts['listed']} videos ranked",
-            f"{counts['rejected']} rejected",
-            f"{counts['failed']} failed",
-        ]
+        parts = [f"{counts['ranked']} of {counts['listed']} videos ranked"]
+        if unchanged := counts["unchanged"]:
+            parts.append(f"{unchanged} unchanged")
+        parts += [f"{counts['rejected']} rejected", f"{counts['failed']} failed"]
         if damaged := counts["truncated"]:
             parts.append(f"{damaged} ranked only in part")
         if unanswered := counts["unanswered"]:
@@ -66,20 +73,22 @@ class Ledger:
     def counts(self) -> dict[str, int]:
         """Videos by what became of them: ranked, unchanged, rejected and failed add up to `listed`.
 
-        `truncated` counts ranked videos that break off, `candidates` what was to be analysed, `cached`
-        what of it had been analysed before, and `unanswered` what the deep model gave no answer for.
+        `truncated` counts ranked and unchanged videos that break off, `windows` what was scored in this
+        run, `candidates` what was to be analysed, `cached` what of it had been analysed before, and
+        `unanswered` what the deep model gave no answer for.
         """
-        analyses = [analysis for video in self.ranked for analysis in video.analyses]
+        ranked, unchanged = self.ranked, self.known.unchanged
+        timelines = [video.timeline for video in ranked] + [e.timeline for e in unchanged if e.timeline]
         kinds = [failure.kind for failure in self.refused]
         return {
             "listed": len(self.listed),
-            "ranked": len(self.ranked),
-            "unchanged": 0,
+            "ranked": len(ranked),
+            "unchanged": len(unchanged),
             "rejected": kinds.count(Kind.REJECTED),
             "failed": kinds.count(Kind.FAILED),
-            "truncated": sum(video.timeline.damage is not None for video in self.ranked),
-            "windows": sum(len(video.scored.windows) for video in self.ranked),
-            "candidates": len(analyses),
-            "cached": sum(video.cached for video in self.ranked),
-            "unanswered": sum(analysis.status == "failed" for analysis in analyses),
+            "truncated": sum(timeline.damage is not None for timeline in timelines),
+            "windows": sum(len(video.scored.windows) for video in ranked),
+            "candidates": sum(len(video.analyses) for video in self.ranked_now),
+            "cached": sum(video.cached for video in self.ranked_now),
+            "unanswered": sum(video.unanswered for video in self.ranked_now),
         }

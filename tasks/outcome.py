@@ -17,9 +17,9 @@ DRY_RUN = "DryRun"
 
 
 def verdict(ledger: Ledger, settings: Settings) -> str:
-    """The name of the final state: `Failed` when nothing was ranked or too much went wrong."""
+    """The name of the final state: `Failed` when there is nothing to rank or too much went wrong."""
     lost = len(ledger.refused) / max(len(ledger.listed), 1)
-    if not ledger.ranked or lost > settings.limits.max_failed_fraction:
+    if not (ledger.ranked or ledger.known.unchanged) or lost > settings.limits.max_failed_fraction:
         return FAILED
     return WITH_FAILURES if ledger.failures else COMPLETED
 

@@ -20,6 +20,7 @@ from tasks.adapters.videomae import embedding_size
 from tasks.core.records import Manifest
 from tasks.core.tables import SCHEMA_VERSION, failures_table, rankings_table, table_name, windows_table
 from tasks.ledger import Ledger
+from tasks.library import library_of
 from tasks.outcome import FAILED
 from tasks.retries import retry_if_it_may_pass
 from tasks.runs import CODE_VERSION, Run
@@ -47,7 +48,8 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
     tables = {
         "windows": windows_table(ledger.ranked, stamp, dimensions=embedding_size(run.fast)),
         "failures": failures_table(ledger.failures, stamp),
-        "rankings": rankings_table(ledger.ranked, stamp),
+        "rankings": rankings_table(ledger.ranked_now, stamp, carried=ledger.known.carried),
+        "library": library_of(ledger, run),
     }
     files = []
     for kind, table in tables.items():

@@ -16,8 +16,9 @@ from tasks.adapters.head import Head, load_head
 from tasks.adapters.scratch import run_folder
 from tasks.adapters.storage import open_store
 from tasks.adapters.videollama3_frames import frame_budget
-from tasks.adapters.videomae import load_videomae
+from tasks.core.analyses import model_identity
 from tasks.core.answers import prompt_hash
+from tasks.core.digests import Digests
 from tasks.core.errors import ModelError, StorageError
 from tasks.core.records import Analysis, FrameBudget
 from tasks.core.settings import Settings
@@ -53,6 +54,17 @@ class Run:
         return self.started_at.date()
 
     @property
+    def digests(self) -> Digests:
+        """What decides about a video beside its bytes."""
+        return Digests.of(
+            self.settings,
+            self.budget,
+            fast_model=model_identity(self.fast.model, self.fast.revision),
+            head=self.head.revision if self.head else None,
+            code_version=CODE_VERSION,
+        )
+
+    @property
     def stamp(self) -> RunStamp:
         """What every published row says of the run."""
         deep = self.deep if isinstance(self.deep, Checkpoint) else None
@@ -78,15 +90,14 @@ def start_run(settings: Settings) -> Iterator[Run]:
     """Name a run, find its models, and give it a scratch folder that is gone afterwards.
 
     Raises:
-        ModelError: the fast model cannot be loaded. A deep model that cannot is no error: the run
-            goes on without it, and every row says so.
+        ModelError: the fast model is not there. That the deep one is not is no error: the run goes
+            on without it, and every row says so.
         StorageError: the output cannot be written.
     """
     started_at = datetime.now(UTC)
     run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     # What can be wrong for all videos is found out before the first is decoded.
     fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
-    load_videomae(fast)
     head = load_head(settings.fast.head) if settings.fast.head else None
     deep, budget = find_deep(settings)
     with run_folder(settings.limits.scratch_dir, run_id) as scratch:

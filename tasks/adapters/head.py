@@ -6,6 +6,7 @@ an embedding, and `bias`, one number) and `head.json` (`{"kind": "ridge" | "logi
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -28,6 +29,13 @@ class Head:
     kind: str
     weight: npt.NDArray[np.float32]
     bias: float
+
+    @property
+    def revision(self) -> str:
+        """`sha256:` and twelve hex digits over what it is made of."""
+        made_of = hashlib.sha256(f"{self.kind}\0{self.bias!r}\0{self.weight.dtype}\0".encode())
+        made_of.update(self.weight.tobytes())
+        return f"sha256:{made_of.hexdigest()[:12]}"
 
     def __call__(self, features: WindowFeatures) -> list[int]:
         """Score features, each 0-100.

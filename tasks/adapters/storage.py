@@ -129,6 +129,13 @@ class Store(ABC):
             if not self._same_bytes(ref, part):
                 raise _storage_error(ref.uri, "torn", "the bytes that came are not the object's")
 
+    def fetch(self, name: str, path: Path) -> None:
+        """Bring what is under `name` now to `path`, as `download` does."""
+        source = self._path(name)
+        with self._reporting(self.scheme + source):
+            ref = self._stat(source)
+        self.download(ref, path)
+
     def download_folder(self, folder: Path) -> None:
         """Bring everything in the store into `folder`, which is complete only when this returns.
 

@@ -59,7 +59,7 @@ def analysis_key(
     max_new_tokens: int,
     prompt_hash: str,
 ) -> str:
-    """64 hex digits that name everything an answer depends on: the same key, the same answer.
+    """64 hex digits that name what was asked about what: the same key, an answer that can be reused.
 
     `window` is in ticks of `fps`, `frame_size` the pixels the timeline is decoded to.
     """
@@ -69,13 +69,17 @@ def analysis_key(
         "segment": [window.start, window.end, fps],
         "frame_size": frame_size,
         "max_frames": max_frames,
-        # A revision that is a hash over the files names them wherever they lie.
-        "model": [revision] if revision.startswith("sha256:") else [revision, model],
+        "model": model_identity(model, revision),
         "quantization": quantization,
         "max_new_tokens": max_new_tokens,
         "prompt_hash": prompt_hash,
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def model_identity(model: str, revision: str) -> list[str]:
+    """What tells weights apart: a revision that is a hash over the files, wherever these lie."""
+    return [revision] if revision.startswith("sha256:") else [revision, model]
 
 
 def _video_identity(video: VideoRef) -> Sequence[str | int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
 
@@ -55,10 +55,3 @@ def strength(segment: Segment) -> tuple[int, float, int, Window]:
     """Sort key, strongest first: score, expected deep score, fast score, then start (and length)."""
     expected = segment.analysis.expected_score
     return (-segment.score, 1 if expected is None else -expected, -segment.fast_score, segment.window)
-
-
-def run_ranks(videos: Mapping[str, Sequence[Segment]]) -> dict[tuple[str, Window], int]:
-    """The rank from 1 of every segment in the whole run, by `(video URI, window)`."""
-    everything = [(segment, uri) for uri, segments in videos.items() for segment in segments]
-    everything.sort(key=lambda item: (*strength(item[0])[:3], item[1], item[0].window))
-    return {(uri, segment.window): rank for rank, (segment, uri) in enumerate(everything, start=1)}

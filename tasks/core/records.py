@@ -289,3 +289,8 @@ class RankedVideo:
     @property
     def timeline(self) -> Timeline:
         return self.scored.timeline
+
+    @property
+    def unanswered(self) -> int:
+        """Candidates that the deep model gave no answer for."""
+        return sum(analysis.status == "failed" for analysis in self.analyses)

@@ -40,6 +40,11 @@ class Select(Group):
     limit: int = Field(
         0, title="Limit", description="Look at the first so many videos by name; 0 = all.", ge=0
     )
+    rescore: bool = Field(
+        False,
+        title="Score anew",
+        description="Open and score all videos again, also those that have not changed since the last run.",
+    )
 
     @field_validator("pattern")
     @classmethod

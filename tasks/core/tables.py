@@ -13,17 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tasks.core.ranking import run_ranks
 from tasks.core.records import (
     Analysis,
     Answer,
     Failure,
+    Kind,
     RankedVideo,
     ScoredVideo,
     ScoredWindow,
     Segment,
+    Stage,
     Timeline,
+    VideoRef,
     Window,
     legible,
 )
@@ -108,6 +111,32 @@ FAILURES = pa.schema(
     ]
 )
 
+LIBRARY = pa.schema(
+    [
+        pa.field("video_uri", pa.string(), nullable=False),
+        pa.field("video_etag", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("last_listed", pa.date32(), nullable=False),
+        pa.field("scored_in", pa.string()),
+        pa.field("scored_on", pa.date32()),
+        pa.field("n_ticks", pa.int32()),
+        pa.field("fps", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("decoder", pa.string()),
+        pa.field("damage", pa.string()),
+        pa.field("unanswered", pa.int32(), nullable=False),
+        pa.field("scoring_digest", pa.string(), nullable=False),
+        pa.field("rejecting_digest", pa.string(), nullable=False),
+        pa.field("frame_budget", pa.string(), nullable=False),
+    ]
+)
+"""What the next run knows of each video without a look at it. `status` is `ranked` or `rejected`; what
+describes scores and timeline is null for the rejected. `last_listed` is the day of the last run that
+listed it: a run over a part of the source keeps the others."""
+
 
 def windows_schema(dimensions: int) -> pa.Schema:
     """Schema of `windows`; `dimensions` is the length of an embedding (768 for VideoMAE base)."""
@@ -137,21 +166,55 @@ class RunStamp:
     models: Mapping[str, str | None]
 
 
-def rankings_table(videos: Iterable[RankedVideo], stamp: RunStamp) -> pa.Table:
-    """One row a ranked segment, best of the run first."""
-    ranked = {video.timeline.video.uri: video for video in videos}
-    places = run_ranks({uri: video.segments for uri, video in ranked.items()})
-    rows = [
-        _ranking_row(ranked[uri].timeline, segment, stamp) | {"run_rank": places[uri, segment.window]}
-        for uri, video in ranked.items()
-        for segment in video.segments
-    ]
-    rows.sort(key=lambda row: row["run_rank"])
-    return pa.Table.from_pylist(rows, schema=RANKINGS)
+def rankings_table(
+    videos: Iterable[RankedVideo], stamp: RunStamp, *, carried: pa.Table | None = None
+) -> pa.Table:
+    """One row a ranked segment, best of the run first.
+
+    `carried` are rows of an earlier run that hold as they are, less the run they belong to.
+    """
+    rows = [_ranking_row(video.timeline, segment, stamp) for video in videos for segment in video.segments]
+    made = pa.Table.from_pylist(rows, schema=RANKINGS)
+    return best_first(made if carried is None else pa.concat_tables([made, _of_run(carried, stamp)]))
+
+
+def best_first(rankings: pa.Table) -> pa.Table:
+    """Rows in the order of the whole run, with their `run_rank` from 1.
+
+    By score, expected deep score, fast score, video and rank in the video: a total order that needs
+    nothing but the rows, so that it does not matter which run they were made in.
+    """
+    keys = {
+        "score": (rankings["score"], "descending"),
+        "expected": (pc.struct_field(rankings["videollama3"], "expected_score"), "descending"),
+        "fast": (rankings["videomae_score"], "descending"),
+        "video": (rankings["video_uri"], "ascending"),
+        "rank": (rankings["rank"], "ascending"),
+    }
+    order = pc.sort_indices(
+        pa.table({name: column for name, (column, _) in keys.items()}),
+        sort_keys=[(name, direction) for name, (_, direction) in keys.items()],
+    )
+    places = np.arange(len(rankings), dtype=np.int32)
+    if not np.array_equal(order, places):  # a night with nothing new has them in order
+        rankings = rankings.take(order)
+    return _with(rankings, "run_rank", pa.array(places + 1))
+
+
+def _of_run(table: pa.Table, stamp: RunStamp) -> pa.Table:
+    return _with(table, "run_id", pa.repeat(stamp.run_id, len(table)))
+
+
+def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
 
 
 def windows_table(videos: Iterable[RankedVideo], stamp: RunStamp, *, dimensions: int) -> pa.Table:
-    """One row a window, by video and start: also those that were not chosen, and why."""
+    """One row a window, by video and start: also those that were not chosen, and why.
+
+    Of the videos that this run scored: embeddings are not written again every night. `library` names
+    the run that has the windows of the others.
+    """
     schema = windows_schema(dimensions)
     tables = [
         _video_windows(video, stamp, schema)
@@ -181,6 +244,27 @@ def failures_table(failures: Iterable[Failure], stamp: RunStamp) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=FAILURES)
 
 
+def read_failures(table: pa.Table) -> list[Failure]:
+    """The rows of a `failures_table`; the size of a video is not in them.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not one.
+    """
+    return [
+        Failure(
+            VideoRef(row["video_uri"], row["video_etag"], 0),
+            Stage(row["stage"]),
+            Kind(row["kind"]),
+            row["reason"],
+            row["detail"],
+            row["attempts"],
+            row["start"],
+            row["end"],
+        )
+        for row in table.select(FAILURES.names).cast(FAILURES).to_pylist()
+    ]
+
+
 def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[str, Any]:
     start_s, end_s = timeline.seconds(segment.window.start), timeline.seconds(segment.window.end)
     analysis = segment.analysis
@@ -190,6 +274,7 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "video_etag": timeline.video.etag,
         "video_duration": timeline.duration_s,
         "rank": segment.rank,
+        "run_rank": 0,  # known when all rows are
         "start": start_s,
         "end": end_s,
         "duration": end_s - start_s,

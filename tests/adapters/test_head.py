@@ -31,6 +31,14 @@ def test_a_head_scores_embeddings(tmp_path: Path) -> None:
     assert head(features([10, 20], [0, 0])) == [51, 1]
 
 
+def test_the_revision_of_a_head_is_what_it_is_made_of(tmp_path: Path) -> None:
+    head = load_head(write_head(tmp_path / "head"))
+    copy = load_head(write_head(tmp_path / "copy"))
+    assert head.revision == copy.revision
+    assert head.revision != load_head(write_head(tmp_path / "other", weight=[1, 3])).revision
+    assert head.revision != load_head(write_head(tmp_path / "other", kind="logistic")).revision
+
+
 def test_a_missing_head_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"fast\.head .*nowhere is not a score head"):
         load_head(str(tmp_path / "nowhere"))

@@ -156,6 +156,15 @@ def test_download_brings_the_very_bytes(place: Place, tmp_path: Path, size: int)
     assert os.listdir(tmp_path / "scratch") == ["video"]  # noqa: PTH208
 
 
+def test_fetch_brings_what_is_there_now(place: Place, tmp_path: Path) -> None:
+    place.put("tables/a.parquet", b"rows")
+    open_store(place.uri).fetch("tables/a.parquet", tmp_path / "scratch" / "a")
+    assert (tmp_path / "scratch" / "a").read_bytes() == b"rows"
+    with pytest.raises(StorageError) as caught:
+        open_store(place.uri).fetch("tables/b.parquet", tmp_path / "scratch" / "b")
+    assert caught.value.reason == "not_found"
+
+
 def overwrite(place: Place) -> None:
     place.put("a.mp4", b"two")
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
-from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.ranking import combined_score, rank_segments, run_ranks
-from tasks.core.records import Analysis, Answer, ScoredWindow, Segment, Window
+from tasks.core.ranking import combined_score, rank_segments
+from tasks.core.records import Analysis, Answer, ScoredWindow, Window
 
 DEFAULT = {"deep_weight": Decimal("0.6"), "fast_weight": Decimal("0.4")}
 
@@ -75,33 +74,3 @@ def test_only_the_best_are_kept() -> None:
     ranked = rank_segments(given_candidates, analyses, top_n=15, **DEFAULT)
     assert [segment.rank for segment in ranked] == list(range(1, 16))
     assert [segment.fast_score for segment in ranked] == list(range(29, 14, -1))
-
-
-segments = st.builds(
-    lambda start, score, fast, expected: Segment(
-        Window(start, start + 5), score, fast, analysis(score, expected), rank=1
-    ),
-    st.integers(0, 5),
-    st.integers(0, 3),
-    st.integers(0, 3),
-    st.none() | st.sampled_from([0.5, 1.5]),
-)
-videos = st.dictionaries(
-    st.sampled_from(["a", "b", "c"]), st.lists(segments, max_size=6, unique_by=lambda segment: segment.window)
-)
-
-
-@given(videos, st.randoms(use_true_random=False))
-def test_run_ranks_count_through_and_do_not_depend_on_the_order(
-    given_videos: dict[str, list[Segment]], random: Random
-) -> None:
-    ranks = run_ranks(given_videos)
-    assert sorted(ranks.values()) == list(range(1, sum(map(len, given_videos.values())) + 1))
-    shuffled = list(given_videos.items())
-    random.shuffle(shuffled)
-    assert run_ranks({uri: random.sample(made, len(made)) for uri, made in shuffled}) == ranks
-
-
-def test_equal_segments_of_two_videos_are_ranked_by_name() -> None:
-    same = Segment(Window(0, 5), 50, 50, analysis(50), rank=1)
-    assert run_ranks({"b": [same], "a": [same]}) == {("a", Window(0, 5)): 1, ("b", Window(0, 5)): 2}

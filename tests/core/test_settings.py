@@ -94,6 +94,7 @@ def test_settings_survive_json() -> None:
 def test_the_digest_names_what_decides_the_rows_and_nothing_else() -> None:
     assert settings().digest() == settings(output="elsewhere", engine={"workers": 7}).digest()
     assert settings().digest() != settings(ranking={"top_n": 14}).digest()
+    assert settings().digest() == settings(select={"rescore": True}).digest()
     spelled_out = {"deep_weight": "0.60", "fast_weight": "0.400", "max_overlap": 0.75}
     assert settings().digest() == settings(ranking=spelled_out).digest()
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.core.records import (
     Analysis,
@@ -22,7 +24,15 @@ from tasks.core.records import (
     VideoRef,
     Window,
 )
-from tasks.core.tables import FAILURES, RANKINGS, RunStamp, failures_table, rankings_table, windows_table
+from tasks.core.tables import (
+    FAILURES,
+    RANKINGS,
+    RunStamp,
+    failures_table,
+    rankings_table,
+    read_failures,
+    windows_table,
+)
 
 STAMP = RunStamp("run-1", 70, {"videomae": "tiny"})
 ANSWER = Answer(82, 90, 75, ("surprise",), (Moment(12.0, "the jump"),), "It works.", "publish")
@@ -104,6 +114,41 @@ def test_the_best_of_the_run_come_first_whatever_the_order_of_the_videos() -> No
     assert rankings_table(videos[::-1], STAMP).equals(table)
 
 
+segments = st.builds(
+    lambda start, score, fast, expected: Segment(
+        Window(start, start + 5), score, fast, Analysis.ok(ANSWER, expected_score=expected), rank=start + 1
+    ),
+    st.integers(0, 5),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.none() | st.sampled_from([0.5, 1.5]),
+)
+videos = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]), st.lists(segments, max_size=6, unique_by=lambda segment: segment.window)
+)
+
+
+@given(videos, st.sets(st.sampled_from(["a", "b", "c"])))
+def test_it_makes_no_difference_which_rows_are_carried_over(
+    made: dict[str, list[Segment]], unchanged: set[str]
+) -> None:
+    every = [video(name, segments=ranked) for name, ranked in made.items()]
+    whole = rankings_table(every, STAMP)
+    assert column(whole, "run_rank") == list(range(1, len(whole) + 1))
+    keys = [
+        (-row["score"], -(row["videollama3"]["expected_score"] or -1), -row["videomae_score"],
+         row["video_uri"], row["rank"])
+        for row in whole.to_pylist()
+    ]  # fmt: skip
+    assert keys == sorted(keys)
+    before = rankings_table(
+        [video(name, segments=ranked) for name, ranked in made.items() if name in unchanged],
+        RunStamp("run-0", 70, STAMP.models),
+    )
+    anew = [video(name, segments=ranked) for name, ranked in made.items() if name not in unchanged]
+    assert rankings_table(anew, STAMP, carried=before).equals(whole)
+
+
 def test_every_window_says_why_it_is_not_in_the_ranking() -> None:
     table = windows_table([video("a.mp4")], STAMP, dimensions=8)
     assert column(table, "reason") == [None, "overlap", "below_top_n", "below_cut"]
@@ -123,6 +168,13 @@ def test_failures_are_sorted_and_keep_their_nulls() -> None:
     assert column(table, "video_uri") == ["s3://b/a.mp4", "s3://b/z.mp4"]
     assert column(table, "start") == [None, 3.0]
     assert column(table, "kind") == ["rejected", "failed"]
+
+
+def test_failures_are_read_back() -> None:
+    row = Failure(
+        VideoRef("s3://b/a.mp4", "e", 0), Stage.PROBE, Kind.REJECTED, "empty", "The file is empty.", 2, 3.0
+    )
+    assert read_failures(failures_table([row], STAMP)) == [row]
 
 
 def test_a_detail_that_is_no_text_is_escaped() -> None:

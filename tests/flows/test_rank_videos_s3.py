@@ -15,6 +15,7 @@ from tests.library import (
     portable,
     quick_settings,
     read_table,
+    rows_without,
     upload,
     write_broken_videos,
     write_good_videos,
@@ -100,3 +101,23 @@ def test_a_video_replaced_after_listing_fails_alone(
     assert (manifest["counts"]["ranked"], manifest["counts"]["failed"]) == (1, 1)
     (failure,) = read_table(tmp_path, "failures", manifest["run_id"]).to_pylist()
     assert (failure["stage"], failure["kind"], failure["reason"]) == ("fetch", "failed", "changed")
+
+
+def test_a_second_night_reads_no_video_from_the_bucket(
+    videos: Path, network: Disturbance, moto_server: Any, demo_models: Path
+) -> None:
+    bucket = moto_server.new_bucket()
+    upload(videos, bucket, "library")
+    first = run(f"{bucket.uri}/library", f"{bucket.uri}/out", demo_models)
+    requests: list[str] = []
+    network.before = requests.append
+    second = run(f"{bucket.uri}/library", f"{bucket.uri}/out", demo_models)
+    third = run(f"{bucket.uri}/library", f"{bucket.uri}/out", demo_models, ranking={"viral_threshold": 1})
+    assert any("latest.json" in request for request in requests)
+    assert not any(kind in request.lower() for request in requests for kind in (".mp4", ".mkv"))
+    assert second["counts"]["unchanged"] == third["counts"]["unchanged"] == first["counts"]["ranked"] == 3
+    before, after = (
+        rows_without(published(bucket, "rankings", night), "run_id") for night in (first, second)
+    )
+    assert before == after
+    assert all(row["is_viral"] for row in published(bucket, "rankings", third).to_pylist() if row["score"])

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 from prefect.logging import disable_run_logger
 
+from tasks.core.digests import Digests
 from tasks.core.errors import ModelError
+from tasks.core.known import Known
+from tasks.core.library import Entry
 from tasks.core.records import Failure, Kind, RankedVideo, ScoredVideo, Stage, Timeline, VideoRef
 from tasks.core.settings import Limits, Settings
 from tasks.ledger import Ledger
 from tasks.outcome import verdict
+
+TODAY = date(2026, 11, 22)
 
 
 def ref(name: str) -> VideoRef:
@@ -47,6 +54,25 @@ def test_the_parts_add_up_to_what_was_listed(tmp_path: Path) -> None:
     parts = {name: ledger.counts[name] for name in ("listed", "ranked", "unchanged", "rejected", "failed")}
     assert parts == {"listed": 4, "ranked": 1, "unchanged": 0, "rejected": 1, "failed": 2}
     assert ledger.summary == "1 of 4 videos ranked, 1 rejected, 2 failed"
+
+
+def test_what_is_known_counts_as_unchanged_or_as_rejected_again(tmp_path: Path) -> None:
+    listed = [ref(name) for name in "abcd"]
+    digests = Digests("s", "r", "b")
+    broken = replace(timeline("a", tmp_path), damage="Half of it is missing.")
+    unchanged = [Entry(ref("a"), digests, TODAY, broken), Entry(ref("b"), digests, TODAY, broken)]
+    note = Failure(ref("a"), Stage.DECODE, Kind.REJECTED, "truncated", "Half of it is missing.")
+    ledger = Ledger(
+        listed,
+        Known([ref("d")], unchanged, damage=[note], refused=[refusal("c")], ranked_anew=[ranked(broken)]),
+    )
+    with disable_run_logger():
+        ledger.refuse(refusal("d", Kind.FAILED))
+    assert ledger.summary == (
+        "0 of 4 videos ranked, 2 unchanged, 1 rejected, 1 failed, 2 ranked only in part"
+    )
+    assert ledger.failures == [refusal("c"), refusal("d", Kind.FAILED), note]
+    assert verdict(ledger, Settings(source="s", output="o")) == "CompletedWithFailures"
 
 
 def test_what_goes_wrong_with_a_video_is_its_failure_alone_and_frees_its_space(tmp_path: Path) -> None:

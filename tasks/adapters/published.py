@@ -1,0 +1,84 @@
+"""Reading back what runs have published: the newest manifest, and tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.adapters.storage import Store
+from tasks.core.errors import StorageError
+from tasks.core.records import Manifest
+from tasks.core.tables import table_name
+
+
+def newest_manifest(store: Store) -> Manifest:
+    """The manifest of the newest complete run.
+
+    Raises:
+        StorageError: there is none, or what is there was not written by Hookline.
+    """
+    try:
+        pointer = json.loads(store.read_bytes("latest.json"))
+        manifest: Manifest = json.loads(store.read_bytes(pointer["manifest"]))
+    except StorageError as error:
+        if error.reason != "not_found":
+            raise
+        raise StorageError(
+            f"There is no ranking under {store.uri} yet: run `hookline rank SOURCE {store.uri}` first.",
+            reason="not_found",
+            retryable=False,
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{store.uri}/latest.json does not name a run ({error}): rank again to replace it.",
+            reason="invalid",
+            retryable=False,
+        ) from error
+    return manifest
+
+
+def read_table(
+    store: Store, kind: str, *, run_date: object, run_id: str, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """A table of a run, or some columns of it; `struct.field` names one field of a struct.
+
+    Raises:
+        StorageError: it is not there, or cannot be read.
+    """
+    name = table_name(kind, run_date=run_date, run_id=run_id)
+    return _parquet(pa.BufferReader(store.read_bytes(name)), columns, f"{store.uri}/{name}")
+
+
+def read_columns(
+    store: Store, kind: str, columns: Sequence[str], *, run_date: object, run_id: str, scratch: Path
+) -> pa.Table:
+    """Some columns of a table that may be larger than memory; it is copied into `scratch` meanwhile.
+
+    Raises:
+        StorageError: it is not there, or cannot be read.
+    """
+    name, local = table_name(kind, run_date=run_date, run_id=run_id), scratch / f"stored-{kind}.parquet"
+    try:
+        store.fetch(name, local)
+        return _parquet(local, columns, f"{store.uri}/{name}")
+    finally:
+        local.unlink(missing_ok=True)
+
+
+def _parquet(file: Path | pa.BufferReader, columns: Sequence[str] | None, uri: str) -> pa.Table:
+    try:
+        parquet = pq.ParquetFile(file)
+        if missing := {name.split(".")[0] for name in columns or ()} - set(parquet.schema_arrow.names):
+            raise KeyError(f"no column {', '.join(sorted(missing))}")
+        # pq.read_table starts threads that now and then abort the process as it exits (pyarrow 26).
+        return parquet.read(columns=columns, use_threads=False)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise StorageError(
+            f"{uri} is not a table that can be read ({error}). Rank again to replace it.",
+            reason="invalid",
+            retryable=False,
+        ) from error

@@ -1,0 +1,54 @@
+"""What decides about a video beside its bytes, in a few hex digits: equal digests, equal outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.core.records import FrameBudget
+from tasks.core.settings import Settings
+
+SCORES_VERSION = "1"
+"""Part of what decides scores: raise it when decoding or the fast stage changes what is scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """`scoring` decides the scores of a video's windows, `rejecting` whether it is refused.
+
+    `frame_budget`, the size its frames are decoded to, decides both.
+    """
+
+    scoring: str
+    rejecting: str
+    frame_budget: str
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        budget: FrameBudget,
+        *,
+        fast_model: Sequence[str],
+        head: str | None,
+        code_version: str,
+    ) -> Digests:
+        """`fast_model` tells the weights apart, `head` the contents of score heads.
+
+        Another version of the code may accept what this one refuses; its scores are the same as long
+        as `SCORES_VERSION` is.
+        """
+        windows = settings.windows.model_dump(mode="json")
+        limits = settings.limits.model_dump(mode="json", exclude={"scratch_dir", "max_failed_fraction"})
+        # Workers share the scratch space: the more there are, the smaller a video must be.
+        return cls(
+            scoring=_digest([SCORES_VERSION, windows, fast_model, head]),
+            rejecting=_digest([code_version, windows, limits, settings.engine.workers]),
+            frame_budget=f"{budget.min_pixels}-{budget.max_pixels}/{budget.multiple_of}",
+        )
+
+
+def _digest(deciding: object) -> str:
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,172 @@
+"""The library of a run: what it takes from earlier runs, and what it leaves to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+import pyarrow as pa
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from tasks.adapters.published import newest_manifest, read_columns, read_table
+from tasks.adapters.storage import Store, open_store
+from tasks.core.errors import StorageError
+from tasks.core.known import SCORES, Earlier, Known, recognise, rows_of, scored_again, scores_by_video
+from tasks.core.library import Entry, library_table, ranked_entry, read_library
+from tasks.core.records import Analysis, Kind, RankedVideo, VideoRef
+from tasks.core.tables import RANKINGS, read_failures
+from tasks.deep import find_analyses
+from tasks.ledger import Ledger
+from tasks.ranking import damage, rank_video
+from tasks.retries import retry_if_it_may_pass
+from tasks.runs import Run
+
+RETRY_SECONDS: list[float] = [2, 10]
+
+
+def recall(videos: Sequence[VideoRef], run: Run) -> Known:
+    """What earlier runs under this output know of the listed videos.
+
+    Raises:
+        StorageError: the output is out of reach. What cannot be read for other reasons is not known.
+    """
+    earlier = read_earlier(run)
+    if earlier and run.settings.select.rescore:
+        earlier = earlier.without(videos)
+    return known_from(earlier, videos, run) if earlier else Known(videos)
+
+
+@task(
+    name="read library",
+    retries=len(RETRY_SECONDS),
+    retry_delay_seconds=RETRY_SECONDS,
+    retry_condition_fn=retry_if_it_may_pass,
+    cache_policy=NO_CACHE,
+)
+def read_earlier(run: Run) -> Earlier | None:
+    """What the newest complete run left; None where there is none, or it cannot be made out.
+
+    Raises:
+        StorageError: the output is out of reach. All videos anew is not what that should cost.
+    """
+    store = open_store(run.settings.output)
+    if not store.exists("latest.json"):
+        return None
+    try:
+        return earlier_run(store, run)
+    except StorageError as error:
+        if error.retryable:
+            raise
+        get_run_logger().warning("All videos are opened and scored anew. %s", error)
+        return None
+
+
+def earlier_run(store: Store, run: Run) -> Earlier:
+    """What the newest complete run left.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    manifest = newest_manifest(store)
+    try:
+        made_by = {"run_date": manifest["run_date"], "run_id": manifest["run_id"]}
+        entries = read_library(read_table(store, "library", **made_by))
+        failures = read_failures(read_table(store, "failures", **made_by))
+        rankings = None
+        if manifest["models"] == run.stamp.models:
+            rankings = read_table(store, "rankings", **made_by).select(RANKINGS.names).cast(RANKINGS)
+    except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise StorageError(
+            f"The tables of the newest run under {store.uri} are not what this version writes ({error}).",
+            reason="invalid",
+            retryable=False,
+        ) from error
+    refusals = {failure.video.uri: failure for failure in failures if failure.kind == Kind.REJECTED}
+    return Earlier(entries, refusals, rankings)
+
+
+def known_from(earlier: Earlier, videos: Sequence[VideoRef], run: Run) -> Known:
+    """Sort the listed videos by what is known of them, and rank anew what can be without a look at it."""
+    # Without the deep model nobody knows which size it wants frames to have.
+    deep_is_missing = isinstance(run.deep, Analysis) and run.deep.status == "failed"
+    found = recognise(videos, earlier, run.digests, today=run.run_date, at_any_size=deep_is_missing)
+    again = list(rank_stored(found.scored, run))
+    known = {entry.video for entry, _ in again}
+    to_open = [*found.unknown, *(entry.video for entry in found.scored if entry.video not in known)]
+    return Known(
+        to_open=sorted(to_open, key=lambda video: video.uri),
+        unchanged=[*found.settled, *(entry for entry, _ in again)],
+        carried=rows_of(found.settled, earlier.rankings),
+        ranked_anew=[video for _, video in again],
+        damage=[note for entry in found.settled if entry.timeline for note in damage(entry.timeline)],
+        refused=found.refused,
+        remembered=found.remembered,
+    )
+
+
+def rank_stored(entries: Sequence[Entry], run: Run) -> Iterator[tuple[Entry, RankedVideo]]:
+    """Rank videos from their stored scores, those at least whose analyses are all there."""
+    by_run = sorted(entries, key=_scored_by)
+    for (run_date, run_id), scored in groupby(by_run, key=_scored_by):
+        rows = read_scores(run_date, run_id, run)
+        for entry in scored:
+            if ranked := rank_again(entry, rows.get(entry.video.uri), run):
+                yield replace(entry, unanswered=ranked.unanswered), ranked
+
+
+@task(
+    name="read scores",
+    task_run_name="read scores of {run_id}",
+    retries=len(RETRY_SECONDS),
+    retry_delay_seconds=RETRY_SECONDS,
+    retry_condition_fn=retry_if_it_may_pass,
+    cache_policy=NO_CACHE,
+)
+def read_scores(run_date: str, run_id: str, run: Run) -> Mapping[str, pa.Table]:
+    """The stored scores of the videos that a run scored; nothing where they cannot be made out.
+
+    Raises:
+        StorageError: the output is out of reach.
+    """
+    store = open_store(run.settings.output)
+    try:
+        return scores_by_video(
+            read_columns(
+                store, "windows", SCORES.names, run_date=run_date, run_id=run_id, scratch=run.scratch
+            )
+        )
+    except (StorageError, pa.ArrowException) as error:
+        if isinstance(error, StorageError) and error.retryable:
+            raise
+        get_run_logger().warning("The videos scored in run %s are opened anew. %s", run_id, error)
+        return {}
+
+
+def rank_again(entry: Entry, rows: pa.Table | None, run: Run) -> RankedVideo | None:
+    """Rank one video from its rows of `windows`; None where something is missing."""
+    if rows is None or entry.timeline is None:
+        return None
+    scored = scored_again(entry.timeline, rows.to_pydict(), run.settings)
+    analyses = scored and find_analyses(scored.candidates, scored.timeline, run)
+    return rank_video(scored, analyses, run) if scored and analyses else None
+
+
+def library_of(ledger: Ledger, run: Run) -> pa.Table:
+    """The `library` this run leaves to the next."""
+    scored = [
+        ranked_entry(video, run.digests, run_id=run.run_id, run_date=run.run_date) for video in ledger.ranked
+    ]
+    as_before = {entry.video.uri for entry in ledger.known.remembered}
+    rejected = [
+        Entry(failure.video, run.digests, run.run_date)
+        for failure in ledger.refused
+        if failure.kind == Kind.REJECTED and failure.video.uri not in as_before
+    ]
+    return library_table([*scored, *ledger.known.unchanged, *rejected, *ledger.known.remembered])
+
+
+def _scored_by(entry: Entry) -> tuple[str, str]:
+    return str(entry.scored_on), str(entry.scored_in)

@@ -1,0 +1,293 @@
+"""A night looks at what is new; what it already knew is ranked as if it had looked again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.rank_videos import rank_videos
+from tasks.adapters.storage import Store
+from tasks.adapters.videollama3 import VideoLlama3
+from tasks.adapters.videomae import VideoMAE
+from tasks.core.errors import ObjectChanged
+from tasks.core.records import Manifest, VideoRef, Window
+from tests.library import quick_settings, read_table, rows_without, write_good_videos
+from tests.media import cut_short, numbered_video
+
+pytestmark = pytest.mark.usefixtures("prefect")
+
+EVERY_VIDEO = {"cut.mkv", "empty.mp4", "first.mp4", "more/THIRD.MP4", "second.mkv"}
+
+
+@dataclass
+class Touched:
+    """What is looked at: videos by their name, and windows that reach a model."""
+
+    source: Path
+    fetched: list[str] = field(default_factory=list)
+    scored: list[Window] = field(default_factory=list)
+    analysed: list[Window] = field(default_factory=list)
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.fetched or self.scored or self.analysed)
+
+
+@dataclass
+class Nights:
+    """Runs over one source into one output."""
+
+    source: Path
+    output: Path
+    models: Path
+
+    def run(self, *, output: Path | None = None, **groups: Any) -> Manifest:
+        settings = quick_settings(self.source, output or self.output, self.models, **groups)
+        manifest = rank_videos(settings, return_state=True).result(raise_on_failure=False)
+        assert isinstance(manifest, dict), manifest
+        return manifest
+
+    def rows(self, kind: str, manifest: Manifest, *, output: Path | None = None) -> list[dict[str, Any]]:
+        return rows_without(read_table(output or self.output, kind, manifest["run_id"]), "run_id")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three good videos, one that breaks off, and one that is refused."""
+    folder = tmp_path_factory.mktemp("library")
+    write_good_videos(folder)
+    whole = numbered_video(folder / "whole.mkv", seconds=20)
+    cut_short(whole, folder / "cut.mkv", fraction=0.6)
+    whole.unlink()
+    (folder / "empty.mp4").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_night(
+    library: Path, demo_models: Path, prefect: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Nights, Manifest]:
+    nights = Nights(library, tmp_path_factory.mktemp("first-night"), demo_models)
+    return nights, nights.run()
+
+
+@pytest.fixture
+def first(first_night: tuple[Nights, Manifest]) -> Manifest:
+    return first_night[1]
+
+
+@pytest.fixture
+def nights(first_night: tuple[Nights, Manifest], tmp_path: Path) -> Nights:
+    """The nights after the first, on a copy of its output."""
+    before, _ = first_night
+    shutil.copytree(before.output, tmp_path / "out")
+    return Nights(before.source, tmp_path / "out", before.models)
+
+
+@pytest.fixture
+def touched(library: Path, monkeypatch: pytest.MonkeyPatch) -> Touched:
+    return watch(library, monkeypatch)
+
+
+def watch(source: Path, monkeypatch: pytest.MonkeyPatch) -> Touched:
+    """What runs over `source` look at from here on."""
+    seen = Touched(source)
+    download, features, analyse = Store.download, VideoMAE.features, VideoLlama3.analyse
+
+    def watched_download(self: Store, ref: VideoRef, path: Path) -> None:
+        if ref.uri.startswith(prefix := f"file://{source}/"):
+            seen.fetched.append(ref.uri.removeprefix(prefix))
+        download(self, ref, path)
+
+    def watched_features(self: VideoMAE, frames: Any, windows: Sequence[Window], **more: Any) -> Any:
+        seen.scored.extend(windows)
+        return features(self, frames, windows, **more)
+
+    def watched_analyse(self: VideoLlama3, frames: Any, windows: Sequence[Window], **more: Any) -> Any:
+        seen.analysed.extend(windows)
+        return analyse(self, frames, windows, **more)
+
+    monkeypatch.setattr(Store, "download", watched_download)
+    monkeypatch.setattr(VideoMAE, "features", watched_features)
+    monkeypatch.setattr(VideoLlama3, "analyse", watched_analyse)
+    return seen
+
+
+def test_a_night_with_nothing_new_looks_at_nothing_and_publishes_the_same(
+    nights: Nights, first: Manifest, touched: Touched
+) -> None:
+    second = nights.run()
+    third = nights.run()
+    assert touched.nothing
+    for night in (second, third):
+        assert night["state"] == first["state"] == "CompletedWithFailures"
+        assert night["message"] == (
+            "0 of 5 videos ranked, 4 unchanged, 1 rejected, 0 failed, 1 ranked only in part"
+        )
+        assert nights.rows("rankings", night) == nights.rows("rankings", first)
+        assert nights.rows("failures", night) == nights.rows("failures", first)
+        assert nights.rows("windows", night) == []
+        remembered = read_table(nights.output, "library", night["run_id"]).to_pylist()
+        assert {row["scored_in"] for row in remembered} == {first["run_id"], None}
+        assert [row["status"] for row in remembered] == [
+            "ranked", "rejected", "ranked", "ranked", "ranked"
+        ]  # fmt: skip
+
+
+def test_an_added_a_replaced_and_a_removed_video(
+    demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights = Nights(tmp_path / "videos", tmp_path / "out", demo_models)
+    write_good_videos(nights.source)
+    nights.run()
+    touched = watch(nights.source, monkeypatch)
+    numbered_video(nights.source / "added.mp4", seconds=9)
+    numbered_video(nights.source / "second.mkv", seconds=16)
+    (nights.source / "first.mp4").unlink()
+    second = nights.run()
+    assert sorted(touched.fetched) == ["added.mp4", "second.mkv"]
+    assert second["message"] == "2 of 3 videos ranked, 1 unchanged, 0 rejected, 0 failed"
+    assert_as_from_scratch(nights, second, tmp_path / "scratch")
+    ranked = {row["video_uri"].rsplit("/", 1)[-1] for row in nights.rows("rankings", second)}
+    assert ranked == {"added.mp4", "second.mkv", "THIRD.MP4"}
+
+
+def assert_as_from_scratch(nights: Nights, night: Manifest, output: Path, **groups: Any) -> None:
+    """The same rows as a run that knows nothing but the answers.
+
+    VideoLLaMA3 answers in batches, and what else is in one moves the last digits of expected scores.
+    """
+    shutil.copytree(nights.output / "analyses", output / "analyses")
+    scratch = nights.run(output=output, **groups)
+    assert scratch["counts"]["unchanged"] == 0
+    for kind in ("rankings", "failures"):
+        assert nights.rows(kind, night) == nights.rows(kind, scratch, output=output), kind
+
+
+OTHER_WEIGHTS = {"deep_weight": "0.1", "fast_weight": "0.9", "viral_threshold": 20, "top_n": 1}
+
+
+def test_other_weights_rank_anew_without_a_look_at_any_video(
+    nights: Nights, touched: Touched, tmp_path: Path
+) -> None:
+    night = nights.run(ranking=OTHER_WEIGHTS)
+    assert touched.nothing
+    assert night["counts"]["unchanged"] == 4
+    assert night["counts"]["cached"] == night["counts"]["candidates"] > 0
+    assert_as_from_scratch(nights, night, tmp_path / "scratch", ranking=OTHER_WEIGHTS)
+
+
+def test_more_candidates_open_only_the_videos_that_have_more(
+    nights: Nights, touched: Touched, tmp_path: Path
+) -> None:
+    night = nights.run(ranking={"top_n": 3})
+    assert sorted(touched.fetched) == ["cut.mkv", "first.mp4"]
+    assert 0 < len(touched.analysed) < night["counts"]["candidates"]
+    assert night["counts"]["unchanged"] == 2
+    assert_as_from_scratch(nights, night, tmp_path / "scratch", ranking={"top_n": 3})
+
+
+def test_another_question_opens_every_ranked_video_again(nights: Nights, touched: Touched) -> None:
+    night = nights.run(deep={"prompt": "Is it funny?"})
+    assert set(touched.fetched) == EVERY_VIDEO - {"empty.mp4"}
+    assert len(touched.analysed) == night["counts"]["candidates"]
+
+
+def test_other_windows_open_everything(nights: Nights, touched: Touched) -> None:
+    nights.run(windows={"stride_seconds": 3}, deep={"enabled": False})
+    assert set(touched.fetched) == EVERY_VIDEO
+
+
+def test_other_limits_give_the_refused_another_chance(nights: Nights, touched: Touched) -> None:
+    nights.run(limits={"max_video_hours": 5})
+    assert touched.fetched == ["empty.mp4"]
+
+
+def test_what_failed_is_tried_again(
+    library: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights = Nights(library, tmp_path, demo_models)
+    download = Store.download
+
+    def refuse_first(self: Store, ref: VideoRef, path: Path) -> None:
+        if ref.name == "first.mp4":
+            raise ObjectChanged(f"{ref.uri} was replaced.")
+        download(self, ref, path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "download", refuse_first)
+        assert nights.run(deep={"enabled": False})["counts"]["failed"] == 1
+    touched = watch(library, monkeypatch)
+    assert nights.run(deep={"enabled": False})["counts"]["ranked"] == 1
+    assert touched.fetched == ["first.mp4"]
+
+
+def test_scoring_anew_is_a_setting_for_what_is_listed(
+    nights: Nights, first: Manifest, touched: Touched
+) -> None:
+    part = nights.run(select={"rescore": True, "pattern": "{second.mkv,empty.mp4}"})
+    assert sorted(touched.fetched) == ["empty.mp4", "second.mkv"]
+    assert part["counts"]["unchanged"] == 0
+    whole = nights.run()
+    assert sorted(touched.fetched) == ["empty.mp4", "second.mkv"]
+    assert nights.rows("rankings", whole) == nights.rows("rankings", first)
+
+
+def test_a_night_without_the_deep_model_costs_no_scores(
+    nights: Nights, first: Manifest, touched: Touched
+) -> None:
+    without = nights.run(deep={"model": "/nowhere/videollama3"})
+    assert {row["deep_reason"] for row in nights.rows("rankings", without)} == {"model_unavailable"}
+    again = nights.run()
+    assert touched.nothing
+    assert nights.rows("rankings", again) == nights.rows("rankings", first)
+
+
+def test_a_run_over_a_part_of_the_source_forgets_nothing(
+    nights: Nights, first: Manifest, touched: Touched
+) -> None:
+    part = nights.run(select={"pattern": "second.mkv"})
+    assert part["counts"]["listed"] == part["counts"]["unchanged"] == 1
+    again = nights.run()
+    assert set(touched.fetched) <= {"empty.mp4"}
+    assert nights.rows("rankings", again) == nights.rows("rankings", first)
+
+
+@pytest.mark.parametrize("broken", ["latest.json", "library"])
+def test_what_cannot_be_read_is_done_anew_with_a_warning(
+    nights: Nights, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = nights.output / broken
+    if file.is_dir():
+        (file,) = file.rglob("*.parquet")
+    file.write_bytes(b"garbage")
+    night = nights.run()
+    assert (night["counts"]["ranked"], night["counts"]["unchanged"]) == (4, 0)
+    assert "All videos are opened and scored anew" in caplog.text
+
+
+def test_without_their_stored_scores_videos_are_opened_anew(
+    nights: Nights, touched: Touched, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(nights.output / "windows")
+    nights.run(ranking=OTHER_WEIGHTS)
+    assert set(touched.fetched) == EVERY_VIDEO - {"empty.mp4"}
+    assert "are opened anew" in caplog.text
+
+
+def test_a_name_that_is_no_text_is_looked_at_every_night(
+    demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights = Nights(tmp_path / "videos", tmp_path / "out", demo_models)
+    nights.source.mkdir()
+    numbered_video(tmp_path / "plain.mp4", seconds=6).rename(nights.source / os.fsdecode(b"not\xfftext.mp4"))
+    nights.run(deep={"enabled": False})
+    touched = watch(nights.source, monkeypatch)
+    assert nights.run(deep={"enabled": False})["counts"]["ranked"] == 1
+    assert len(touched.fetched) == 1

@@ -1,0 +1,128 @@
+"""What the newest run left is read, refused with a warning, or waited for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prefect.logging import disable_run_logger
+
+from tasks.adapters.checkpoints import resolve_checkpoint
+from tasks.adapters.storage import Store
+from tasks.core.errors import StorageError
+from tasks.core.records import (
+    Analysis,
+    Failure,
+    Kind,
+    RankedVideo,
+    ScoredVideo,
+    ScoredWindow,
+    Segment,
+    Stage,
+    Timeline,
+    VideoRef,
+    Window,
+)
+from tasks.core.settings import Settings
+from tasks.ledger import Ledger
+from tasks.library import known_from, read_earlier
+from tasks.publishing import publish
+from tasks.runs import FAST_ONLY_BUDGET, Run
+
+RANKED = VideoRef("s3://b/ranked.mp4", "etag", 9)
+REFUSED = VideoRef("s3://b/refused.mp4", "etag", 9)
+
+
+@pytest.fixture
+def run(demo_models: Path, tmp_path: Path) -> Run:
+    """A run after one that has ranked one video and refused another."""
+    (tmp_path / "scratch").mkdir()
+    made = Run(
+        "run-2",
+        datetime(2026, 11, 22, tzinfo=UTC),
+        Settings(source="s3://b", output=str(tmp_path / "out")),
+        tmp_path / "scratch",
+        resolve_checkpoint(str(demo_models / "videomae")),
+        None,
+        Analysis.skipped("disabled"),
+        FAST_ONLY_BUDGET,
+    )
+    publish_first_night(replace(made, run_id="run-1"))
+    return made
+
+
+def publish_first_night(run: Run) -> None:
+    timeline = Timeline(RANKED, "frames.rgb", 6, 1, 28, 28, 6.0, "decord", "Cut off.")
+    scored = ScoredVideo(
+        timeline, (ScoredWindow(Window(0, 6), 50, is_candidate=True),), np.zeros((1, 48), np.float16), "head"
+    )
+    skipped = Analysis.skipped("disabled")
+    ledger = Ledger([RANKED, REFUSED])
+    with disable_run_logger():
+        ledger.rank(RankedVideo(scored, (Segment(Window(0, 6), 50, 50, skipped, 1),), (skipped,)))
+        ledger.refuse(Failure(REFUSED, Stage.PROBE, Kind.REJECTED, "empty", "It is empty."))
+        publish.fn(ledger, run, "CompletedWithFailures")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with disable_run_logger():
+        yield
+
+
+def test_what_the_newest_run_left_is_known(run: Run) -> None:
+    earlier = read_earlier.fn(run)
+    assert earlier
+    known = known_from(earlier, [RANKED, REFUSED], run)
+    assert known.to_open == []
+    (entry,) = known.unchanged
+    assert (entry.scored_in, entry.scored_on) == ("run-1", date(2026, 11, 22))
+    assert entry.timeline == Timeline(RANKED, "", 6, 1, 28, 28, 6.0, "decord", "Cut off.")
+    assert known.carried.num_rows == 1
+    assert [(failure.video, failure.reason) for failure in known.refused] == [(REFUSED, "empty")]
+    assert [failure.reason for failure in known.damage] == ["truncated"]
+
+
+def test_before_the_first_run_nothing_is_known(run: Run, tmp_path: Path) -> None:
+    elsewhere = run.settings.model_copy(update={"output": str(tmp_path / "elsewhere")})
+    assert read_earlier.fn(replace(run, settings=elsewhere)) is None
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+def fill_with_garbage(file: Path) -> None:
+    file.write_bytes(b"garbage")
+
+
+def replace_by_another(file: Path) -> None:
+    (other,) = file.parents[2].glob("windows/*/*.parquet")
+    file.write_bytes(other.read_bytes())
+
+
+def empty_the_manifest(file: Path) -> None:
+    (file.parents[2] / "runs" / "run-1.json").write_text(json.dumps({}))
+
+
+@pytest.mark.parametrize("table", ["library", "failures", "rankings"])
+@pytest.mark.parametrize("harm", [remove, fill_with_garbage, replace_by_another, empty_the_manifest])
+def test_what_cannot_be_made_out_is_not_known(run: Run, table: str, harm: Callable[[Path], None]) -> None:
+    (file,) = Path(run.settings.output).glob(f"{table}/*/*.parquet")
+    harm(file)
+    assert read_earlier.fn(run) is None
+
+
+def test_an_output_out_of_reach_is_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(*_: Any) -> bytes:
+        raise StorageError("The network is down.", reason="unavailable", retryable=True)
+
+    monkeypatch.setattr(Store, "read_bytes", unavailable)
+    with pytest.raises(StorageError, match="network is down"):
+        read_earlier.fn(run)
