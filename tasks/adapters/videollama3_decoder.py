@@ -10,7 +10,7 @@ import torch
 
 from tasks.adapters.costs import Costs
 from tasks.adapters.grammar import AnswerGrammar, AnswerWriter, Tokens
-from tasks.adapters.videollama3_rows import Rows, use_row_attention
+from tasks.adapters.videollama3_rows import Rows, lay_out_for_few_rows, use_row_attention
 from tasks.core.answers import SCORES
 
 
@@ -43,7 +43,10 @@ class Decoder:
         self.model, self.tokenizer, self.grammar, self.costs = model, tokenizer, grammar, costs
         self.language_model = model.model.language_model
         self.device = model.device
+        self.is_quantized = bool(getattr(model, "is_quantized", False))
         use_row_attention(self.language_model)
+        if self.device.type == "cpu" and not self.is_quantized:
+            lay_out_for_few_rows(self.language_model, model.lm_head)
 
     def answer(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
         """Answer all prompts: greedily whatever the generation config says, each inside its schema.
@@ -54,7 +57,7 @@ class Decoder:
         with self.costs.timing("grammar"):
             writers = [AnswerWriter(self.grammar, p.schema, max_new_tokens=max_new_tokens) for p in prompts]
         longest = max(len(prompt.ids) for prompt in prompts) + max_new_tokens
-        capture = self.device.type == "cuda" and not getattr(self.model, "is_quantized", False)
+        capture = self.device.type == "cuda" and not self.is_quantized
         rows = Rows(self.language_model, len(prompts), longest, capture=capture)
         hidden = torch.cat([self._read(rows, i, prompts[i], writers[i]) for i in range(len(prompts))])
         with self.costs.timing("generate"):

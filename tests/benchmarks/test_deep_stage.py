@@ -1,0 +1,62 @@
+"""The benchmark of the deep stage, at sizes that say nothing about speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", params=[[], ["--full-size"]], ids=["film", "drawn"])
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    output = tmp_path_factory.mktemp("results") / "quick.json"
+    subprocess.run(
+        [
+            *(sys.executable, "-W", "error", "benchmarks/deep_stage.py", "--quick", *request.param),
+            *("--output", str(output)),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    return dict(json.loads(output.read_text()))
+
+
+def test_ours_encodes_each_frame_once_and_the_naive_path_each_time(report: dict[str, Any]) -> None:
+    case = report["case"]
+    assert report["ours"]["count"]["frames"] == case["seconds"]
+    assert report["naive"]["count"]["frames"] == case["segments"] * case["length"]
+
+
+def test_both_write_answers_of_the_same_length(report: dict[str, Any]) -> None:
+    assert report["same_lengths"]
+    assert report["ours"]["count"]["new_tokens"] == report["naive"]["count"]["new_tokens"]
+
+
+def test_answers_depend_neither_on_the_run_nor_on_the_batch(report: dict[str, Any]) -> None:
+    assert report["ours"]["repeatable"]
+    assert [line["same_answers"] for line in report["sweep"]] == [1, 1]
+
+
+def test_the_report_says_what_was_measured_where_and_how_it_compares(report: dict[str, Any]) -> None:
+    assert report["command"].startswith("python benchmarks/deep_stage.py --quick")
+    assert {"torch", "transformers", "llguidance"} <= report["versions"].keys()
+    assert report["machine"]["cpu"]
+    assert all(report["speedup"][kind] > 0 for kind in ("measured", "predicted"))
+    assert {"vision", "prefill", "generate", "total"} <= report["roofline"]["ours"].keys()
+    assert all({"goal", "measured", "wanted", "met"} == goal.keys() for goal in report["goals"])
+    assert report["warnings"] == []
+
+
+def test_phases_add_up_to_the_total(report: dict[str, Any]) -> None:
+    for path in ("naive", "ours"):
+        seconds = report[path]["seconds"]
+        parts = sum(seconds[phase] or 0 for phase in ("decode", "look", "vision", "prefill", "generate"))
+        assert 0.5 * seconds["total"] < parts <= 1.001 * seconds["total"]
