@@ -17,12 +17,14 @@ import torch
 from torch.nn import functional
 from transformers import VideoLlama3Config
 
+from tasks.adapters.videollama3_encoder import FRAMES_A_PASS
+from tasks.adapters.videollama3_frames import VIDEO_MERGE
+
 Rates = dict[str, float]
 """Operations a second by kind (`rows_8`: writing 8 answers side by side), `bytes` a second, and where
 videos are decoded `decode`, seconds of them a second."""
 
-PATCHES_A_TOKEN = 4
-FRAMES_A_PASS = 16
+PATCHES_A_TOKEN = VIDEO_MERGE**2
 TREE, TREES = 11, 3
 """Tokens that are looked at, and thrown away, to weigh a score's digits; the scores of an answer."""
 

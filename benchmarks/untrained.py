@@ -15,12 +15,16 @@ from typing import Any
 import torch
 from deep_memory import LANGUAGE, VISION
 from safetensors.torch import save_file
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
-from hookline.demo_models import EXAMPLES, SPECIAL_TOKENS, SPLIT, VIDEOLLAMA3_PREPROCESSOR
+from hookline.demo_models import (
+    VIDEOLLAMA3_PREPROCESSOR,
+    save_tokenizer,
+    train_tokenizer,
+    write_json,
+)
 from tasks.adapters.checkpoints import Checkpoint, resolve_checkpoint
-from tasks.core.answers import DEFAULT_PROMPT
 
 LETTERS = "etaoinshrdlucmfwypvbgkjqxzETAOINSHRDLUCMFWYPVBGKJQXZ"
 
@@ -31,9 +35,6 @@ a byte-level tokenizer spells a space."""
 LONGEST = 5
 """Letters of a made-up word: about what a token holds of English text, so that answers of so many
 characters take about as many tokens as real ones."""
-
-LEARNED = 1000
-"""Tokens that are learned from the prompt, so that it takes about as many of them as it really does."""
 
 SEED = 0
 
@@ -121,34 +122,20 @@ def write_checkpoint(
     _prefer_words(weights, ids, last_layer=shape.language["num_hidden_layers"] - 1)
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     ends = {"eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"]}
-    _write_json(folder / "generation_config.json", ends)
+    write_json(folder / "generation_config.json", ends)
     preprocessor = {**VIDEOLLAMA3_PREPROCESSOR, "max_tokens": shape.max_tokens}
-    _write_json(folder / "preprocessor_config.json", preprocessor)
+    write_json(folder / "preprocessor_config.json", preprocessor)
     return resolve_checkpoint(str(folder)), config
 
 
 def write_tokenizer(folder: Path, *, tokens: int) -> Tokenizer:
     """Write a byte-level BPE tokenizer in the manner of Qwen2, of so many tokens and the special ones."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=LEARNED, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([DEFAULT_PROMPT, *EXAMPLES], trainer)
-    content = json.loads(tokenizer.to_str())
+    content = json.loads(train_tokenizer().to_str())
     _grow(content["model"]["vocab"], content["model"]["merges"], tokens=tokens)
     tokenizer = Tokenizer.from_str(json.dumps(content))
-    special = [AddedToken(text, normalized=False, special=True) for text in SPECIAL_TOKENS]
-    tokenizer.add_special_tokens(special)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    save_tokenizer(tokenizer, folder)
     names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
-    _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "Qwen2Tokenizer", **names})
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "Qwen2Tokenizer", **names})
     return tokenizer
 
 
@@ -206,7 +193,3 @@ def _prefer_words(weights: dict[str, torch.Tensor], ids: dict[str, int], *, last
     dislike[[i for text, i in ids.items() if '"' in text]] = 0.5
     dislike[[i for text, i in ids.items() if "]" in text or "}" in text]] = 1
     weights[EMBEDDING] -= (dislike[:, None] * added / added.norm()).to(weights[EMBEDDING].dtype)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -132,7 +132,7 @@ def _write_videomae(folder: Path) -> None:
     model.config.architectures = ["VideoMAEForVideoClassification"]
     model.config.save_pretrained(folder)
     save_file(dict(model.named_parameters()), folder / "model.safetensors", metadata={"format": "pt"})
-    _write_json(folder / "preprocessor_config.json", VIDEOMAE_PREPROCESSOR)
+    write_json(folder / "preprocessor_config.json", VIDEOMAE_PREPROCESSOR)
 
 
 def _write_videollama3(folder: Path) -> None:
@@ -145,9 +145,9 @@ def _write_videollama3(folder: Path) -> None:
     tokenizer = _write_tokenizer(folder)
     ids = tokenizer.get_vocab(with_added_tokens=True)
     config = _original_config(ids)
-    _write_json(folder / "config.json", config)
-    _write_json(folder / "preprocessor_config.json", VIDEOLLAMA3_PREPROCESSOR)
-    _write_json(
+    write_json(folder / "config.json", config)
+    write_json(folder / "preprocessor_config.json", VIDEOLLAMA3_PREPROCESSOR)
+    write_json(
         folder / "generation_config.json",
         {"eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"], **SAMPLING},
     )
@@ -200,8 +200,8 @@ def _original_config(ids: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _write_tokenizer(folder: Path) -> Tokenizer:
-    """Train and write a byte-level BPE tokenizer in the manner of Qwen2."""
+def train_tokenizer() -> Tokenizer:
+    """A byte-level BPE tokenizer in the manner of Qwen2, without special tokens as yet."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -214,11 +214,21 @@ def _write_tokenizer(folder: Path) -> Tokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=1000, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator([DEFAULT_PROMPT, *EXAMPLES], trainer)
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Add the special tokens, which come last, and write `tokenizer.json`."""
     tokenizer.add_special_tokens(
         [AddedToken(text, normalized=False, special=True) for text in SPECIAL_TOKENS]
     )
     tokenizer.save(str(folder / "tokenizer.json"))
-    _write_json(
+
+
+def _write_tokenizer(folder: Path) -> Tokenizer:
+    tokenizer = train_tokenizer()
+    save_tokenizer(tokenizer, folder)
+    write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "Qwen2Tokenizer",
@@ -261,5 +271,6 @@ def _original_name(name: str) -> str:
     raise ValueError(f"no original name for {name}")
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write one of a checkpoint's JSON files."""
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

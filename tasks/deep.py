@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import islice
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -55,8 +56,7 @@ def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: 
     watcher.get().expect("segments", len(windows))
     cache = cache_of_run(run.settings.deep.cache, run.settings.output, run.run_id)
     keys = {window: cache_key(window, timeline, run.deep, run.settings.deep) for window in windows}
-    known = cache.find(list(keys.values())) if cache else {}
-    by_window = {window: known[key] for window, key in keys.items() if key in known}
+    by_window = kept_before(keys, cache)
     watcher.get().advance("segments", len(by_window))
     cached, began = len(by_window), time.perf_counter()
     unknown = [window for window in windows if window not in by_window]
@@ -76,13 +76,18 @@ def find_analyses(candidates: list[ScoredWindow], timeline: Timeline, run: Run) 
     if isinstance(run.deep, Analysis):
         return Analyses(dict.fromkeys(windows, run.deep))
     cache = cache_of_run(run.settings.deep.cache, run.settings.output, run.run_id)
-    keys = [cache_key(window, timeline, run.deep, run.settings.deep) for window in windows]
-    if cache is None or not cache.find(keys[:1]):  # where one is missing, most often all are
+    keys = {window: cache_key(window, timeline, run.deep, run.settings.deep) for window in windows}
+    first = dict(islice(keys.items(), 1))
+    if not kept_before(first, cache):  # where one is missing, most often all are
         return None
-    known = cache.find(keys)
-    if len(known) < len(keys):
-        return None
-    return Analyses({window: known[key] for window, key in zip(windows, keys, strict=True)}, cached=len(keys))
+    by_window = kept_before(keys, cache)
+    return Analyses(by_window, cached=len(keys)) if len(by_window) == len(keys) else None
+
+
+def kept_before(keys: Mapping[Window, str], cache: AnalysisCache | None) -> dict[Window, Analysis]:
+    """The analyses that the cache has of these segments."""
+    known = cache.find(list(keys.values())) if cache else {}
+    return {window: known[key] for window, key in keys.items() if key in known}
 
 
 @lru_cache(maxsize=4)

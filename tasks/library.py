@@ -156,12 +156,11 @@ def rank_again(entry: Entry, rows: pa.Table | None, run: Run) -> RankedVideo | N
 
 def library_of(ledger: Ledger, run: Run) -> pa.Table:
     """The `library` this run leaves to the next."""
-    scored = [
-        ranked_entry(video, run.digests, run_id=run.run_id, run_date=run.run_date) for video in ledger.ranked
-    ]
+    digests, run_date = run.digests, run.run_date
+    scored = [ranked_entry(video, digests, run_id=run.run_id, run_date=run_date) for video in ledger.ranked]
     as_before = {entry.video.uri for entry in ledger.known.remembered}
     rejected = [
-        Entry(failure.video, run.digests, run.run_date)
+        Entry(failure.video, digests, run_date)
         for failure in ledger.refused
         if failure.kind == Kind.REJECTED and failure.video.uri not in as_before
     ]

@@ -24,7 +24,7 @@ from tasks.adapters.devices import LOADING, pick_device, pick_dtype
 from tasks.adapters.videollama3_checkpoint import load_model
 from tasks.adapters.videollama3_decoder import Decoder, Prompt, Written
 from tasks.adapters.videollama3_encoder import EncodedFrames, FrameEncoder
-from tasks.adapters.videollama3_frames import FrameSpec, frame_budget, read_frame_spec
+from tasks.adapters.videollama3_frames import FrameSpec, read_frame_spec
 from tasks.adapters.videollama3_memory import fitting_batch, free_bytes, row_bytes
 from tasks.adapters.videollama3_prompt import PromptLanguage, common_length, load_tokenizer
 from tasks.core.answers import answer_schema, parse_answer
@@ -32,8 +32,6 @@ from tasks.core.errors import ModelError
 from tasks.core.ladder import Attempt, Ladder
 from tasks.core.records import Analysis, ReadFrames, Window
 from tasks.core.windows import sample_ticks
-
-__all__ = ["VideoLlama3", "frame_budget", "load_videollama3", "videollama3_status"]
 
 LARGEST_BATCH = {"cuda": 32, "cpu": 8}
 """Segments answered at once where memory is no limit; more gain little on a device that is busy."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import unicodedata
+from functools import cache
 from typing import Any
 
 from tasks.core.records import Answer, Moment
@@ -35,6 +36,7 @@ MAX_REASONING_CHARS = 300
 MAX_RECOMMENDATION_CHARS = 120
 
 
+@cache  # asked for each segment
 def prompt_hash(prompt: str) -> str:
     """Twelve hex digits that name a prompt together with the answer's schema."""
     asked = json.dumps([prompt, answer_schema(start_s=0, end_s=1)])

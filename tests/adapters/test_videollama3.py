@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -28,15 +28,6 @@ WRITTEN = Written(
 )
 
 WINDOWS = [Window(0, 20), Window(5, 25), Window(12, 30)]
-
-
-@pytest.fixture(scope="module")
-def llama(demo_models: Path) -> Iterator[VideoLlama3]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    checkpoint = resolve_checkpoint(str(demo_models / "videollama3"))
-    yield VideoLlama3(checkpoint, device=torch.device("cpu"), dtype=torch.float32)
-    torch.set_num_threads(threads)
 
 
 def test_an_analysis_says_how_it_came_to_be(llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch) -> None:

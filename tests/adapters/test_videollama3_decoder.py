@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,6 @@ import torch
 from transformers import LogitsProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from tasks.adapters.checkpoints import resolve_checkpoint
 from tasks.adapters.grammar import AnswerGrammar, AnswerWriter
 from tasks.adapters.videollama3 import VideoLlama3
 from tasks.adapters.videollama3_checkpoint import load_model
@@ -20,15 +17,6 @@ from tasks.adapters.videollama3_decoder import Prompt, Written, greedy_scores, s
 from tasks.core.answers import SCORES, answer_schema, parse_answer
 
 SCHEMA = answer_schema(start_s=0, end_s=9)
-
-
-@pytest.fixture(scope="module")
-def llama(demo_models: Path) -> Iterator[VideoLlama3]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    checkpoint = resolve_checkpoint(str(demo_models / "videollama3"))
-    yield VideoLlama3(checkpoint, device=torch.device("cpu"), dtype=torch.float32)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

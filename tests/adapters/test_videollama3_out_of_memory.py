@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from tasks.adapters import videollama3, videollama3_decoder
-from tasks.adapters.checkpoints import resolve_checkpoint
 from tasks.adapters.videollama3 import VideoLlama3
 from tasks.adapters.videollama3_encoder import EncodedFrames
 from tasks.adapters.videollama3_rows import Rows
 from tasks.core.records import Window
 from tests.adapters.videollama3 import analyse, video
-
-
-@pytest.fixture(scope="module")
-def llama(demo_models: Path) -> VideoLlama3:
-    checkpoint = resolve_checkpoint(str(demo_models / "videollama3"))
-    return VideoLlama3(checkpoint, device=torch.device("cpu"), dtype=torch.float32)
 
 
 def limit_memory(monkeypatch: pytest.MonkeyPatch, *, tokens: int) -> None:
