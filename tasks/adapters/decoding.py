@@ -133,9 +133,16 @@ def _read_into(file: IO[bytes], target: memoryview) -> None:
 _running: dict[Path, subprocess.Popen[bytes]] = {}
 """The children of this process by the folder they write to."""
 
+_stopped: set[Path] = set()
+"""Under these folders nothing is decoded any more."""
+
 
 def stop_decoding(root: Path) -> None:
-    """End every child that decodes into a folder under `root`: its caller gets `DecodeFailed`."""
+    """End every child that decodes into a folder under `root`: its caller gets `DecodeFailed`.
+
+    For good: a child that is only being started ends as soon as it is known.
+    """
+    _stopped.add(root)
     for folder, process in list(_running.items()):
         if folder.is_relative_to(root):
             _kill_group(process)
@@ -154,6 +161,8 @@ def _run_child(job: dict[str, Any], *, folder: Path, deadline_s: float) -> dict[
             start_new_session=True,
         )
         _running[folder] = process
+        if any(folder.is_relative_to(root) for root in _stopped):
+            _kill_group(process)
         try:
             answer, _ = process.communicate(json.dumps(job).encode(), timeout=deadline_s)
         except subprocess.TimeoutExpired as error:
