@@ -20,10 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.adapters import decode_decord, decode_ffmpeg
+from tasks.adapters import decode_decord, decode_ffmpeg, decode_pyav
 from tasks.adapters.packet_times import DAMAGE_S, damage_sentence
 from tasks.adapters.probe import Probe, probe
-from tasks.core.errors import DecodeFailed, VideoRefused
+from tasks.core.errors import DecodeFailed, DecoderUnfit, VideoRefused
 from tasks.core.geometry import frame_size, frames_bytes
 from tasks.core.records import FrameBudget
 
@@ -35,10 +35,16 @@ THREADS = min(4, os.cpu_count() or 1)
 
 Decoder = Callable[[], Iterator[bytes]]
 
+FIRST_CHOICE: tuple[tuple[str, Callable[[Probe], bool], Callable[..., Iterator[bytes]]], ...] = (
+    ("pyav", decode_pyav.fits_pyav, decode_pyav.decode),
+    ("decord", decode_decord.fits_decord, decode_decord.decode),
+)
+"""Name, what it can be trusted with, and how it decodes; the ffmpeg program takes everything else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the parent asks for. `decoder` is empty, or forces `decord` or `ffmpeg`."""
+    """What the parent asks for. `decoder` is empty, or forces `pyav`, `decord` or `ffmpeg`."""
 
     parent: int
     source: str
@@ -132,14 +138,15 @@ def _check_limits(job: Job, found: Probe, *, needed_bytes: int) -> None:
 
 
 def _decode_with_any(job: Job, found: Probe, grid: dict[str, Any]) -> tuple[str, int]:
-    """Decodes with decord where it can be trusted, otherwise, or if it fails, with ffmpeg."""
+    """Decodes with the one that knows such files best, otherwise, or if it fails, with ffmpeg."""
     source, frames = Path(job.source), Path(job.frames)
-    if job.decoder != "ffmpeg" and decode_decord.fits_decord(found):
-        try:
-            return "decord", _write(partial(decode_decord.decode, source, found, **grid), frames)
-        except decode_decord.DecordFailed:
-            if job.decoder == "decord":
-                raise
+    for name, fits, decode in FIRST_CHOICE:
+        if job.decoder in ("", name) and fits(found):
+            try:
+                return name, _write(partial(decode, source, found, **grid), frames)
+            except DecoderUnfit:
+                if job.decoder == name:
+                    raise
     n_decoded = _write(partial(decode_ffmpeg.decode, source, found, **grid), frames)
     if n_decoded == 0:
         raise VideoRefused(

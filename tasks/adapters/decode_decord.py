@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from tasks.adapters.decode_pyav import CONTAINERS
 from tasks.adapters.probe import Probe
+from tasks.core.errors import DecoderUnfit
 
-CODECS = frozenset({"h264", "hevc", "vp8", "vp9"})
-CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
+CODECS = frozenset({"vp8", "vp9"})
+"""Any packet of these may be needed for the next picture. (H.264 and HEVC say which: `decode_pyav`.)"""
 SAME_TIME_S = 0.01
 """decord tells times in float32; they must agree with the probe's this closely in the first hours."""
-
-
-class DecordFailed(Exception):
-    """decord cannot be trusted with this file: another decoder is needed."""
 
 
 def fits_decord(probe: Probe) -> bool:
@@ -36,31 +33,19 @@ def fits_decord(probe: Probe) -> bool:
     )
 
 
-def frames_on_screen(probe: Probe, *, fps: int, n_ticks: int) -> list[int]:
-    """For every tick the index, in order of time, of the picture on screen: the last that has begun.
-
-    Ticks before the first picture show the first one.
-    """
-    indices = []
-    for tick in range(n_ticks):
-        latest = (Fraction(tick, fps) + probe.tolerance_s) // probe.time_base
-        indices.append(max(0, bisect_right(probe.pts, latest) - 1))
-    return indices
-
-
 def decode(
     source: Path, probe: Probe, *, width: int, height: int, fps: int, n_ticks: int, threads: int
 ) -> Iterator[bytes]:
     """Yields the `n_ticks` frames, each `height x width x 3` uint8 RGB.
 
-    Raises `DecordFailed` if decord is not installed, refuses the file, or sees other pictures in it than
+    Raises `DecoderUnfit` if decord is not installed, refuses the file, or sees other pictures in it than
     the probe does; frames yielded before that must be thrown away.
     """
     try:
         # Absent on some platforms, where everything is decoded by ffmpeg.
         import decord
     except (ImportError, OSError) as error:
-        raise DecordFailed(str(error)) from error
+        raise DecoderUnfit(str(error)) from error
     try:
         # No recovered frame is tolerated: decord would repeat its neighbour in silence.
         reader = decord.VideoReader(
@@ -68,24 +53,24 @@ def decode(
         )
         _check_same_pictures(reader, probe)
         forward = _Forward(reader)
-        for index in frames_on_screen(probe, fps=fps, n_ticks=n_ticks):
+        for index in probe.on_screen(fps=fps, n_ticks=n_ticks):
             yield forward.frame(index)
         # A picture lost on the way would shift those behind it; then the last one is not to be had.
         forward.frame(len(probe.pts) - 1)
     except (decord.DECORDError, StopIteration, RuntimeError, AssertionError) as error:
         if "bad_alloc" in str(error):
             raise MemoryError(str(error)) from error
-        raise DecordFailed(str(error)) from error
+        raise DecoderUnfit(str(error)) from error
 
 
 def _check_same_pictures(reader: Any, probe: Probe) -> None:
     if len(reader) != len(probe.pts):
-        raise DecordFailed(f"decord counts {len(reader)} pictures, the container {len(probe.pts)}")
+        raise DecoderUnfit(f"decord counts {len(reader)} pictures, the container {len(probe.pts)}")
     begins = reader.get_frame_timestamp(range(len(reader)))[:, 0]
     # decord counts from the first picture, the probe from the start of the presentation.
     last_s = float((probe.pts[-1] - probe.pts[0]) * probe.time_base)
     if abs(float(begins[-1]) - last_s) > SAME_TIME_S:
-        raise DecordFailed(f"decord ends with a picture at {begins[-1]:.3f} s, the file at {last_s:.3f} s")
+        raise DecoderUnfit(f"decord ends with a picture at {begins[-1]:.3f} s, the file at {last_s:.3f} s")
 
 
 class _Forward:

@@ -67,7 +67,7 @@ def decode_timeline(
     """Decodes `source` into `folder/frames.rgb`, in one forward pass.
 
     `source` is the downloaded file, alone in its folder. Tick k holds the picture on screen at k / fps
-    seconds after the start of the container's presentation. `decoder` forces `decord` or
+    seconds after the start of the container's presentation. `decoder` forces `pyav`, `decord` or
     `ffmpeg`; empty, the child chooses.
 
     Raises `VideoRefused` (stage `probe` or `decode`) if the file is at fault, `DecodeFailed` (reason

@@ -50,10 +50,10 @@ class PacketTimes:
             units = packet.pts - (packet.stream.start_time or 0) + (packet.duration or 0)
             self._sound_s = max(self._sound_s, float(units * packet.time_base))
 
-    def sorted_pts(self, origin_us: int) -> array[int]:
+    def from_origin(self, origin_us: int) -> array[int]:
         """When the pictures begin, in units of the time base after the origin."""
         origin = round(Fraction(origin_us, MICROSECONDS) / self.time_base)
-        return array("q", sorted(pts - origin for pts in self.pts))
+        return array("q", (pts - origin for pts in self.pts))
 
     def in_order(self) -> bool:
         """Whether every picture has a time of its own and all are shown."""

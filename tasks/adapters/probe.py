@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,7 @@ from typing import Any
 
 import av
 
+from tasks.adapters.packet_kinds import PacketKinds
 from tasks.adapters.packet_times import JUMPING, MICROSECONDS, PacketTimes
 from tasks.adapters.sniffing import explain_unopenable, refuse, refuse_known_foreign
 from tasks.core.geometry import display_size
@@ -36,6 +38,7 @@ class Probe:
     `width` and `height` are those a player shows, in square pixels. Time 0 is where the container's
     presentation starts, as ffmpeg and players count. `pts` are the sorted times of all pictures in units
     of `time_base`; `end_s` is where the last one ends. `offset_us` brings ffmpeg's clock to this one.
+    `stored` are the same times in the order of the packets, `kinds` what `PacketKinds` says of each.
     `in_order` is true where every picture has its own time and none is marked to be dropped.
     """
 
@@ -48,6 +51,8 @@ class Probe:
     quarter_turns: int | None
     time_base: Fraction
     pts: array[int]
+    stored: array[int]
+    kinds: bytes
     in_order: bool
     offset_us: int
     end_s: Fraction
@@ -65,6 +70,17 @@ class Probe:
         """How many ticks the video has at `fps`: every tick before its end, at least one."""
         return max(1, math.ceil((self.end_s - self.tolerance_s) * fps))
 
+    def on_screen(self, *, fps: int, n_ticks: int) -> list[int]:
+        """For every tick the index, in order of time, of the picture on screen: the last that has begun.
+
+        Ticks before the first picture show the first one.
+        """
+        indices = []
+        for tick in range(n_ticks):
+            latest = (Fraction(tick, fps) + self.tolerance_s) // self.time_base
+            indices.append(max(0, bisect_right(self.pts, latest) - 1))
+        return indices
+
 
 def probe(path: Path, *, name: str) -> Probe:
     """Looks into the file at `path`, which messages call `name`.
@@ -76,13 +92,14 @@ def probe(path: Path, *, name: str) -> Probe:
     refuse_known_foreign(path, name=name)
     with _open(path, name=name) as container:
         stream = _real_video(container, name=name)
-        times = _scan(container, stream, name=name)
+        times, kinds = _scan(container, stream, name=name)
         origin_us = max(0, container.start_time or 0)
         kind, codec = container.format.name, stream.codec_context.codec.canonical_name
         index, count = stream.index, len(container.streams.video)
         offset_us = _offset_us(container, stream)
         end_s = times.end_s(origin_us)
         damage = times.damage(_declared_s(container, stream))
+        stored = times.from_origin(origin_us)
     # PyAV's objects must not outlive their container: reading them then crashes.
     with _open(path, name=name) as container:
         stream = container.streams[index]
@@ -98,7 +115,9 @@ def probe(path: Path, *, name: str) -> Probe:
         height=height,
         quarter_turns=turns,
         time_base=times.time_base,
-        pts=times.sorted_pts(origin_us),
+        pts=array("q", sorted(stored)),
+        stored=stored,
+        kinds=bytes(kinds.kinds),
         in_order=times.in_order(),
         offset_us=offset_us,
         end_s=end_s,
@@ -106,10 +125,31 @@ def probe(path: Path, *, name: str) -> Probe:
     )
 
 
-def _open(path: Path, *, name: str) -> Any:
+def open_video(path: Path) -> Any:
+    """PyAV's container of the file at `path`: only if it is none that reaches for others."""
     options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "max_pixels": str(MAX_PIXELS)}
+    return av.open(f"file:{path}", options=options, metadata_errors="replace")
+
+
+def packets(container: Any, *streams: Any) -> Iterator[Any]:
+    """All packets, or those of some streams, up to the end of the file or to where it is broken."""
+    following = container.demux(*streams)
+    while True:
+        try:
+            packet = next(following)
+        except StopIteration:
+            return
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            return
+        if packet.size:
+            yield packet
+
+
+def _open(path: Path, *, name: str) -> Any:
     try:
-        return av.open(f"file:{path}", options=options, metadata_errors="replace")
+        return open_video(path)
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError) as error:
@@ -140,37 +180,23 @@ def _real_video(container: Any, *, name: str) -> Any:
     return stream
 
 
-def _scan(container: Any, stream: Any, *, name: str) -> PacketTimes:
+def _scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, PacketKinds]:
     times = PacketTimes(stream.time_base, jumping=container.format.name in JUMPING)
-    for packet in _packets(container):
+    kinds = PacketKinds(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
+    for packet in packets(container):
         if packet.stream_index != stream.index:
             times.add_sound(packet)
             continue
         if packet.has_sidedata("encryption_info"):
             raise refuse("encrypted", f"'{name}' is encrypted (DRM). Upload a copy without copy protection.")
         times.add(packet)
+        kinds.add(packet)
     if not times.pts:
         raise refuse(
             "no_frames",
             f"'{name}' announces a video but holds no picture (0 frames). Export or upload it again.",
         )
-    return times
-
-
-def _packets(container: Any) -> Iterator[Any]:
-    """All packets up to the end of the file or to where it is broken."""
-    packets = container.demux()
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except MemoryError:
-            raise
-        except av.FFmpegError:
-            return
-        if packet.size:
-            yield packet
+    return times, kinds
 
 
 def _offset_us(container: Any, stream: Any) -> int:

@@ -6,6 +6,7 @@
     │   └── ObjectChanged   the object is no longer the one that was listed
     ├── VideoRefused        this video cannot be used, and never will be as it is
     ├── DecodeFailed        decoding was stopped (deadline, memory, crash): worth another try
+    ├── DecoderUnfit        this decoder cannot be trusted with this file: another one is needed
     └── ModelError          a model cannot be loaded or run
 
 What is expected of videos (a broken file, no picture) travels as a `Failure` value once it leaves
@@ -65,6 +66,10 @@ class DecodeFailed(HooklineError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class DecoderUnfit(HooklineError):
+    """One of the decoders cannot be trusted with this file; caught where the next one is tried."""
 
 
 class ModelError(HooklineError):
