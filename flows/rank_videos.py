@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from prefect import flow, unmapped
 from prefect.client.schemas.objects import State
 
-from tasks.core.records import Failure
+from tasks.core.records import Failure, Timeline
 from tasks.core.settings import Settings
 from tasks.deep import analyse_candidates
 from tasks.fast import load_fast_model, score_video, score_windows, window_batches
@@ -15,10 +16,11 @@ from tasks.ledger import Ledger
 from tasks.library import recall
 from tasks.listing import list_videos
 from tasks.outcome import conclude, conclude_without_run, verdict
+from tasks.overlap import side_by_side
 from tasks.publishing import publish
 from tasks.ranking import rank_video
-from tasks.runs import start_run
-from tasks.timelines import open_timelines
+from tasks.runs import Run, start_run
+from tasks.timelines import RANKED_AT_ONCE, open_timelines
 
 
 @flow(name="rank-videos", flow_run_name="rank {settings.source}")
@@ -39,14 +41,19 @@ def rank_videos(settings: Settings) -> State[Any]:
         ledger = Ledger(videos, known)
         if known.to_open:
             load_fast_model(run)
-        for opened in open_timelines(known.to_open, run):  # the next videos decode meanwhile
-            if isinstance(opened, Failure):
-                ledger.refuse(opened)
-                continue
-            with ledger.account_for(opened):
-                batches = window_batches(opened, run)
-                features = score_windows.map(batches, unmapped(opened), unmapped(run))
-                scored = score_video(opened, batches, features.result(), run)
-                analyses = analyse_candidates.submit(scored.candidates, opened, run)
-                ledger.rank(rank_video(scored, analyses.result(), run))
+        opened = open_timelines(known.to_open, run)  # the next videos are fetched and decoded meanwhile
+        side_by_side(partial(rank_opened, run=run, ledger=ledger), opened, at_once=RANKED_AT_ONCE)
         return conclude(publish(ledger, run, verdict(ledger, settings)))
+
+
+def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None:
+    """One video: score its windows, choose, analyse, rank."""
+    if isinstance(opened, Failure):
+        ledger.refuse(opened)
+        return
+    with ledger.account_for(opened):
+        batches = window_batches(opened, run)
+        features = score_windows.map(batches, unmapped(opened), unmapped(run))
+        scored = score_video(opened, batches, features.result(), run)
+        analyses = analyse_candidates.submit(scored.candidates, opened, run)
+        ledger.rank(rank_video(scored, analyses.result(), run))

@@ -8,16 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture
 from prefect.runtime import task_run
 
 from tasks.adapters.decoding import DecodeLimits, decode_timeline
 from tasks.adapters.scratch import video_folder
 from tasks.adapters.storage import open_store
 from tasks.core.errors import DecodeFailed, StorageError, VideoRefused
+from tasks.core.prefetch import Prefetch
 from tasks.core.records import Failure, Kind, Stage, Timeline, VideoRef
 from tasks.core.settings import Limits
 from tasks.retries import may_pass
@@ -26,17 +28,30 @@ from tasks.runs import Run
 GB = 10**9
 RETRY_SECONDS: list[float] = [2, 10]
 
+RANKED_AT_ONCE = 2
+"""Opened videos that are with the models: while one is looked at closely, the next is scored."""
+
 
 def open_timelines(videos: Sequence[VideoRef], run: Run) -> Iterator[Timeline | Failure]:
     """Open all videos, a few ahead of whoever asks, and hand each on as soon as it is ready."""
     waiting = iter(videos)
-    ahead = run.settings.engine.workers
-    opening = [open_timeline.submit(video, run) for video in islice(waiting, ahead)]
-    while opening:
-        ready = next(as_completed(opening))
-        opening.remove(ready)
-        opening += [open_timeline.submit(video, run) for video in islice(waiting, 1)]
-        yield ready.result()
+    ahead = Prefetch(most=run.settings.engine.workers)
+    ready: SimpleQueue[PrefectFuture[Timeline | Failure]] = SimpleQueue()
+    n_ahead = 0
+
+    def open_more() -> int:
+        more = list(islice(waiting, max(0, ahead.depth - n_ahead)))
+        for video in more:
+            open_timeline.submit(video, run).add_done_callback(ready.put)
+        return len(more)
+
+    for _ in videos:
+        ahead.asked(ready=ready.qsize())
+        n_ahead += open_more()
+        opened = ready.get()
+        n_ahead -= 1
+        n_ahead += open_more()  # before whoever asked is busy with this one
+        yield opened.result()
 
 
 @task(
@@ -67,7 +82,7 @@ def decoded_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     settings = run.settings
     folder = video_folder(run.scratch, video)
     source = folder / "source" / "video"
-    share = int(settings.limits.scratch_gb * GB / (settings.engine.workers + 1))
+    share = int(settings.limits.scratch_gb * GB / (settings.engine.workers + RANKED_AT_ONCE))
     if video.size_bytes > min(settings.limits.max_file_gb * GB, share):
         return _rejected(video, Stage.FETCH, "too_large", _too_large(video, settings.limits, share))
     try:

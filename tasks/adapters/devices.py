@@ -10,6 +10,10 @@ LOADING = threading.Lock()
 """Held while weights are loaded: transformers changes PyTorch's default dtype for the whole process."""
 
 
+IN_USE = threading.Lock()
+"""Held while a model computes: two at once would take the memory that each counts on."""
+
+
 def pick_device() -> torch.device:
     """The GPU if PyTorch sees one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ import torch
 
 from tasks.adapters.checkpoints import Checkpoint
 from tasks.adapters.costs import Costs
-from tasks.adapters.devices import LOADING, pick_device, pick_dtype
+from tasks.adapters.devices import IN_USE, LOADING, pick_device, pick_dtype
 from tasks.adapters.videollama3_checkpoint import load_model
 from tasks.adapters.videollama3_decoder import Decoder, Prompt, Written
 from tasks.adapters.videollama3_encoder import EncodedFrames, FrameEncoder
@@ -93,7 +92,6 @@ class VideoLlama3:
         self.costs = Costs(self.device)
         self.encoder = FrameEncoder(self.model, self.frames, self.costs)
         self.decoder = Decoder(self.model, tokenizer, grammar, self.costs)
-        self._one_at_a_time = threading.Lock()
 
     def analyse(
         self,
@@ -126,7 +124,7 @@ class VideoLlama3:
             log.warning("%d segments: %s (%s)", len(attempt.windows), outcome.reason, outcome.detail)
             if outcome.reason == "out_of_memory":
                 encoded.forget()
-                with self._one_at_a_time:
+                with IN_USE:
                     torch.cuda.empty_cache()
                 again = ladder.reduce(attempt)
             else:
@@ -140,7 +138,7 @@ class VideoLlama3:
         """One analysis a segment; or a single failed one, if something went wrong with the batch."""
         # What fails is returned, not raised: a traceback would keep the batch's tensors alive.
         try:
-            with self._one_at_a_time, torch.inference_mode():
+            with IN_USE, torch.inference_mode():
                 prompts = self._prompts(attempt, encoded, question)
                 answers = self.decoder.answer(prompts, max_new_tokens=question.max_new_tokens)
         except Exception as error:
@@ -175,7 +173,7 @@ class VideoLlama3:
     ) -> int:
         """How many of the longest segments fit the memory that is free, if they keep all tokens."""
         try:
-            with self._one_at_a_time:
+            with IN_USE:
                 free, tokens_per_frame = free_bytes(self.device), encoded.tokens_per_frame
             frames = max(len(shown_ticks(window, max_frames)) for window in windows)
         except Exception:  # no windows, or no frames: the first attempt will say why

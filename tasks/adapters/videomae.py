@@ -19,13 +19,17 @@ import torch
 from torch.nn import functional
 
 from tasks.adapters.checkpoints import Checkpoint
-from tasks.adapters.devices import LOADING, pick_device, pick_dtype
+from tasks.adapters.devices import IN_USE, LOADING, pick_device, pick_dtype
 from tasks.core.errors import ModelError
 from tasks.core.records import ReadFrames, Window, WindowFeatures
 from tasks.core.windows import batches, sample_ticks
 
 AUTO_BATCH = {"cuda": 32, "cpu": 4}
 """Windows a forward pass by device, where the setting leaves it open (2.7 windows/s on 2 AMX cores)."""
+
+
+READ_AHEAD = 1
+"""Batches whose frames are read while another is with the model."""
 
 
 class VideoMAE:
@@ -52,7 +56,7 @@ class VideoMAE:
                 f"are missing ({missing}, ...). Name one with the layout of MCG-NJU/videomae-base."
             )
         self.model: Any = model.to(self.device).eval()
-        self._one_at_a_time = threading.Lock()
+        self._room = threading.Semaphore(READ_AHEAD + 1)
 
     @property
     def frames_per_window(self) -> int:
@@ -73,20 +77,25 @@ class VideoMAE:
         ticks = sorted({tick for window in sampled for tick in window})
         place = {tick: i for i, tick in enumerate(ticks)}
         size = batch_size or AUTO_BATCH[self.device.type]
-        with self._one_at_a_time, torch.inference_mode():
-            began = time.perf_counter()
-            pixels = self.pixels(read_frames(ticks))
-            outputs = [
-                self._forward(pixels[torch.tensor([[place[tick] for tick in window] for window in batch])])
-                for batch in batches(sampled, size=size)
-            ]
-            embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
+        with self._room:
+            frames = read_frames(ticks)
+            with IN_USE, torch.inference_mode():
+                began = time.perf_counter()
+                pixels = self.pixels(frames)
+                outputs = [
+                    self._forward(
+                        pixels[torch.tensor([[place[tick] for tick in window] for window in batch])]
+                    )
+                    for batch in batches(sampled, size=size)
+                ]
+                embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
+                seconds = time.perf_counter() - began
         if not (np.isfinite(embeddings).all() and np.isfinite(change).all()):
             raise ModelError(
                 f"{self.checkpoint.model} gives values that are no numbers: are its weights whole?",
                 reason="not_finite",
             )
-        return WindowFeatures(embeddings, change, seconds=time.perf_counter() - began)
+        return WindowFeatures(embeddings, change, seconds)
 
     def pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
         """Resize, crop and normalise on the device: uint8 `n x h x w x 3` to `n x 3 x 224 x 224`.

@@ -224,10 +224,10 @@ class Limits(Group):
         4, title="Decode memory (GB)", description="Memory the decoding of one video may use.", ge=1
     )
     scratch_gb: float = Field(
-        75,
+        150,
         title="Scratch space (GB)",
         description="Disk that all videos being worked on may take together. Each may have one share for "
-        "its file and its frames: there are engine.workers + 1 of them.",
+        "its file and its frames: there are engine.workers + 2 of them.",
         gt=0,
     )
     scratch_dir: str = Field(
@@ -247,7 +247,11 @@ class Engine(Group):
     """How the work is spread."""
 
     workers: int = Field(
-        2, title="Videos decoded at once", description="Videos fetched and decoded ahead.", ge=1, le=64
+        4,
+        title="Videos decoded at once",
+        description="Videos fetched and decoded ahead at the most: fewer while the models are slower.",
+        ge=1,
+        le=64,
     )
 
 

@@ -27,7 +27,7 @@ def digests(*, model: list[str] = MODEL, head: str | None = None, code: str = "1
         ({"limits": {"scratch_dir": "/scratch", "max_failed_fraction": 0.1}}, False, False),
         ({"fast": {"batch_size": 4}}, False, False),
         ({"limits": {"max_file_gb": 20}}, False, True),
-        ({"engine": {"workers": 4}}, False, True),
+        ({"engine": {"workers": 5}}, False, True),
         ({"code": "2"}, False, True),
         ({"model": ["abc", "owner/name"]}, True, False),
         ({"head": "sha256:4567"}, True, False),

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from prefect.client.schemas.objects import State
 
 from flows.rank_videos import rank_videos
 from tasks.adapters.videollama3 import VideoLlama3
+from tasks.adapters.videomae import VideoMAE
 from tasks.core.records import ReadFrames, Window
 from tests.library import (
     BROKEN,
@@ -318,6 +320,28 @@ def test_a_missing_fast_model_stops_the_run_before_any_video(good_videos: Path, 
     state = rank_videos(quick_settings(good_videos, tmp_path / "out", Path("/nowhere")), return_state=True)
     assert state.is_failed()
     assert "/nowhere/videomae" in str(state.message)
+
+
+def test_one_video_is_scored_while_another_is_analysed(
+    good_videos: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored, overlapped = threading.Semaphore(0), []
+    score, analyse = VideoMAE.features, VideoLlama3.analyse
+
+    def noted(self: VideoMAE, *arguments: Any, **named: Any) -> Any:
+        scored.release()
+        return score(self, *arguments, **named)
+
+    def held(self: VideoLlama3, *arguments: Any, **named: Any) -> Any:
+        if not overlapped:  # the first video is held up until the windows of another are looked at
+            overlapped.append(scored.acquire(timeout=60) and scored.acquire(timeout=60))
+        return analyse(self, *arguments, **named)
+
+    monkeypatch.setattr(VideoMAE, "features", noted)
+    monkeypatch.setattr(VideoLlama3, "analyse", held)
+    _, manifest = run(good_videos, tmp_path, demo_models)
+    assert overlapped == [True]
+    assert manifest["counts"]["ranked"] == 3
 
 
 def test_what_was_analysed_is_not_analysed_again(

@@ -106,6 +106,30 @@ def test_all_videos_are_opened_once(video_file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("prefect")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_more_videos_are_open_than_there_are_workers(
+    video_file: Path, tmp_path: Path, workers: int
+) -> None:
+    videos, scratch = tmp_path / "videos", tmp_path / "scratch"
+    videos.mkdir()
+    for i in range(8):
+        (videos / f"{i}.mp4").write_bytes(video_file.read_bytes())
+    run = make_run(videos, scratch, engine={"workers": workers})
+    most = 0
+
+    @flow
+    def watch() -> None:
+        nonlocal most
+        for opened in open_timelines(list_videos(run.settings), run):
+            most = max(most, len(list(scratch.iterdir())))
+            assert isinstance(opened, Timeline)
+            close_timeline(opened)
+
+    watch()
+    assert most <= workers + 1  # the one in hand too
+
+
+@pytest.mark.usefixtures("prefect")
 def test_a_broken_connection_is_tried_again(
     video_file: Path, bucket: Bucket, network: Disturbance, tmp_path: Path
 ) -> None:

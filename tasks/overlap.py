@@ -1,0 +1,45 @@
+"""Working on several things at once, where each waits for others most of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def side_by_side(work: Callable[[T], None], items: Iterable[T], *, at_once: int) -> None:
+    """Do the work on every item, each in a thread that belongs to the same flow run.
+
+    The next item is asked for when there is room for it: never more than `at_once` are in work.
+
+    Raises:
+        Exception: whatever the work raised first; no other item is begun then.
+    """
+    pool = ThreadPoolExecutor(at_once, "side-by-side")
+    running: set[Future[None]] = set()
+    waiting = iter(items)
+    try:
+        while True:
+            running = _with_room(running, at_once)
+            try:
+                item = next(waiting)
+            except StopIteration:
+                break
+            running.add(pool.submit(copy_context().run, work, item))
+        while running:
+            running = _with_room(running, len(running))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _with_room(running: set[Future[None]], at_once: int) -> set[Future[None]]:
+    """Those that still run, when they are fewer than `at_once`."""
+    if len(running) < at_once:
+        return running
+    done, still = wait(running, return_when=FIRST_COMPLETED)
+    for future in done:
+        future.result()
+    return still
