@@ -21,7 +21,7 @@ from untrained import Shape, write_checkpoint
 from tasks.adapters import videollama3_decoder
 from tasks.adapters.devices import pick_device, pick_dtype
 from tasks.adapters.videollama3 import VideoLlama3
-from tasks.adapters.videollama3_frames import frame_budget, read_frame_spec
+from tasks.adapters.videollama3_config import frame_budget, read_frame_spec
 from tasks.adapters.videollama3_rows import Rows
 from tasks.core.answers import DEFAULT_PROMPT
 from tasks.core.geometry import frame_size

@@ -30,25 +30,25 @@ def goals(found: dict[str, Any], *, full_size: bool) -> list[dict[str, Any]]:
     wanted = (1 - TOLERANCE) * speedup["predicted"]
     share = ours["seconds"]["grammar"] / ours["seconds"]["generate"]
     lines = [
-        _at_most("frames encoded by ours", ours["count"]["frames"], case["seconds"]),
-        _at_least(
+        at_most("frames encoded by ours", ours["count"]["frames"], case["seconds"]),
+        at_least(
             "frames encoded by the naive path",
             found["naive"]["count"]["frames"],
             case["segments"] * case["length"],
         ),
-        _at_most("share of grammar in generation", share, 0.1),
-        _at_least(
+        at_most("share of grammar in generation", share, 0.1),
+        at_least(
             "times the naive path, against 85 % of what operations predict", speedup["measured"], wanted
         ),
     ]
     if full_size:
         lines += [
-            _at_most("seconds for all candidates", ours["seconds"]["total"], 10),
-            _at_least("times the naive path", speedup["measured"], 15),
+            at_most("seconds for all candidates", ours["seconds"]["total"], 10),
+            at_least("times the naive path", speedup["measured"], 15),
         ]
     else:
         rate = {line["batch"]: line["tokens_a_second"] for line in found["sweep"]}
-        lines.append(_at_least("tokens a second, widest batch by batch 1", rate[max(rate)] / rate[1], 4))
+        lines.append(at_least("tokens a second, widest batch by batch 1", rate[max(rate)] / rate[1], 4))
     return lines
 
 
@@ -75,10 +75,10 @@ def as_markdown(report: dict[str, Any]) -> str:
     rates = [[name, rate if name == "decode" else rate / 1e9] for name, rate in report["rates"].items()]
     return "\n\n".join(
         [
-            _table([*head, "ours of the roofline"], phases),
-            _table(["batch", "tokens/s", "segments/min", "peak GB", "same answers"], sweep),
-            _table(["rate", "10^9 a second (decode: video seconds a second)"], rates),
-            _table(["goal", "measured", "wanted", "met"], [list(goal.values()) for goal in report["goals"]]),
+            table([*head, "ours of the roofline"], phases),
+            table(["batch", "tokens/s", "segments/min", "peak GB", "same answers"], sweep),
+            table(["rate", "10^9 a second (decode: video seconds a second)"], rates),
+            table(["goal", "measured", "wanted", "met"], [list(goal.values()) for goal in report["goals"]]),
         ]
     )
 
@@ -109,11 +109,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _at_least(goal: str, measured: float, wanted: float) -> dict[str, Any]:
+def at_least(goal: str, measured: float, wanted: float) -> dict[str, Any]:
+    """A goal with what was measured."""
     return {"goal": goal, "measured": measured, "wanted": f"at least {wanted:.4g}", "met": measured >= wanted}
 
 
-def _at_most(goal: str, measured: float, wanted: float) -> dict[str, Any]:
+def at_most(goal: str, measured: float, wanted: float) -> dict[str, Any]:
+    """A goal with what was measured."""
     return {"goal": goal, "measured": measured, "wanted": f"at most {wanted:.4g}", "met": measured <= wanted}
 
 
@@ -121,7 +123,8 @@ def _ratio(a: float | None, b: float | None) -> float | None:
     return a / b if a and b else None
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

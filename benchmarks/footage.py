@@ -37,7 +37,7 @@ class Film:
     def segment(self, window: Window) -> Frames:
         """Seek and decode one segment, as one does who has only this segment in mind."""
         width, height = self.size
-        frames = _ffmpeg(
+        frames = ffmpeg(
             *("-ss", str(window.start), "-i", str(self.path), "-t", str(window.length)),
             *("-vf", f"fps=1,scale={width}:{height}", "-frames:v", str(window.length)),
             *("-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
@@ -51,8 +51,8 @@ class Drawing:
 
     frames: Frames
 
-    def timeline(self, budget: FrameBudget) -> ReadFrames:
-        """How to read them."""
+    def timeline(self, budget: FrameBudget | None = None) -> ReadFrames:
+        """How to read them; they have their size already."""
         return lambda ticks: self.frames[list(ticks)]
 
     def segment(self, window: Window) -> Frames:
@@ -60,16 +60,21 @@ class Drawing:
         return self.frames[window.start : window.end]
 
 
-def shoot(path: Path, *, seconds: int, shot: tuple[int, int], size: tuple[int, int]) -> Film:
-    """Make an H.264 video of `shot` width and height: a still background, and things that move on it."""
+def shoot(
+    path: Path, *, seconds: int, shot: tuple[int, int], size: tuple[int, int], preset: str = "ultrafast"
+) -> Film:
+    """Make an H.264 video of `shot` width and height: a still background, and things that move on it.
+
+    `preset` is x264's: `ultrafast` makes no B-frames, all others do.
+    """
     wide, high = shot
     scene = (
         f"testsrc2=size={wide}x{high}:rate=25[still];color=c=orange:size={wide // 6}x{high // 3}:rate=25[box]"
     )
     move = f"[still][box]overlay=x='mod(t*{wide // 12},{wide})':y='mod(t*{high // 15},{high})'"
-    _ffmpeg(
+    ffmpeg(
         *("-filter_complex", f"{scene};{move}", "-t", str(seconds)),
-        *("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", str(path)),
+        *("-c:v", "libx264", "-preset", preset, "-pix_fmt", "yuv420p", str(path)),
     )
     return Film(path, size)
 
@@ -92,7 +97,8 @@ def candidates(n: int, *, seconds: int, length: int) -> Sequence[Window]:
     return [Window(start, start + length) for start in starts]
 
 
-def _ffmpeg(*arguments: str) -> bytes:
+def ffmpeg(*arguments: str) -> bytes:
+    """What ffmpeg writes to its standard output."""
     import imageio_ffmpeg
 
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-v", "error", *arguments]

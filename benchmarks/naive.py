@@ -12,7 +12,8 @@ from footage import Frames
 
 from tasks.adapters.checkpoints import Checkpoint
 from tasks.adapters.videollama3_checkpoint import load_model
-from tasks.adapters.videollama3_frames import changed_tokens, patchify, read_frame_spec
+from tasks.adapters.videollama3_config import read_frame_spec
+from tasks.adapters.videollama3_frames import changed_tokens, patchify
 from tasks.adapters.videollama3_prompt import PromptLanguage, load_tokenizer
 from tasks.core.records import Window
 

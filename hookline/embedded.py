@@ -5,6 +5,7 @@ Where a Prefect server is configured (PREFECT_API_URL or an active profile), tha
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -49,25 +50,31 @@ def prepare_environment(environment: Mapping[str, str] = QUIET_AND_LOCAL) -> Non
 def prefect_server() -> Iterator[Callable[[State[Any]], bool]]:
     """A Prefect server for the block: the configured one, or a subprocess that ends with it.
 
+    The subprocess starts while Prefect and the flow are imported: all three take seconds.
+
     Yields what to call with the final state of a flow run before the block ends: it waits until
     nothing of the run's history can be lost, and tells whether that came about.
 
     Raises:
         HooklineError: the configured server does not answer, or ours did not start.
     """
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    if configured := PREFECT_API_URL.value():
-        if not answers(configured):
-            raise HooklineError(
-                f"PREFECT_API_URL is {configured}, but no Prefect server answers there: start it, or unset "
-                "the variable to do without one."
-            )
-        yield sent
-        return
     server = EmbeddedServer()
-    server.start()
+    if not os.environ.get("PREFECT_API_URL"):
+        server.launch()
     try:
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        if configured := PREFECT_API_URL.value():
+            server.stop()  # a profile names another one
+            if not answers(configured):
+                raise HooklineError(
+                    f"PREFECT_API_URL is {configured}, but no Prefect server answers there: start it, or "
+                    "unset the variable to do without one."
+                )
+            yield sent
+            return
+        importlib.import_module("flows.rank_videos")
+        server.wait()
         with temporary_settings({PREFECT_API_URL: server.api_url}):
             try:
                 yield drain

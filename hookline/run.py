@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prefect.client.schemas.objects import State
 from rich.console import Console
 from rich.markup import escape
 
-from flows.rank_videos import rank_videos
 from hookline import ExitCode
 from hookline.embedded import prefect_server
 from hookline.progress import progress_bars
@@ -17,7 +15,9 @@ from hookline.show import print_run
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
 from tasks.core.settings import Settings
-from tasks.outcome import COMPLETED, DRY_RUN
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 
 def run_embedded(settings: Settings) -> int:
@@ -26,6 +26,8 @@ def run_embedded(settings: Settings) -> int:
     with ExitStack() as server:
         with err.status("Starting Prefect ..."):
             drain = server.enter_context(prefect_server())
+        from flows.rank_videos import rank_videos  # takes seconds to import, in which the server starts
+
         with progress_bars(err):
             state = rank_videos(settings, return_state=True)
         with err.status("Recording the run ..."):
@@ -37,6 +39,8 @@ def run_embedded(settings: Settings) -> int:
 
 def report(state: State[Any], settings: Settings, *, out: Console, err: Console) -> int:
     """Print how a run ended; returns its exit code."""
+    from tasks.outcome import COMPLETED, DRY_RUN
+
     result = state.result(raise_on_failure=False)
     if not isinstance(result, dict):
         # The state's own message names the type of an error that nobody foresaw.

@@ -30,28 +30,35 @@ class EmbeddedServer:
     def __init__(self) -> None:
         self.port = _free_port()
         self.api_url = f"http://127.0.0.1:{self.port}/api"
+        self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start the server and wait until it answers.
+    def launch(self) -> None:
+        """Start the server; the caller has other things to do until it answers."""
+        command = [sys.executable, "-m", "hookline.server", str(self.port), str(os.getpid())]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def wait(self) -> None:
+        """Wait until the server answers.
 
         Raises:
             HooklineError: it ended, or did not answer within `STARTUP_S`.
         """
-        command = [sys.executable, "-m", "hookline.server", str(self.port), str(os.getpid())]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + STARTUP_S
-        while self.process.poll() is None and time.monotonic() < deadline:
+        while self.process and self.process.poll() is None and time.monotonic() < deadline:
             if answers(self.api_url):
                 return
             time.sleep(0.1)
         self.stop()
         raise HooklineError(
             f"The embedded Prefect server did not start within {STARTUP_S} s (exit code "
-            f"{self.process.returncode}): see what it printed, or set PREFECT_API_URL to a server that runs."
+            f"{self.process and self.process.returncode}): see what it printed, or set PREFECT_API_URL to "
+            "a server that runs."
         )
 
     def stop(self) -> None:
-        """End the server; it has `STOP_S` to write down what it was told."""
+        """End the server, if it was started; it has `STOP_S` to write down what it was told."""
+        if not self.process:
+            return
         self.process.terminate()
         try:
             self.process.wait(STOP_S)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.adapters.decoding import read_frames
-from tasks.adapters.videomae import load_videomae
 from tasks.core.candidates import choose_candidates
 from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, Window, WindowFeatures
 from tasks.core.scores import salience
@@ -20,14 +20,20 @@ from tasks.progress import watcher
 from tasks.retries import retry_if_it_may_pass
 from tasks.runs import Run
 
+if TYPE_CHECKING:
+    from tasks.adapters.videomae import VideoMAE
 
-def load_fast_model(run: Run) -> None:
-    """Load the fast model now, so that one that is broken costs no decoding.
+
+def load_fast_model(run: Run) -> VideoMAE:
+    """The fast model. Loaded before the first video is opened, one that is broken costs no decoding.
 
     Raises:
         ModelError: it cannot be loaded.
     """
-    load_videomae(run.fast)
+    # PyTorch takes seconds to import, and a night with nothing new needs none of it.
+    from tasks.adapters.videomae import load_videomae
+
+    return load_videomae(run.fast)
 
 
 def window_batches(timeline: Timeline, run: Run) -> list[list[Window]]:
@@ -53,7 +59,7 @@ def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFe
     Raises:
         ModelError: the model cannot be loaded.
     """
-    model = load_videomae(run.fast)
+    model = load_fast_model(run)
     features = model.features(partial(read_frames, timeline), batch, batch_size=run.settings.fast.batch_size)
     watcher.get().advance("windows", len(batch))
     return features

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.adapters.checkpoints import embedding_size
 from tasks.adapters.storage import open_store
-from tasks.adapters.videomae import embedding_size
 from tasks.core.records import Manifest
 from tasks.core.tables import SCHEMA_VERSION, failures_table, rankings_table, table_name, windows_table
 from tasks.ledger import Ledger

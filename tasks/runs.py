@@ -15,7 +15,7 @@ from tasks.adapters.decoding import stop_decoding
 from tasks.adapters.head import Head, load_head
 from tasks.adapters.scratch import run_folder
 from tasks.adapters.storage import open_store
-from tasks.adapters.videollama3_frames import frame_budget
+from tasks.adapters.videollama3_config import frame_budget
 from tasks.core.analyses import model_identity
 from tasks.core.answers import prompt_hash
 from tasks.core.digests import Digests

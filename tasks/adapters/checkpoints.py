@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import json
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tasks.core.errors import ModelError
 
@@ -138,3 +140,24 @@ def _content_hash(path: Path) -> str:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         digest.update(f"{file.name}\0{content}\n".encode())
     return f"sha256:{digest.hexdigest()[:12]}"
+
+
+def read_json(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
+    """One of the checkpoint's JSON files.
+
+    Raises:
+        ModelError: it is missing or broken.
+    """
+    try:
+        values = json.loads((checkpoint.path / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{checkpoint.model} has no readable {name} ({error}). Fetch the checkpoint again, whole.",
+            reason="model_invalid",
+        ) from error
+    return values if isinstance(values, dict) else {}
+
+
+def embedding_size(checkpoint: Checkpoint) -> int:
+    """Length of an embedding, read from the config: 768 for VideoMAE base."""
+    return int(read_json(checkpoint, "config.json")["hidden_size"])

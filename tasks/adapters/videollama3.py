@@ -21,9 +21,9 @@ from tasks.adapters.checkpoints import Checkpoint
 from tasks.adapters.costs import Costs
 from tasks.adapters.devices import IN_USE, LOADING, pick_device, pick_dtype
 from tasks.adapters.videollama3_checkpoint import load_model
+from tasks.adapters.videollama3_config import FrameSpec, read_frame_spec
 from tasks.adapters.videollama3_decoder import Decoder, Prompt, Written
 from tasks.adapters.videollama3_encoder import EncodedFrames, FrameEncoder
-from tasks.adapters.videollama3_frames import FrameSpec, read_frame_spec
 from tasks.adapters.videollama3_memory import fitting_batch, free_bytes, row_bytes
 from tasks.adapters.videollama3_prompt import PromptLanguage, common_length, load_tokenizer
 from tasks.core.answers import answer_schema, parse_answer

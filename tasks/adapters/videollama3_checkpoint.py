@@ -7,17 +7,15 @@ transformers' own classes, with names and config converted. No code of a checkpo
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import torch
 
 from tasks.adapters.checkpoints import Checkpoint
 from tasks.adapters.quantization import misshapen_weights, quantization_config
+from tasks.adapters.videollama3_config import ORIGINAL, read_config
 from tasks.adapters.videollama3_memory import free_bytes, weight_bytes
 from tasks.core.errors import ModelError
-
-ORIGINAL, NATIVE = "videollama3_qwen2", "video_llama_3"
 
 ORIGINAL_NAMES = {
     r"^model\.vision_encoder\.": "model.vision_model.",
@@ -35,22 +33,6 @@ ORIGINAL_ONLY = (
 
 VIDEO_TOKEN, IMAGE_TOKEN = 151656, 151655
 """Ids of `<|video_pad|>` and `<|image_pad|>` in the tokenizers of Qwen2 and later."""
-
-
-def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The checkpoint's config.json.
-
-    Raises:
-        ModelError: it is of another architecture.
-    """
-    config = read_json(checkpoint, "config.json")
-    if config.get("model_type") not in (ORIGINAL, NATIVE):
-        raise ModelError(
-            f"{checkpoint.model} is a {config.get('model_type')!r} checkpoint, not VideoLLaMA3. Name one "
-            f"whose config.json has model_type {NATIVE!r} or {ORIGINAL!r}, e.g. DAMO-NLP-SG/VideoLLaMA3-2B.",
-            reason="model_invalid",
-        )
-    return config
 
 
 def native_config(original: dict[str, Any]) -> dict[str, Any]:
@@ -141,19 +123,3 @@ def _check_fits(config: Any, *, quantization: str, dtype: torch.dtype, device: t
             f"its weights take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {device}: "
             "free some, or set deep.quantization to int8 or int4"
         )
-
-
-def read_json(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
-    """One of the checkpoint's JSON files.
-
-    Raises:
-        ModelError: it is missing or broken.
-    """
-    try:
-        values = json.loads((checkpoint.path / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{checkpoint.model} has no readable {name} ({error}). Fetch the checkpoint again, whole.",
-            reason="model_invalid",
-        ) from error
-    return values if isinstance(values, dict) else {}

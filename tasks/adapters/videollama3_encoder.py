@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from tasks.adapters.costs import Costs
-from tasks.adapters.videollama3_frames import FrameSpec, changed_tokens, patchify
+from tasks.adapters.videollama3_config import FrameSpec
+from tasks.adapters.videollama3_frames import changed_tokens, patchify
 from tasks.core.records import ReadFrames
 from tasks.core.windows import batches
 

@@ -6,7 +6,6 @@ Video Pre-Training". Published weights are under CC-BY-NC-4.0.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Sequence
@@ -131,11 +130,6 @@ def load_videomae(checkpoint: Checkpoint) -> VideoMAE:
     """
     with LOADING:
         return _load(checkpoint)
-
-
-def embedding_size(checkpoint: Checkpoint) -> int:
-    """Length of an embedding, read from the config: 768 for VideoMAE base."""
-    return int(json.loads((checkpoint.path / "config.json").read_text())["hidden_size"])
 
 
 @cache

@@ -14,8 +14,9 @@ from tasks.adapters import videollama3_encoder
 from tasks.adapters.checkpoints import resolve_checkpoint
 from tasks.adapters.costs import Costs
 from tasks.adapters.videollama3_checkpoint import load_model
+from tasks.adapters.videollama3_config import read_frame_spec
 from tasks.adapters.videollama3_encoder import FRAMES_A_PASS, EncodedFrames, FrameEncoder
-from tasks.adapters.videollama3_frames import patchify, read_frame_spec
+from tasks.adapters.videollama3_frames import patchify
 from tasks.core.records import ReadFrames
 from tests.adapters.videollama3 import Frames, video
 

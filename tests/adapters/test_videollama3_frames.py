@@ -14,13 +14,8 @@ from transformers import VideoLlama3ImageProcessorPil
 from transformers.models.video_llama_3.image_processing_pil_video_llama_3 import smart_resize
 
 from tasks.adapters.checkpoints import Checkpoint
-from tasks.adapters.videollama3_frames import (
-    FrameSpec,
-    changed_tokens,
-    frame_budget,
-    patchify,
-    read_frame_spec,
-)
+from tasks.adapters.videollama3_config import FrameSpec, frame_budget, read_frame_spec
+from tasks.adapters.videollama3_frames import changed_tokens, patchify
 from tasks.core.errors import ModelError
 
 ORIGINAL_FILES = {

@@ -8,7 +8,7 @@ import pytest
 from transformers import Qwen2Tokenizer
 
 from tasks.adapters.checkpoints import resolve_checkpoint
-from tasks.adapters.videollama3_checkpoint import read_config
+from tasks.adapters.videollama3_config import read_config
 from tasks.adapters.videollama3_prompt import PromptLanguage, load_tokenizer
 
 

@@ -12,7 +12,7 @@ from transformers import Qwen2Tokenizer, VideoMAEForVideoClassification
 
 from hookline.demo_models import write_demo_models
 from tasks.adapters.checkpoints import resolve_checkpoint
-from tasks.adapters.videollama3_frames import frame_budget
+from tasks.adapters.videollama3_config import frame_budget
 
 
 def contents(folder: Path) -> dict[str, str]:
