@@ -25,7 +25,7 @@ from tasks.outcome import FAILED
 from tasks.retries import retry_if_it_may_pass
 from tasks.runs import CODE_VERSION, Run
 
-LIBRARIES = ("prefect", "torch", "transformers", "decord", "pyarrow", "s3fs")
+LIBRARIES = ("prefect", "torch", "transformers", "av", "decord", "pyarrow", "s3fs")
 
 
 @task(
