@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 
 import psutil
 import pytest
 
-from hookline.embedded import prepare_environment
+from hookline.embedded import QUIET_AND_LOCAL
 from hookline.server import EmbeddedServer
 
 WATCHED_S = 3
@@ -17,11 +16,10 @@ WATCHED_S = 3
 
 @pytest.fixture
 def idle_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "environ", os.environ.copy())
-        prepare_environment()
-        server = EmbeddedServer()
-        server.launch()
+    for name, value in QUIET_AND_LOCAL.items():
+        monkeypatch.setenv(name, value)
+    server = EmbeddedServer()
+    server.launch()
     try:
         server.wait()
         assert server.process
