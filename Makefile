@@ -1,6 +1,6 @@
 # make demo    sample videos, untrained demo models, a ranking on the screen
 # make test    linters, types, import rules, tests
-# make bench   how fast it is, beside its baselines: twenty minutes
+# make bench   how fast it is, beside its baselines: three quarters of an hour
 # Each sets up .venv first, on any machine with Python 3.11+.
 
 PYTHON ?= python3

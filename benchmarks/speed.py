@@ -1,6 +1,6 @@
 """How fast Hookline is, each part beside its baseline in one run.
 
-    python benchmarks/speed.py            everything: twenty minutes on two cores (also: make bench)
+    python benchmarks/speed.py            everything (make bench): three quarters of an hour on two cores
     python benchmarks/speed.py fast       some parts: decode, fast, whole, orchestration, growth
     python benchmarks/speed.py --quick    tiny sizes: only to see that everything runs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,7 +47,7 @@ def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
             at_most(f"decode, {name}: times the ffmpeg floor", seconds["ours"] / seconds["floor"], 1.15),
             at_least(f"decode, {name}: times the naive way", seconds["naive"] / seconds["ours"], 10),
         ]
-    return {"case": case.__repr__(), "seconds": videos, "goals": goals}
+    return {"case": asdict(case), "seconds": videos, "goals": goals}
 
 
 def _one(path: Path, preset: str, case: Case) -> dict[str, float]:

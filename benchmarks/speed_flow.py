@@ -1,7 +1,8 @@
 """What the flow costs besides the work, and how time and memory grow with a library.
 
 All models are the tiny untrained demo models, and the deep stage is off, so that next to nothing hides
-what the flow itself takes. Memory is that of the largest process.
+what the flow itself takes. Memory is that of the largest process, and never less than this one's own: what
+a process takes before it becomes another program counts as the other's.
 """
 
 from __future__ import annotations
@@ -90,9 +91,9 @@ def growth(folder: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def measured(videos: Path, output: Path, *models: Checkpoint) -> dict[str, Any]:
-    """Seconds and peak memory of a run in a process of its own."""
+    """Seconds of a run, and its peak memory (see above), from a process that starts nothing else."""
     read, write = os.pipe()
-    if (child := os.fork()) == 0:  # its children's peak is theirs alone
+    if (child := os.fork()) == 0:
         seconds, manifest = rank_alone(videos, output, *models)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         os.write(

@@ -30,8 +30,6 @@ from tasks.core.answers import DEFAULT_PROMPT
 from tasks.core.records import Window
 from tasks.core.windows import windows
 
-CANDIDATES = 30
-
 ROOT = Path(__file__).parents[1]
 
 
