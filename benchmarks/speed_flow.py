@@ -1,14 +1,11 @@
 """What the flow costs besides the work, and how time and memory grow with a library.
 
 All models are the tiny untrained demo models, and the deep stage is off, so that next to nothing hides
-what the flow itself takes. Memory is that of the largest process, and never less than this one's own: what
-a process takes before it becomes another program counts as the other's.
+what the flow itself takes. Memory is that of the largest process of a run.
 """
 
 from __future__ import annotations
 
-import os
-import resource
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -33,6 +30,7 @@ from tasks.runs import FAST_ONLY_BUDGET, Run
 from tasks.timelines import RANKED_AT_ONCE, close_timeline, decoded_timeline
 
 DEEP_OFF = "--deep.enabled=false"
+PEAK = Path(__file__).with_name("peak.py")
 
 WITH_MODELS_S = 200.0
 """Seconds that VideoMAE base alone takes for a five-minute video on two such cores."""
@@ -91,20 +89,15 @@ def growth(folder: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def measured(videos: Path, output: Path, *models: Checkpoint) -> dict[str, Any]:
-    """Seconds of a run, and its peak memory (see above), from a process that starts nothing else."""
-    read, write = os.pipe()
-    if (child := os.fork()) == 0:
-        seconds, manifest = rank_alone(videos, output, *models)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        os.write(
-            write, f"{seconds} {manifest['seconds']['whole']} {peak} {manifest['counts']['ranked']}".encode()
-        )
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as answer:
-        seconds, whole, peak, ranked = answer.read().split()
-    os.waitpid(child, 0)
-    return {"seconds": float(seconds), "run": float(whole), "peak_bytes": int(peak), "ranked": int(ranked)}
+    """Seconds of a run, and the peak memory of its largest process."""
+    peak = output.with_suffix(".peak")
+    seconds, manifest = rank(videos, output, *models, DEEP_OFF, through=(str(PEAK), str(peak)))
+    return {
+        "seconds": seconds,
+        "run": manifest["seconds"]["whole"],
+        "peak_bytes": int(peak.read_text()),
+        "ranked": manifest["counts"]["ranked"],
+    }
 
 
 def rank_alone(videos: Path, output: Path, *models: Checkpoint) -> tuple[float, dict[str, Any]]:

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from tasks.core.records import Window
 from tasks.core.windows import windows
 
 ROOT = Path(__file__).parents[1]
+CLI = (sys.executable, "-c", "from hookline.cli import main; main()")
 
 
 def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
@@ -60,22 +62,14 @@ def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def rank(
-    videos: Path, output: Path, fast: Checkpoint, deep: Checkpoint, *options: str
+    videos: Path, output: Path, fast: Checkpoint, deep: Checkpoint, *options: str, through: Sequence[str] = ()
 ) -> tuple[float, dict[str, Any]]:
-    """Seconds of the whole command, and the manifest of the run."""
+    """Seconds of the whole command, started by the script `through` if one is named, and its manifest."""
     models = ["--fast.model", str(fast.path), "--deep.model", str(deep.path)]
+    start = [sys.executable, *through] if through else []
     began = time.perf_counter()
     subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from hookline.cli import main; main()",
-            "rank",
-            videos,
-            output,
-            *models,
-            *options,
-        ],
+        [*start, *CLI, "rank", videos, output, *models, *options],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from pathlib import Path
 from tasks.adapters.checkpoints import Checkpoint, resolve_checkpoint
 from tasks.adapters.decoding import stop_decoding
 from tasks.adapters.head import Head, load_head
+from tasks.adapters.heap import share_heaps
 from tasks.adapters.scratch import run_folder
 from tasks.adapters.storage import open_store
 from tasks.adapters.videollama3_config import frame_budget
@@ -94,6 +95,7 @@ def start_run(settings: Settings) -> Iterator[Run]:
             on without it, and every row says so.
         StorageError: the output cannot be written.
     """
+    share_heaps()
     started_at = datetime.now(UTC)
     run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     # What can be wrong for all videos is found out before the first is decoded.
