@@ -27,7 +27,7 @@ from tasks.core.settings import Settings
 from tasks.core.windows import MAX_BATCH, batches, windows
 from tasks.overlap import side_by_side
 from tasks.runs import FAST_ONLY_BUDGET, Run
-from tasks.timelines import RANKED_AT_ONCE, close_timeline, decoded_timeline
+from tasks.shelf import RANKED_AT_ONCE, close_timeline, decoded_timeline
 
 DEEP_OFF = "--deep.enabled=false"
 PEAK = Path(__file__).with_name("peak.py")
@@ -128,7 +128,7 @@ def without_flow(videos: Path, fast: Checkpoint, scratch: Path) -> None:
             model.features(partial(read_frames, timeline), batch)
         close_timeline(timeline)
 
-    side_by_side(work, open_store(str(videos)).videos("**/*"), at_once=RANKED_AT_ONCE + 1)
+    side_by_side(work, open_store(str(videos)).videos("**/*"), at_once=lambda: RANKED_AT_ONCE + 1)
 
 
 def loops(folder: Path, lengths: list[int]) -> Path:

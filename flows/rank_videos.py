@@ -20,7 +20,8 @@ from tasks.overlap import side_by_side
 from tasks.publishing import publish
 from tasks.ranking import rank_video
 from tasks.runs import Run, start_run
-from tasks.timelines import RANKED_AT_ONCE, open_timelines
+from tasks.shelf import ranked_at_once
+from tasks.timelines import open_timelines
 
 
 @flow(name="rank-videos", flow_run_name="rank {settings.source}")
@@ -42,7 +43,9 @@ def rank_videos(settings: Settings) -> State[Any]:
         if known.to_open:
             load_fast_model(run)
         opened = open_timelines(known.to_open, run)  # the next videos are fetched and decoded meanwhile
-        side_by_side(partial(rank_opened, run=run, ledger=ledger), opened, at_once=RANKED_AT_ONCE)
+        side_by_side(
+            partial(rank_opened, run=run, ledger=ledger), opened, at_once=partial(ranked_at_once, run)
+        )
         return conclude(publish(ledger, run, verdict(ledger, settings)))
 
 

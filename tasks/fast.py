@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.adapters.decoding import read_frames
 from tasks.core.candidates import choose_candidates
 from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, Window, WindowFeatures
 from tasks.core.scores import salience
 from tasks.core.windows import MAX_BATCH, batches, windows
+from tasks.model_work import check_fast_model, window_features
 from tasks.progress import watcher
-from tasks.retries import retry_if_it_may_pass
+from tasks.retries import WORK_RETRY_SECONDS, retry_if_it_may_pass
 from tasks.runs import Run
 
-if TYPE_CHECKING:
-    from tasks.adapters.videomae import VideoMAE
 
-
-def load_fast_model(run: Run) -> VideoMAE:
-    """The fast model. Loaded before the first video is opened, one that is broken costs no decoding.
+def load_fast_model(run: Run) -> None:
+    """Load the fast model where it is needed. One that is broken costs no decoding.
 
     Raises:
         ModelError: it cannot be loaded.
     """
-    # PyTorch takes seconds to import, and a night with nothing new needs none of it.
-    from tasks.adapters.videomae import load_videomae
-
-    return load_videomae(run.fast)
+    run.workers.call(check_fast_model, run.fast)
 
 
 def window_batches(timeline: Timeline, run: Run) -> list[list[Window]]:
@@ -48,8 +40,8 @@ def window_batches(timeline: Timeline, run: Run) -> list[list[Window]]:
 @task(
     name="score windows",
     task_run_name="score {timeline.video.name}",
-    retries=1,
-    retry_delay_seconds=1,
+    retries=len(WORK_RETRY_SECONDS),
+    retry_delay_seconds=WORK_RETRY_SECONDS,
     retry_condition_fn=retry_if_it_may_pass,
     cache_policy=NO_CACHE,
 )
@@ -58,9 +50,9 @@ def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFe
 
     Raises:
         ModelError: the model cannot be loaded.
+        WorkerLost: no worker lived to do it.
     """
-    model = load_fast_model(run)
-    features = model.features(partial(read_frames, timeline), batch, batch_size=run.settings.fast.batch_size)
+    features = run.workers.call(window_features, batch, timeline, run.for_workers, near=timeline.worker)
     watcher.get().advance("windows", len(batch))
     return features
 

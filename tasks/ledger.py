@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from tasks.core.known import Known
 from tasks.core.records import Failure, Kind, RankedVideo, Stage, Timeline, VideoRef, legible
 from tasks.progress import watcher
-from tasks.timelines import close_timeline
+from tasks.shelf import close_timeline
 
 
 class Ledger:

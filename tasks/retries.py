@@ -6,14 +6,17 @@ from typing import Any
 
 from prefect.client.schemas.objects import State
 
-from tasks.core.errors import HooklineError, StorageError
+from tasks.core.errors import HooklineError, StorageError, WorkerLost
+
+WORK_RETRY_SECONDS: list[float] = [1, 10]
+"""Between tries of work on a GPU. What a lost worker had finished is not done again."""
 
 
 def may_pass(error: object) -> bool:
     """Whether the same call may succeed later."""
     if isinstance(error, StorageError):
         return error.retryable
-    return not isinstance(error, HooklineError)
+    return isinstance(error, WorkerLost) or not isinstance(error, HooklineError)
 
 
 def retry_if_it_may_pass(_task: Any, _task_run: Any, state: State[Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from tasks.adapters.heap import share_heaps
 from tasks.adapters.scratch import run_folder
 from tasks.adapters.storage import open_store
 from tasks.adapters.videollama3_config import frame_budget
+from tasks.adapters.workers import GpuProcesses, ThisProcess, Workers, find_gpus
 from tasks.core.analyses import model_identity
 from tasks.core.answers import prompt_hash
 from tasks.core.digests import Digests
@@ -37,7 +38,7 @@ class Run:
 
     `deep` is the deep model, or what every candidate gets where there is none. `head` scores the
     fast model's features; None = salience. `budget` is the frame size that the models need.
-    `scratch` lies on the machine of the flow.
+    `scratch` lies on the machine of the flow. `workers` do what the models are needed for.
     """
 
     run_id: str
@@ -48,6 +49,12 @@ class Run:
     head: Head | None
     deep: Checkpoint | Analysis
     budget: FrameBudget
+    workers: Workers = field(default_factory=ThisProcess)
+
+    @property
+    def for_workers(self) -> Run:
+        """The run as a worker is handed it: what it is asked to do, it does itself."""
+        return replace(self, workers=ThisProcess())
 
     @property
     def run_date(self) -> date:
@@ -104,10 +111,27 @@ def start_run(settings: Settings) -> Iterator[Run]:
     deep, budget = find_deep(settings)
     with run_folder(settings.limits.scratch_dir, run_id) as scratch:
         check_writable(settings.output, scratch)
+        workers = find_workers(settings)
         try:
-            yield Run(run_id, started_at, settings, scratch, fast, head, deep, budget)
+            yield Run(run_id, started_at, settings, scratch, fast, head, deep, budget, workers)
         finally:
             stop_decoding(scratch)
+            workers.close()
+
+
+def find_workers(settings: Settings) -> Workers:
+    """The workers that `engine` asks for.
+
+    Raises:
+        HooklineError: the Dask cluster does not answer, or has no GPU.
+    """
+    engine, deadline_s = settings.engine, settings.limits.deadline_seconds
+    if engine.runner == "dask":
+        from tasks.adapters.dask_workers import DaskWorkers  # an extra
+
+        return DaskWorkers(engine.dask_address, deadline_s=deadline_s)
+    gpus = find_gpus(engine.gpu_workers)
+    return GpuProcesses(gpus, deadline_s=deadline_s) if gpus else ThisProcess()
 
 
 def find_deep(settings: Settings) -> tuple[Checkpoint | Analysis, FrameBudget]:

@@ -68,6 +68,26 @@ def resolve_checkpoint(model: str, revision: str = "") -> Checkpoint:
     return Checkpoint(path=path, model=model, revision=_content_hash(path))
 
 
+@cache
+def on_this_machine(checkpoint: Checkpoint) -> Checkpoint:
+    """The same checkpoint, where it was brought to the disk of another machine.
+
+    Raises:
+        ModelError: it is not there for this machine, or it is not the same.
+        StorageError: the store broke off while an s3:// checkpoint was fetched.
+    """
+    if checkpoint.path.is_dir():
+        return checkpoint
+    found = resolve_checkpoint(checkpoint.model, checkpoint.revision)
+    if found.revision != checkpoint.revision:
+        raise ModelError(
+            f"{checkpoint.model!r} is {found.revision} on this worker, but {checkpoint.revision} where the "
+            "run began: give all machines the same files.",
+            reason="model_invalid",
+        )
+    return found
+
+
 def _from_hub(model: str, revision: str) -> Checkpoint:
     import httpx
     from huggingface_hub import snapshot_download

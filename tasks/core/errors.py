@@ -7,7 +7,8 @@
     ├── VideoRefused        this video cannot be used, and never will be as it is
     ├── DecodeFailed        decoding was stopped (deadline, memory, crash): worth another try
     ├── DecoderUnfit        this decoder cannot be trusted with this file: another one is needed
-    └── ModelError          a model cannot be loaded or run
+    ├── ModelError          a model cannot be loaded or run
+    └── WorkerLost          a GPU worker died or took too long: another one may do the work
 
 What is expected of videos (a broken file, no picture) travels as a `Failure` value once it leaves
 the adapter; exceptions carry it only that far.
@@ -76,6 +77,14 @@ class ModelError(HooklineError):
     """A model cannot be found, loaded or run. `reason` is a code of `deep_reason`."""
 
     def __init__(self, message: str, *, reason: str = "model_error") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class WorkerLost(HooklineError):
+    """A worker died with a call, or was stopped. `reason` is `worker_lost` or `deadline`."""
+
+    def __init__(self, message: str, *, reason: str = "worker_lost") -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 
 class Prefetch:
-    """The number of videos that are being opened or wait opened, from 1 to `most`.
+    """The number of videos that are being opened or wait opened.
 
     It grows while the models wait for videos, and shrinks while videos wait for the models.
     """
 
-    def __init__(self, *, most: int) -> None:
-        self.most = most
+    def __init__(self) -> None:
         self.depth = 1
 
-    def asked(self, *, ready: int) -> None:
-        """The models ask for the next video, and so many are ready."""
+    def asked(self, *, ready: int, most: int) -> None:
+        """The models ask for the next video, and so many are ready; up to `most` may be ahead."""
         if ready == 0:
-            self.depth = min(self.depth + 1, self.most)
+            self.depth = min(self.depth + 1, most)
         elif ready >= self.depth:
             self.depth = max(self.depth - 1, 1)

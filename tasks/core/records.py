@@ -112,7 +112,8 @@ class Timeline:
 
     The frames lie at `path` on scratch as raw uint8, `n_ticks x height x width x 3`, RGB, upright
     and with square pixels. `duration_s` is the end of the last picture on the video's own clock.
-    `damage` says in a sentence what is missing of a truncated file, else it is None.
+    `damage` says in a sentence what is missing of a truncated file, else it is None. `worker` names the
+    worker whose disk that is; empty, it is the one of the flow.
     """
 
     video: VideoRef
@@ -126,6 +127,7 @@ class Timeline:
     damage: str | None = None
     fetch_seconds: float = 0.0
     decode_seconds: float = 0.0
+    worker: str = ""
 
     def seconds(self, tick: int) -> float:
         """The time of a tick in seconds; the last one ends with the video, not with the grid."""

@@ -212,7 +212,10 @@ class Limits(Group):
     """What one video may cost, and how much may go wrong."""
 
     deadline_seconds: int = Field(
-        1800, title="Decode deadline (s)", description="Longest a video may take to decode.", ge=1
+        1800,
+        title="Deadline (s)",
+        description="Longest a video may take to decode, or a GPU worker for one call.",
+        ge=1,
     )
     max_file_gb: float = Field(
         10, title="Largest file (GB)", description="Larger files are rejected unread.", gt=0
@@ -227,7 +230,7 @@ class Limits(Group):
         150,
         title="Scratch space (GB)",
         description="Disk that all videos being worked on may take together. Each may have one share for "
-        "its file and its frames: there are engine.workers + 2 of them.",
+        "its file and its frames: on each machine there are engine.workers + 2 for every GPU.",
         gt=0,
     )
     scratch_dir: str = Field(
@@ -244,15 +247,43 @@ class Limits(Group):
 
 
 class Engine(Group):
-    """How the work is spread."""
+    """How the work is spread: over the GPUs of one machine, or over many machines."""
+
+    runner: Literal["process", "dask"] = Field(
+        "process",
+        title="Runner",
+        description="process: this machine does everything, with a process for each of its GPUs. "
+        "dask: a Dask cluster does it, which runs on as many machines as there are.",
+    )
+    gpu_workers: int = Field(
+        0,
+        title="GPU workers",
+        description="Processes that hold the models; 0 = one for each GPU, and on a machine without any the "
+        "models share the flow's own process. Those beyond the number of GPUs work on the CPU.",
+        ge=0,
+        le=64,
+    )
+    dask_address: str = Field(
+        "",
+        title="Dask scheduler",
+        description="Where the Dask scheduler is, for runner dask: tcp://host:8786.",
+        examples=["tcp://scheduler.internal:8786"],
+    )
 
     workers: int = Field(
         4,
         title="Videos decoded at once",
-        description="Videos fetched and decoded ahead at the most: fewer while the models are slower.",
+        description="Videos that a machine fetches and decodes ahead at the most: fewer while the models are "
+        "slower.",
         ge=1,
         le=64,
     )
+
+    @model_validator(mode="after")
+    def _dask_is_somewhere(self) -> Self:
+        if self.runner == "dask" and not self.dask_address:
+            raise ValueError("runner dask needs dask_address, e.g. tcp://scheduler.internal:8786")
+        return self
 
 
 class Settings(Group):

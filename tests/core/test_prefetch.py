@@ -17,14 +17,14 @@ from tasks.core.prefetch import Prefetch
     ],
 )
 def test_the_depth_adapts_to_what_is_slower(ready: list[int], depths: list[int]) -> None:
-    ahead, seen = Prefetch(most=4), []
+    ahead, seen = Prefetch(), []
     for count in ready:
-        ahead.asked(ready=count)
+        ahead.asked(ready=count, most=4)
         seen.append(ahead.depth)
     assert seen == depths
 
 
 def test_one_worker_never_opens_two() -> None:
-    ahead = Prefetch(most=1)
-    ahead.asked(ready=0)
+    ahead = Prefetch()
+    ahead.asked(ready=0, most=1)
     assert ahead.depth == 1

@@ -15,7 +15,8 @@ from tasks.core.records import Analysis, Failure, FrameBudget, Timeline, VideoRe
 from tasks.core.settings import Settings
 from tasks.listing import list_videos
 from tasks.runs import Run
-from tasks.timelines import close_timeline, decoded_timeline, open_timelines
+from tasks.shelf import close_timeline, decoded_timeline
+from tasks.timelines import open_timelines
 from tests.media import numbered_video
 from tests.s3 import Bucket, Disturbance, Fault
 
