@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from distributed import Client, Future, KilledWorker, wait
+from distributed import Client, Future, KilledWorker
 
 from tasks.adapters.workers import Workers, all_of
 from tasks.core.errors import HooklineError, WorkerLost
@@ -100,15 +100,13 @@ class DaskWorkers(Workers):
         return sum(int(worker["resources"].get("GPU", 0)) for worker in workers)
 
     def _wait_for(self, future: Future[Any]) -> None:
-        with_workers = time.monotonic()
-        while not future.done():
-            try:
-                wait(future, timeout=LOOK_S)
-            except TimeoutError:
-                if self._offering():
-                    with_workers = time.monotonic()
-                elif time.monotonic() - with_workers > ALONE_S:
-                    raise WorkerLost(f"The Dask cluster has had no worker for {ALONE_S:g} s.") from None
+        over, with_workers = threading.Event(), time.monotonic()
+        future.add_done_callback(lambda _: over.set())
+        while not over.wait(LOOK_S):
+            if self._offering():
+                with_workers = time.monotonic()
+            elif time.monotonic() - with_workers > ALONE_S:
+                raise WorkerLost(f"The Dask cluster has had no worker for {ALONE_S:g} s.")
         if future.cancelled():
             raise WorkerLost("The Dask scheduler went away with this work.")
 

@@ -1,0 +1,150 @@
+"""The same ranking comes out wherever the models are, and workers that die take no result with them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from flows.rank_videos import rank_videos
+from tests.cluster import Cluster, cluster
+from tests.library import quick_settings, read_table, rows_without, write_broken_videos, write_good_videos
+
+pytestmark = pytest.mark.usefixtures("prefect")
+
+TWO_PROCESSES = {"gpu_workers": 2}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    write_good_videos(folder)
+    write_broken_videos(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("cluster"), workers=2) as made:
+        yield made
+
+
+def rank(videos: Path, output: Path, models: Path, **engine: Any) -> dict[str, Any]:
+    state = rank_videos(quick_settings(videos, output, models, engine=engine), return_state=True)
+    manifest = state.result(raise_on_failure=False)
+    assert isinstance(manifest, dict), manifest
+    return manifest
+
+
+def rows(output: Path, manifest: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """Rows that compare between runs: who shares a batch with whom shows in the last digits of a mean."""
+    table = read_table(output, kind, manifest["run_id"])
+    found = rows_without(table, "run_id", *({"models"} & set(table.column_names)))
+    for row in found:
+        if answer := row.get("videollama3"):
+            answer.update({name: round(answer[name], 2) for name in answer if name.startswith("expected")})
+    return found
+
+
+@pytest.fixture(scope="module")
+def here(
+    videos: Path, demo_models: Path, prefect: None, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of a run that does everything in its own process."""
+    output = tmp_path_factory.mktemp("here")
+    manifest = rank(videos, output, demo_models)
+    return {kind: rows(output, manifest, kind) for kind in ("rankings", "failures")}
+
+
+def test_two_gpu_processes_rank_as_one_process_does(
+    videos: Path, demo_models: Path, here: dict[str, Any], tmp_path: Path
+) -> None:
+    manifest = rank(videos, tmp_path, demo_models, **TWO_PROCESSES)
+    assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
+
+
+def test_a_cluster_ranks_as_one_process_does_and_each_worker_opens_videos(
+    videos: Path, demo_models: Path, here: dict[str, Any], dask: Cluster, tmp_path: Path
+) -> None:
+    manifest = rank(videos, tmp_path, demo_models, runner="dask", dask_address=dask.address)
+    assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
+    for number in range(2):
+        assert list(dask.folder.glob(f"worker-{number}/hookline-*/worker-*/*"))
+
+
+def test_a_gpu_process_killed_over_its_analyses_loses_nothing(
+    videos: Path, demo_models: Path, here: dict[str, Any], tmp_path: Path
+) -> None:
+    with killing(gpu_processes, once=analyses_in(tmp_path)) as killed:
+        manifest = rank(videos, tmp_path, demo_models, gpu_workers=1)
+    assert len(killed) == 1
+    assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
+
+
+def test_a_cluster_whose_worker_is_killed_goes_on_with_the_others(
+    videos: Path, demo_models: Path, here: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    output = tmp_path / "output"
+    with (
+        cluster(folder, workers=2) as made,
+        killing(lambda: [psutil.Process(made.workers[0].pid)], once=analyses_in(output)) as killed,
+    ):
+        manifest = rank(videos, output, demo_models, runner="dask", dask_address=made.address)
+    assert len(killed) == 1
+    assert {kind: rows(output, manifest, kind) for kind in here} == here
+
+
+@pytest.mark.logs_error
+def test_an_address_without_a_scheduler_is_said(
+    videos: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.adapters.dask_workers.ANSWER_S", 1.0)
+    settings = quick_settings(
+        videos, tmp_path, demo_models, engine={"runner": "dask", "dask_address": "tcp://127.0.0.1:1"}
+    )
+    state = rank_videos(settings, return_state=True)
+    assert state.is_failed()
+    assert "engine.dask_address is tcp://127.0.0.1:1, but no Dask scheduler answers" in str(state.message)
+
+
+def gpu_processes() -> list[psutil.Process]:
+    children = psutil.Process().children()
+    return [child for child in children if "multiprocessing.spawn" in " ".join(child.cmdline())]
+
+
+def analyses_in(output: Path) -> Callable[[], bool]:
+    return lambda: any(output.glob("analyses/**/*.json"))
+
+
+class killing:
+    """Kills the first process of those found, as soon as `once` is so; gives the ids of what it killed."""
+
+    def __init__(self, find: Callable[[], list[psutil.Process]], *, once: Callable[[], bool]) -> None:
+        self.find, self.once = find, once
+        self.killed: list[int] = []
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.wait_and_kill)
+
+    def wait_and_kill(self) -> None:
+        while not self.over.is_set():
+            if self.once():
+                victim = self.find()[0]
+                victim.kill()
+                self.killed.append(victim.pid)
+                return
+            time.sleep(0.02)
+
+    def __enter__(self) -> list[int]:
+        self.thread.start()
+        return self.killed
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
