@@ -27,6 +27,9 @@ AUTO_BATCH = {"cuda": 32, "cpu": 4}
 """Windows a forward pass by device, where the setting leaves it open (2.7 windows/s on 2 AMX cores)."""
 
 
+FRAMES_AT_ONCE = 16
+"""Frames that are made floats and resized together: each step of it holds all of them once more."""
+
 READ_AHEAD = 1
 """Batches whose frames are read while another is with the model."""
 
@@ -101,6 +104,13 @@ class VideoMAE:
 
         The same steps as transformers' own processor for the checkpoint, to within 1/255.
         """
+        crop = (self.processor.crop_size["height"], self.processor.crop_size["width"])
+        pixels = torch.empty((len(frames), 3, *crop), dtype=self.dtype, device=self.device)
+        for start in range(0, len(frames), FRAMES_AT_ONCE):
+            pixels[start : start + FRAMES_AT_ONCE] = self._pixels(frames[start : start + FRAMES_AT_ONCE])
+        return pixels
+
+    def _pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
         images = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).float()
         height, width = images.shape[-2:]
         short = self.processor.size["shortest_edge"]
@@ -112,7 +122,7 @@ class VideoMAE:
         mean = torch.tensor(self.processor.image_mean, device=self.device).view(3, 1, 1)
         std = torch.tensor(self.processor.image_std, device=self.device).view(3, 1, 1)
         normalised: torch.Tensor = (images * self.processor.rescale_factor - mean) / std
-        return normalised.to(self.dtype)
+        return normalised
 
     def _forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`b x frames x 3 x h x w` to embeddings `b x d` and change `b`."""

@@ -91,7 +91,7 @@ def test_a_call_that_takes_too_long_is_ended_with_its_process() -> None:
     workers = GpuProcesses([""], deadline_s=3)
     try:
         slow = workers.call(os.getpid)
-        with pytest.raises(WorkerLost, match="limits.deadline_seconds = 3") as raised:
+        with pytest.raises(WorkerLost, match=r"limits\.deadline_seconds = 3") as raised:
             workers.call(time.sleep, 60)
         assert raised.value.reason == "deadline"
         assert not psutil.pid_exists(slow)
