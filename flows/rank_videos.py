@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow, unmapped
 from prefect.client.schemas.objects import State
 
+from tasks.artifacts import show_results
 from tasks.core.records import Failure, Timeline
 from tasks.core.settings import Settings
 from tasks.deep import analyse_candidates
@@ -17,6 +18,7 @@ from tasks.library import recall
 from tasks.listing import list_videos
 from tasks.outcome import conclude, conclude_without_run, verdict
 from tasks.overlap import side_by_side
+from tasks.progress_artifact import progress_on_the_page
 from tasks.publishing import publish
 from tasks.ranking import rank_video
 from tasks.runs import Run, start_run
@@ -37,16 +39,17 @@ def rank_videos(settings: Settings) -> State[Any]:
     if settings.dry_run or not videos:
         return conclude_without_run(videos, settings)
 
-    with start_run(settings) as run:
+    with start_run(settings) as run, progress_on_the_page():
         known = recall(videos, run)  # by earlier runs: it is not found out again
-        ledger = Ledger(videos, known)
+        ledger = Ledger(videos, known, run_id=run.run_id)
         if known.to_open:
             load_fast_model(run)
         opened = open_timelines(known.to_open, run)  # the next videos are fetched and decoded meanwhile
         side_by_side(
             partial(rank_opened, run=run, ledger=ledger), opened, at_once=partial(ranked_at_once, run)
         )
-        return conclude(publish(ledger, run, verdict(ledger, settings)))
+        manifest = publish(ledger, run, verdict(ledger, settings))
+        return conclude(show_results(manifest, ledger, run))
 
 
 def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None:

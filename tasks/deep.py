@@ -14,6 +14,7 @@ from prefect.runtime import task_run
 from tasks.adapters.analysis_cache import AnalysisCache
 from tasks.core.errors import WorkerLost
 from tasks.core.records import Analysis, ScoredWindow, Timeline, Window
+from tasks.logs import tell
 from tasks.model_work import cache_keys, cache_of_run, new_analyses
 from tasks.progress import watcher
 from tasks.retries import WORK_RETRY_SECONDS, retry_if_it_may_pass
@@ -66,7 +67,17 @@ def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: 
             raise
         nothing = Analysis.failed(lost.reason, str(lost))
         by_window = {**dict.fromkeys(windows, nothing), **kept_before(keys, cache), **by_window}
-    return Analyses(by_window, cached, time.perf_counter() - began)
+    seconds, segments = time.perf_counter() - began, len(windows)
+    tell(
+        run.run_id,
+        "deep",
+        "analysed",
+        video=timeline.video,
+        segments=segments,
+        cached=cached,
+        seconds=seconds,
+    )
+    return Analyses(by_window, cached, seconds)
 
 
 def find_analyses(candidates: list[ScoredWindow], timeline: Timeline, run: Run) -> Analyses | None:

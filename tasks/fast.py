@@ -13,6 +13,7 @@ from tasks.core.candidates import choose_candidates
 from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, Window, WindowFeatures
 from tasks.core.scores import salience
 from tasks.core.windows import MAX_BATCH, batches, windows
+from tasks.logs import tell
 from tasks.model_work import check_fast_model, window_features
 from tasks.progress import watcher
 from tasks.retries import WORK_RETRY_SECONDS, retry_if_it_may_pass
@@ -69,6 +70,8 @@ def score_video(
         change=np.concatenate([batch.change for batch in scored]),
         seconds=sum(batch.seconds for batch in scored),
     )
+    seconds, count = features.seconds, len(features.change)
+    tell(run.run_id, "fast", "scored", video=timeline.video, windows=count, seconds=seconds)
     scores = run.head(features) if run.head else salience(features)
     every = [ScoredWindow(window, score) for window, score in zip(chain(*batched), scores, strict=True)]
     ranking = run.settings.ranking

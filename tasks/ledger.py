@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from prefect.logging import get_run_logger
-
 from tasks.core.known import Known
-from tasks.core.records import Failure, Kind, RankedVideo, Stage, Timeline, VideoRef, legible
+from tasks.core.records import Failure, Kind, RankedVideo, Stage, Timeline, VideoRef
+from tasks.logs import tell
 from tasks.progress import watcher
 from tasks.shelf import close_timeline
 
@@ -16,7 +16,8 @@ from tasks.shelf import close_timeline
 class Ledger:
     """What became of each video so far."""
 
-    def __init__(self, videos: Sequence[VideoRef], known: Known | None = None) -> None:
+    def __init__(self, videos: Sequence[VideoRef], known: Known | None = None, *, run_id: str = "") -> None:
+        self.run_id = run_id
         self.listed = list(videos)
         self.known = known or Known(videos)
         self.ranked: list[RankedVideo] = []
@@ -26,11 +27,21 @@ class Ledger:
     def rank(self, video: RankedVideo) -> None:
         """This video made it."""
         self.ranked.append(video)
+        best = max((segment.score for segment in video.segments), default=None)
+        ref, segments = video.timeline.video, len(video.segments)
+        tell(self.run_id, "rank", "ranked", video=ref, segments=segments, best_score=best)
         watcher.get().advance("videos")
 
     def refuse(self, failure: Failure) -> None:
         """This video did not; the others go on."""
-        get_run_logger().warning("%s: %s (%s)", failure.video.label, legible(failure.detail), failure.reason)
+        tell(
+            self.run_id,
+            failure.stage.value,
+            f"{failure.kind.value}: {failure.detail}",
+            video=failure.video,
+            level=logging.WARNING,
+            reason=failure.reason,
+        )
         self.refused.append(failure)
         watcher.get().advance("videos")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -9,7 +10,6 @@ from itertools import groupby
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from tasks.adapters.published import newest_manifest, read_columns, read_table
 from tasks.adapters.storage import Store, open_store
@@ -20,6 +20,7 @@ from tasks.core.records import Analysis, Kind, RankedVideo, VideoRef
 from tasks.core.tables import RANKINGS, read_failures
 from tasks.deep import find_analyses
 from tasks.ledger import Ledger
+from tasks.logs import tell
 from tasks.ranking import damage, rank_video
 from tasks.retries import retry_if_it_may_pass
 from tasks.runs import Run
@@ -60,7 +61,8 @@ def read_earlier(run: Run) -> Earlier | None:
     except StorageError as error:
         if error.retryable:
             raise
-        get_run_logger().warning("All videos are opened and scored anew. %s", error)
+        message = f"All videos are opened and scored anew. {error}"
+        tell(run.run_id, "recall", message, level=logging.WARNING)
         return None
 
 
@@ -141,7 +143,8 @@ def read_scores(run_date: str, run_id: str, run: Run) -> Mapping[str, pa.Table]:
     except (StorageError, pa.ArrowException) as error:
         if isinstance(error, StorageError) and error.retryable:
             raise
-        get_run_logger().warning("The videos scored in run %s are opened anew. %s", run_id, error)
+        message = f"The videos scored in run {run_id} are opened anew. {error}"
+        tell(run.run_id, "recall", message, level=logging.WARNING)
         return {}
 
 

@@ -14,6 +14,7 @@ from prefect.runtime import task_run
 from tasks.core.errors import StorageError
 from tasks.core.prefetch import Prefetch
 from tasks.core.records import Failure, Stage, Timeline, VideoRef
+from tasks.logs import tell
 from tasks.model_work import open_on_worker
 from tasks.retries import may_pass
 from tasks.runs import Run
@@ -56,10 +57,16 @@ def open_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     attempt = task_run.run_count or 1
     try:
         if run.workers.open_videos:
-            return run.workers.call(open_on_worker, video, run.for_workers, gpu=False)
-        return decoded_timeline(video, run)
+            opened = run.workers.call(open_on_worker, video, run.for_workers, gpu=False)
+        else:
+            opened = decoded_timeline(video, run)
     except Exception as error:  # whatever it is, it must not stop the other videos
         if may_pass(error) and attempt <= len(RETRY_SECONDS):
             raise
         stage = Stage.FETCH if isinstance(error, StorageError) else Stage.DECODE
         return Failure.of(video, stage, error, attempts=attempt)
+    if isinstance(opened, Timeline):
+        seconds = opened.fetch_seconds + opened.decode_seconds
+        facts = {"seconds": seconds, "ticks": opened.n_ticks, "decoder": opened.decoder}
+        tell(run.run_id, "decode", "opened", video=video, **facts)
+    return opened

@@ -1,0 +1,113 @@
+"""What a run leaves on its page in the Prefect UI: ranking, summary, failures and a picture."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from tasks.core.records import Analysis, Manifest, RankedVideo
+from tasks.core.run_page import counted, failure_rows, ranking_rows, summary
+from tasks.core.timeline_picture import timeline_picture
+from tasks.ledger import Ledger
+from tasks.logs import tell
+from tasks.runs import Run
+
+MOST_ROWS = 100
+"""Rows of a table: more than people read, and few enough for a page that opens at once."""
+
+MOST_PICTURED = 5
+
+SHOWN = [
+    *("run_rank", "video_uri", "start", "end", "score", "is_viral", "videomae_score"),
+    *("videollama3", "deep_status", "deep_reason", "thumbnail_uri", "clip_uri"),
+]
+
+
+def show_results(manifest: Manifest, ledger: Ledger, run: Run) -> Manifest:
+    """Put the results of a published run on its page. What cannot be shown is published all the same."""
+    for show in (show_ranking, show_failures, show_summary, show_picture):
+        _try_to(show, manifest, ledger, run)
+    return manifest
+
+
+Show = Callable[[Manifest, Ledger, Run], None]
+
+
+def show_ranking(manifest: Manifest, ledger: Ledger, run: Run) -> None:
+    """The best segments of the run as a table."""
+    path = run.scratch / "rankings.parquet"  # as it was published, with links
+    rows = ranking_rows(first_rows(path, SHOWN), manifest["source"])
+    if rows:
+        create_table_artifact(
+            table=rows, key="ranking", description=_title("The ranking", len(rows), _count(path))
+        )
+
+
+def show_failures(manifest: Manifest, ledger: Ledger, run: Run) -> None:
+    """What went wrong, as a table; nothing where nothing did."""
+    path = run.scratch / "failures.parquet"
+    rows = failure_rows(first_rows(path), manifest["source"])
+    if rows:
+        create_table_artifact(
+            table=rows,
+            key="failures",
+            description=_title("Not ranked, or only in part", len(rows), _count(path)),
+        )
+
+
+def show_summary(manifest: Manifest, ledger: Ledger, run: Run) -> None:
+    """The run in numbers."""
+    failures = pq.read_table(run.scratch / "failures.parquet", columns=["stage", "kind", "reason"])
+    deep = ""
+    if isinstance(run.deep, Analysis):
+        deep = run.deep.detail or f"skipped, {run.deep.reason}"
+    text = summary(manifest, counted(failures.to_pylist()), deep=deep)
+    create_markdown_artifact(markdown=text, key="summary", description="The run in numbers")
+
+
+def show_picture(manifest: Manifest, ledger: Ledger, run: Run) -> None:
+    """The curves of the videos with the best moments, of those that were ranked in this run."""
+    videos = sorted((video for video in ledger.ranked_now if video.segments), key=_best_first)[:MOST_PICTURED]
+    if videos:
+        picture = base64.b64encode(timeline_picture(videos).encode()).decode()
+        create_markdown_artifact(
+            markdown=f"![Scores over time](data:image/svg+xml;base64,{picture})\n\n"
+            "Line: fast score of every window (0-100). Orange: ranked segments; darker, and marked with "
+            "its score: the best of its video.\n",
+            key="timelines",
+            description=f"The {len(videos)} best videos of this run over time",
+        )
+
+
+def first_rows(path: Path, columns: list[str] | None = None) -> list[dict[str, object]]:
+    """The first `MOST_ROWS` rows of a table; the others are not read."""
+    batch: pa.RecordBatch | None = next(
+        pq.ParquetFile(path).iter_batches(batch_size=MOST_ROWS, columns=columns), None
+    )
+    return batch.to_pylist() if batch else []
+
+
+def _try_to(show: Show, manifest: Manifest, ledger: Ledger, run: Run) -> None:
+    try:
+        show(manifest, ledger, run)
+    except Exception as error:  # the results are published: nothing may fail the run any more
+        message = f"{show.__name__} did not work: {type(error).__name__}: {error}"
+        tell(run.run_id, "publish", message, level=logging.WARNING)
+
+
+def _best_first(video: RankedVideo) -> tuple[int, str]:
+    return -max(segment.score for segment in video.segments), video.timeline.video.uri
+
+
+def _count(path: Path) -> int:
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _title(what: str, shown: int, total: int) -> str:
+    return f"{what}: the first {shown} of {total:,} rows" if shown < total else f"{what}: {total} rows"

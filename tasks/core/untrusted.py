@@ -1,0 +1,96 @@
+"""Text from file names, models and other machines, made safe for the place where people read it."""
+
+from __future__ import annotations
+
+import re
+
+from tasks.core.records import legible
+
+_USER = re.compile(r"(?<=://)[^/\s]*@")
+_QUERY = re.compile(r"(https?://[^\s?#]*)[?#][^\s\"']*", re.IGNORECASE)
+# A hyphen or an underscore inside a word means nothing to Markdown: names stay as people search for them.
+_MARKUP = re.compile(
+    r"[\\`*{}\[\]()<>#|~&!$^@]"
+    r"|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+    r"|:(?=//)|(?<=www)\.|^[-+=]|(?<=\d)\.(?=\s)",
+    re.IGNORECASE,
+)
+_LINKED = re.compile(r"(https?|s3)://", re.IGNORECASE)
+_NOT_IN_A_LINK = re.compile(r"[^A-Za-z0-9/:._~%+=,@;*'$&-]")
+
+UNKNOWN = "\N{EM DASH}"
+"""Stands where nothing is known: never a number that nobody measured."""
+
+
+def one_line(text: str) -> str:
+    r"""Text on one line, with everything unprintable escaped.
+
+    >>> one_line("a\nb\x1b[31m.mp4")
+    'a\\nb\\x1b[31m.mp4'
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in legible(text)
+    )
+
+
+def without_secrets(text: str) -> str:
+    """Text without the user, the password or the signature of any URL in it.
+
+    >>> without_secrets("https://me:pw@host/a.mp4?X-Signature=1 and s3://bucket/a?b")
+    'https://host/a.mp4 and s3://bucket/a?b'
+    """
+    return _QUERY.sub(r"\1", _USER.sub("", text))
+
+
+def quoted(text: str) -> str:
+    r"""A value of a log line: one line in double quotes, which it cannot end itself.
+
+    >>> print(quoted('a" stage=fake\n'))
+    "a\" stage=fake\n"
+    """
+    plain = one_line(without_secrets(text).replace("\\", "\\\\"))
+    return '"' + plain.replace('"', '\\"') + '"'
+
+
+def in_markdown(text: str | None, *, width: int = 500) -> str:
+    r"""Text that Markdown shows as it is, on one line and at most `width` characters of it.
+
+    >>> print(in_markdown("<b>*x*</b> my_clip-2.mp4"))
+    \<b\>\*x\*\</b\> my_clip-2.mp4
+    """
+    if text is None:
+        return UNKNOWN
+    plain = one_line(without_secrets(text)).strip()
+    if len(plain) > width:
+        plain = plain[: width - 1] + "…"
+    return _MARKUP.sub(lambda found: "\\" + found[0], plain)
+
+
+def link(text: str, uri: str | None) -> str:
+    """Text as a Markdown link where the URI is one that can be followed from elsewhere.
+
+    >>> link("a", "s3://bucket/a (1).mp4"), link("a", "file:///a.mp4"), link("a", None)
+    ('[a](s3://bucket/a%20%281%29.mp4)', 'a', 'a')
+    """
+    shown = in_markdown(text)
+    if not uri or not _LINKED.match(uri):
+        return shown
+    target = _NOT_IN_A_LINK.sub(_percent, legible(without_secrets(uri)))
+    return f"[{shown}]({target})"
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as people write them.
+
+    >>> clock(59), clock(3723.5), clock(None)
+    ('00:59', '1:02:03', '—')
+    """
+    if seconds is None:
+        return UNKNOWN
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def _percent(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode())
