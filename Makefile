@@ -1,6 +1,8 @@
 # make demo    sample videos, untrained demo models, a ranking on the screen
 # make test    linters, types, import rules, tests
 # make bench   how fast it is, beside its baselines: three quarters of an hour
+# make deploy  work pools, deployments and automations on the Prefect server of PREFECT_API_URL; for the
+#              nightly run: make deploy SOURCE=s3://... OUTPUT=s3://... [SETTINGS=settings.yaml]
 # Each sets up .venv first, on any machine with Python 3.11+.
 
 PYTHON ?= python3
@@ -10,7 +12,7 @@ export OMP_WAIT_POLICY := PASSIVE
 BIN := .venv/bin
 READY := .venv/.complete
 
-.PHONY: setup demo test lint integration bench clean
+.PHONY: setup demo test lint integration deploy bench clean
 
 setup: $(READY)
 
@@ -37,6 +39,9 @@ lint: setup
 
 integration: setup
 	$(BIN)/python -m pytest -m integration tests/integration
+
+deploy: setup
+	$(BIN)/python -m deployments.deploy "$(SOURCE)" "$(OUTPUT)" $(if $(SETTINGS),--settings "$(SETTINGS)")
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py

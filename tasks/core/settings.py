@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -18,6 +18,25 @@ from tasks.core.patterns import pattern_regex
 from tasks.core.places import split_place
 
 Seconds = Annotated[int, Field(ge=1, le=600)]
+
+
+def _in_the_form_a_number(schema: dict[str, Any]) -> None:
+    """A Decimal's schema is "number or text", for which forms have two fields, and text no bounds."""
+    number = schema.pop("anyOf")[0]
+    schema.update(number, default=float(schema["default"]))
+
+
+def _default_by_field(schema: dict[str, Any]) -> None:
+    """A group's default holds its Decimals as text: the form is to take each field's own."""
+    del schema["default"]
+
+
+Share = Annotated[Decimal, Field(ge=0, le=1, json_schema_extra=_in_the_form_a_number)]
+"""A decimal fraction, exactly as it was written."""
+
+
+PLACE = {"pattern": "^((s3|file)://|(?!.*://))"}
+"""What forms can check of a place; `split_place` checks the rest."""
 
 
 class Group(BaseModel):
@@ -171,21 +190,21 @@ class Ranking(Group):
         ge=1,
         le=20,
     )
-    deep_weight: Decimal = Field(
-        Decimal("0.6"), title="Weight of VideoLLaMA3", description="Share of the deep score.", ge=0, le=1
+    deep_weight: Share = Field(
+        Decimal("0.6"),
+        title="Weight of VideoLLaMA3",
+        description="Share of the deep score; both add up to 1.",
     )
-    fast_weight: Decimal = Field(
-        Decimal("0.4"), title="Weight of VideoMAE", description="Share of the fast score.", ge=0, le=1
+    fast_weight: Share = Field(
+        Decimal("0.4"), title="Weight of VideoMAE", description="Share of the fast score."
     )
     viral_threshold: int = Field(
         70, title="Viral from", description="Combined score from which a segment is viral.", ge=0, le=100
     )
-    max_overlap: Decimal = Field(
+    max_overlap: Share = Field(
         Decimal("0.75"),
         title="Largest overlap",
         description="Temporal IoU above which the weaker of two windows is dropped; 1 keeps all.",
-        ge=0,
-        le=1,
     )
 
     @field_validator("deep_weight", "fast_weight", "max_overlap")
@@ -294,15 +313,17 @@ class Settings(Group):
 
     source: str = Field(
         title="Source",
-        description="Where the videos are: s3://bucket/prefix, or a folder.",
+        description="Where the videos are: s3://bucket/prefix, or a folder on the worker.",
         min_length=1,
         examples=["s3://my-bucket/videos"],
+        json_schema_extra=PLACE,
     )
     output: str = Field(
         title="Output",
-        description="Where the rankings go: s3://bucket/prefix, or a folder.",
+        description="Where the rankings go: s3://bucket/prefix, or a folder on the worker.",
         min_length=1,
         examples=["s3://my-bucket/rankings"],
+        json_schema_extra=PLACE,
     )
     dry_run: bool = Field(
         False, title="Dry run", description="List the videos and stop: nothing is read or written."
@@ -311,7 +332,7 @@ class Settings(Group):
     windows: Windows = Field(Windows(), title="Windows")
     fast: Fast = Field(Fast(), title="Fast stage (VideoMAE)")
     deep: Deep = Field(Deep(), title="Deep stage (VideoLLaMA3)")
-    ranking: Ranking = Field(Ranking(), title="Ranking")
+    ranking: Ranking = Field(Ranking(), title="Ranking", json_schema_extra=_default_by_field)
     limits: Limits = Field(Limits(), title="Limits")
     engine: Engine = Field(Engine(), title="Engine")
 

@@ -1,0 +1,190 @@
+"""A Prefect server with its UI, a worker, and a headless Chromium to look at it: all on 127.0.0.1."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
+
+from hookline.server import answers
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 120
+PAGE_TIMEOUT_S = 30
+QUIET = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1400,1800"
+)
+"""Without these, Chromium itself asks for hosts of its maker."""
+
+
+def settings_of(file: Path) -> dict[str, str]:
+    """The variables of an env file."""
+    lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+@contextmanager
+def running(
+    command: list[str], environment: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process for the length of the block; what it prints goes to `log`."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """A standing server, started as `deployments/README.md` says, with a home of its own."""
+
+    url: str
+    environment: Mapping[str, str]
+    folder: Path
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).netloc
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        response = httpx.get(f"{self.url}/api/deployments/name/rank-videos/{name}").raise_for_status()
+        return dict(response.json())
+
+    def flow_runs(self) -> list[dict[str, Any]]:
+        return list(httpx.post(f"{self.url}/api/flow_runs/filter", json={}).raise_for_status().json())
+
+    def run(self, *arguments: str) -> str:
+        """What `python -m ...` prints; it must succeed."""
+        command = [sys.executable, "-m", *arguments]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @contextmanager
+    def worker(self, pool: str) -> Iterator[None]:
+        """A worker of a pool."""
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{pool}-1"]
+        with running(command, self.environment, self.folder / f"worker-{pool}.log"):
+            yield
+
+
+@contextmanager
+def prefect_server(folder: Path, port: int) -> Iterator[PrefectServer]:
+    """Start a server, and wait until it answers."""
+    own = {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = inherited | settings_of(ROOT / "deployments" / "server.env") | own
+    log = folder / "server.log"
+    with running([sys.executable, "-m", "prefect", "server", "start"], environment, log) as process:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not answers(own["PREFECT_API_URL"]):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield PrefectServer(f"http://127.0.0.1:{port}", environment, folder)
+
+
+class Browser:
+    """Chromium, and the words on the pages of the Prefect UI."""
+
+    def __init__(self, server: PrefectServer, folder: Path) -> None:
+        options = webdriver.ChromeOptions()
+        for flag in [*QUIET.split(), f"--user-data-dir={folder / 'chromium'}"]:
+            options.add_argument(flag)
+        options.binary_location = "/usr/bin/chromium"
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+        self.driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
+        self.server = server
+        self.folder = folder
+        self.pictures = 0
+        self.hosts: set[str] = set()
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.driver.quit()
+
+    def open(self, path: str) -> None:
+        self.driver.get(f"{self.server.url}/{path}")
+
+    def find(self, xpath: str, timeout_s: float = PAGE_TIMEOUT_S) -> WebElement:
+        """The first element that can be seen."""
+        wait = WebDriverWait(self.driver, timeout_s, ignored_exceptions=[StaleElementReferenceException])
+
+        def visible(driver: webdriver.Chrome) -> WebElement | None:
+            return next((each for each in driver.find_elements(By.XPATH, xpath) if each.is_displayed()), None)
+
+        element = wait.until(visible, f"{xpath} is not on the page:\n{self.text()}")
+        assert element
+        return element
+
+    def click(self, text: str, tag: str, timeout_s: float = PAGE_TIMEOUT_S) -> None:
+        """Press the element that says just this, wherever it is by now: menus unfold."""
+        element = self.find(f"//{tag}[normalize-space()='{text}']", timeout_s)
+        self.driver.execute_script("arguments[0].click()", element)
+
+    def field(self, label: str) -> WebElement:
+        """The input of a form under this label."""
+        words = f"normalize-space()='{label}' or normalize-space()='{label} (Optional)'"
+        around = "ancestor::div[contains(concat(' ', @class, ' '), ' p-label ')][1]"
+        return self.find(f"//span[{words}]/{around}//*[self::textarea or self::input or self::select]")
+
+    def fill(self, label: str, value: object) -> None:
+        field = self.field(label)
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(Keys.DELETE)
+        field.send_keys(str(value))
+
+    def text(self) -> str:
+        return self.driver.find_element(By.TAG_NAME, "body").text
+
+    def wait_for(self, what: Callable[[str], bool], timeout_s: float = PAGE_TIMEOUT_S) -> None:
+        """Wait until the words on the page satisfy `what`."""
+        deadline = time.monotonic() + timeout_s
+        while not what(text := self.text()):
+            assert time.monotonic() < deadline, text
+            time.sleep(0.2)
+
+    def picture(self, name: str) -> None:
+        """Keep what is to be seen, for whoever wants to look."""
+        self.pictures += 1
+        self.driver.save_screenshot(str(self.folder / f"{self.pictures}-{name}.png"))
+
+    def hosts_asked(self) -> set[str]:
+        """Every host a page has sent a request to since the start."""
+        for entry in self.driver.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            asked = message["params"].get("request", message["params"])
+            if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
+                url = urlsplit(asked["url"])
+                self.hosts |= {url.netloc} if url.scheme in ("http", "https", "ws", "wss") else set()
+        return self.hosts
