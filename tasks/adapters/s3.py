@@ -8,8 +8,9 @@ credentials, requests go out unsigned, which is how public buckets are read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from s3fs import S3FileSystem
 from s3fs.core import set_custom_error_handler
 from s3fs.utils import FileExpired
 
-from tasks.adapters.storage import BLOCK_BYTES, Store
+from tasks.adapters.storage import BLOCK_BYTES, PART_IS_DEAD_AFTER_S, Store
 from tasks.core.records import VideoRef
 
 CONNECT_TIMEOUT_S = 3.0
@@ -127,6 +128,39 @@ class S3Store(Store):
 
     def _put_bytes(self, content: bytes, path: str) -> None:
         self._fs.pipe_file(path, content)
+
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> bool:
+        bucket, key, _ = self._fs.split_path(path)
+        current, condition = None, {"IfNoneMatch": "*"}
+        with suppress(FileNotFoundError):
+            reply = self._fs.call_s3("get_object", Bucket=bucket, Key=key)
+            current = bytes(sync(self._fs.loop, reply["Body"].read))
+            condition = {"IfMatch": reply["ETag"]}
+        changed = change(current)
+        try:
+            if changed is not None:
+                self._fs.call_s3("put_object", Bucket=bucket, Key=key, Body=changed, **condition)
+        except Exception as error:
+            # 409: another conditional write is under way.
+            if (behind := _reply_behind(error)) and _status(behind) in {404, 409, 412}:
+                return False
+            raise
+        return True
+
+    def _remove(self, path: str) -> None:
+        bucket, key, _ = self._fs.split_path(path)
+        self._fs.call_s3("delete_object", Bucket=bucket, Key=key)
+
+    def _remove_parts(self) -> None:
+        bucket, key, _ = self._fs.split_path(self._root)
+        prefix = f"{key}/" if key else ""
+        for upload in self._fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix).get(
+            "Uploads", ()
+        ):
+            if (datetime.now(UTC) - upload["Initiated"]).total_seconds() > PART_IS_DEAD_AFTER_S:
+                self._fs.call_s3(
+                    "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
 
     def _is_opaque(self, ref: VideoRef) -> bool:
         # docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html: under SSE-KMS and SSE-C the ETag

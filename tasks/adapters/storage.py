@@ -7,13 +7,15 @@ listed, or nothing. What `publish` puts under a name is a complete file, or what
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import stat
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -33,6 +35,11 @@ BLOCK_BYTES = 16 * 2**20
 
 PART_SUFFIX = ".part"
 """Ends the name of a file that is not complete yet."""
+
+UPDATE_TRIES = 10
+
+PART_IS_DEAD_AFTER_S = 24 * 3600
+"""So long after its last byte nobody goes on with an unfinished file or upload."""
 
 _MD5 = re.compile("[0-9a-f]{32}")
 _URL_SECRETS = re.compile(r"(?<=://)[^/@\s]+@|\?[^\s\"']+")
@@ -174,6 +181,30 @@ class Store(ABC):
         with self._reporting(self.scheme + path):
             self._put_bytes(content, path)
 
+    def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        """Put what `change` makes of the content under `name` (None = there is none) in its place.
+
+        It may make None of it: then everything stays as it is. Where another program writes between the
+        reading and the writing, both are done again, as far as the store has conditional writes.
+        """
+        path = self._path(name)
+        with self._reporting(self.scheme + path):
+            for _ in range(UPDATE_TRIES):
+                if self._update(path, change):
+                    return
+            raise _storage_error(self.scheme + path, "torn", "others keep on writing it")
+
+    def remove(self, name: str) -> None:
+        """Remove a file; that there is none is no error."""
+        path = self._path(name)
+        with self._reporting(self.scheme + path):
+            self._remove(path)
+
+    def remove_parts(self) -> None:
+        """Remove what writers left that were killed while they wrote."""
+        with self._reporting(self.uri):
+            self._remove_parts()
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{name.strip('/')}"
 
@@ -223,6 +254,18 @@ class Store(ABC):
     @abstractmethod
     def _put_bytes(self, content: bytes, path: str) -> None:
         """Put small `content` at `path` in one step."""
+
+    @abstractmethod
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> bool:
+        """One try of `update`; whether nobody came in between."""
+
+    @abstractmethod
+    def _remove(self, path: str) -> None:
+        """Remove the file at `path`, if there is one."""
+
+    @abstractmethod
+    def _remove_parts(self) -> None:
+        """Remove unfinished files that nobody can be writing any more."""
 
     @abstractmethod
     def _is_opaque(self, ref: VideoRef) -> bool:
@@ -280,6 +323,24 @@ class FolderStore(Store):
         with _replacing(Path(path)) as part:
             _save(BytesIO(content), part)
 
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> bool:
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with _alone_in(file.parent):
+            changed = change(file.read_bytes() if file.exists() else None)
+            if changed is not None:
+                self._put_bytes(changed, path)
+        return True
+
+    def _remove(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)
+
+    def _remove_parts(self) -> None:
+        for path in Path(self._root).rglob(f".*{PART_SUFFIX}"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > PART_IS_DEAD_AFTER_S:
+                    path.unlink()
+
     def _is_opaque(self, ref: VideoRef) -> bool:
         return False
 
@@ -304,6 +365,17 @@ def _save(stream: BinaryIO, path: Path) -> None:
         shutil.copyfileobj(stream, out, BLOCK_BYTES)
         out.flush()
         os.fsync(out.fileno())
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """No two programs are in this block for the same folder at once."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager
