@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,22 +130,28 @@ class S3Store(Store):
     def _put_bytes(self, content: bytes, path: str) -> None:
         self._fs.pipe_file(path, content)
 
-    def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> bool:
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None], *, sure: bool) -> bool:
         bucket, key, _ = self._fs.split_path(path)
         current, condition = None, {"IfNoneMatch": "*"}
         with suppress(FileNotFoundError):
             reply = self._fs.call_s3("get_object", Bucket=bucket, Key=key)
             current = bytes(sync(self._fs.loop, reply["Body"].read))
-            condition = {"IfMatch": reply["ETag"]}
+            # Ceph's gateway knows it only without its quotes; the others take both.
+            condition = {"IfMatch": reply["ETag"].strip('"')}
         changed = change(current)
+        if changed is None:
+            return True
+        put = partial(self._fs.call_s3, "put_object", Bucket=bucket, Key=key, Body=changed)
         try:
-            if changed is not None:
-                self._fs.call_s3("put_object", Bucket=bucket, Key=key, Body=changed, **condition)
+            put(**(condition if sure else {}))
         except Exception as error:
-            # 409: another conditional write is under way.
-            if (behind := _reply_behind(error)) and _status(behind) in {404, 409, 412}:
+            status = _status(reply) if (reply := _reply_behind(error)) else 0
+            if status == 501:  # the store has no conditional writes
+                put()
+            elif status in {404, 409, 412}:  # 409: another conditional write is under way
                 return False
-            raise
+            else:
+                raise
         return True
 
     def _remove(self, path: str) -> None:

@@ -37,6 +37,7 @@ PART_SUFFIX = ".part"
 """Ends the name of a file that is not complete yet."""
 
 UPDATE_TRIES = 10
+"""Tries of an update; the last one is made without looking whether somebody came in between."""
 
 PART_IS_DEAD_AFTER_S = 24 * 3600
 """So long after its last byte nobody goes on with an unfinished file or upload."""
@@ -189,10 +190,9 @@ class Store(ABC):
         """
         path = self._path(name)
         with self._reporting(self.scheme + path):
-            for _ in range(UPDATE_TRIES):
-                if self._update(path, change):
+            for left in reversed(range(UPDATE_TRIES)):
+                if self._update(path, change, sure=left > 0):
                     return
-            raise _storage_error(self.scheme + path, "torn", "others keep on writing it")
 
     def remove(self, name: str) -> None:
         """Remove a file; that there is none is no error."""
@@ -256,8 +256,8 @@ class Store(ABC):
         """Put small `content` at `path` in one step."""
 
     @abstractmethod
-    def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> bool:
-        """One try of `update`; whether nobody came in between."""
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None], *, sure: bool) -> bool:
+        """One try of `update`; False if somebody came in between, and it was to be `sure` of that."""
 
     @abstractmethod
     def _remove(self, path: str) -> None:
@@ -323,7 +323,7 @@ class FolderStore(Store):
         with _replacing(Path(path)) as part:
             _save(BytesIO(content), part)
 
-    def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> bool:
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None], *, sure: bool) -> bool:
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(file.parent):

@@ -417,3 +417,60 @@ def test_a_reference_of_another_version_is_refused_even_when_its_size_fits(
     with pytest.raises(ObjectChanged):
         store.download(replace(video, etag="0" * 32), tmp_path / "got")
     assert not (tmp_path / "got").exists()
+
+
+def count_up(current: bytes | None) -> bytes:
+    return str(int(current or b"0") + 1).encode()
+
+
+def test_no_update_of_a_file_is_lost_when_many_are_made_at_once(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda _: open_store(folder.uri).update("runs/count", count_up), range(64)):
+            pass
+    assert folder.get("runs/count") == b"64"
+
+
+@pytest.mark.parametrize("before", [None, b"1"])
+def test_an_update_of_an_object_begins_anew_when_another_came_in_between(
+    bucket: Bucket, before: bytes | None
+) -> None:
+    seen: list[bytes | None] = []
+
+    def change(current: bytes | None) -> bytes:
+        if not seen:
+            bucket.put("count", b"41")
+        seen.append(current)
+        return count_up(current)
+
+    if before is not None:
+        bucket.put("count", before)
+    open_store(bucket.uri).update("count", change)
+    assert (seen, bucket.get("count")) == ([before, b"41"], b"42")
+
+
+def test_an_update_may_leave_everything_as_it_is(place: Place) -> None:
+    store = open_store(place.uri)
+    store.update("none", lambda current: None)
+    place.put("some", b"old")
+    store.update("some", lambda current: None)
+    assert (place.names(), place.get("some")) == (["some"], b"old")
+
+
+def test_what_is_removed_is_gone(place: Place) -> None:
+    place.put("out/runs/a.json")
+    place.put("out/b.json")
+    store = open_store(f"{place.uri}/out")
+    store.remove("runs/a.json")
+    store.remove("runs/a.json")
+    assert place.names() == ["out/b.json"]
+
+
+def test_parts_are_removed_when_nobody_can_be_writing_them(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for name in (".old.part", "runs/.old.part", ".new.part", "old.json"):
+        folder.put(name)
+        if "old" in name:
+            os.utime(tmp_path / name, (0, 0))
+    open_store(folder.uri).remove_parts()
+    assert sorted(folder.names()) == [".new.part", "old.json"]
