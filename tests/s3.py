@@ -27,6 +27,7 @@ from tasks.adapters import s3 as s3_adapter
 
 ACCESS_KEY = "testing-access-key"
 SECRET_KEY = "testing-secret-key"
+DRIP_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,11 @@ class Fault:
     """What goes wrong, with which requests, and how often.
 
     `reply` answers with an error of this `status`, `code` and `message` instead of asking the server; `reset`
-    and `close` break the connection after so many bytes of the response; `stall` never answers.
+    and `close` break the connection after so many bytes of the response; `stall` never answers; `drip` lets
+    the rest come a byte at a time.
     """
 
-    action: Literal["reply", "reset", "close", "stall"]
+    action: Literal["reply", "reset", "close", "stall", "drip"]
     method: str = "GET"
     only: str = ""
     times: int = 1
@@ -195,6 +197,8 @@ class _Exchange(socketserver.BaseRequestHandler):
             upload = threading.Thread(target=_pump, args=(self.request, server))
             upload.start()
             left = fault.after_bytes if fault else None
+            if fault and fault.action == "drip":
+                self._drip(server, after_bytes=fault.after_bytes)
             while left != 0 and (block := server.recv(65536 if left is None else min(left, 65536))):
                 left = None if left is None else left - len(block)
                 for theirs, ours in self.server.disturbance.aliases.items():
@@ -207,6 +211,13 @@ class _Exchange(socketserver.BaseRequestHandler):
             if fault and fault.action == "reset":
                 # To linger for no time at all is to send RST instead of FIN.
                 self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _drip(self, server: socket.socket, *, after_bytes: int) -> None:
+        while block := server.recv(min(after_bytes, 65536) or 1):
+            self.request.sendall(block)
+            after_bytes -= min(after_bytes, len(block))
+            if not after_bytes and self.server.closing.wait(DRIP_S):
+                return
 
     def finish(self) -> None:
         self.request.close()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import math
 import os
 import re
-import shutil
 import stat
 import time
 from abc import ABC, abstractmethod
@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, ClassVar
 from uuid import uuid4
 
 from fsspec import AbstractFileSystem
+from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.local import LocalFileSystem
 
 from tasks.core.errors import HooklineError, ObjectChanged, StorageError
@@ -47,12 +48,14 @@ _URL_SECRETS = re.compile(r"(?<=://)[^/@\s]+@|\?[^\s\"']+")
 
 _FIXES = {
     "not_found": "Check the bucket or folder, and the name.",
-    "denied": "Check that the credentials, or the file permissions, allow this.",
+    "denied": "Check that the credentials (are they still valid?), or the file permissions, allow this.",
     "no_credentials": "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
     "invalid": "Check the name of the bucket or folder, AWS_REGION and AWS_ENDPOINT_URL.",
     "unavailable": "Check the network and AWS_ENDPOINT_URL, and try again.",
     "throttled": "Try again later, or with fewer workers.",
     "torn": "Try again.",
+    "deadline": "Raise limits.deadline_seconds, or find out what holds up the store.",
+    "clock_skew": "Set this machine's clock (NTP): the store takes no request that is minutes off.",
     "no_space": "Free some space on that disk and try again.",
 }
 _RETRYABLE = {"unavailable", "throttled", "torn", "no_space"}
@@ -79,8 +82,8 @@ class Store(ABC):
     """A folder, or a prefix of a bucket, and everything below it.
 
     Names are relative to it. Every method raises StorageError, whose `reason` is one of `not_found`,
-    `denied`, `no_credentials`, `invalid`, `unavailable`, `throttled`, `torn` and `no_space`; the last
-    four are `retryable`.
+    `denied`, `no_credentials`, `clock_skew`, `invalid`, `deadline`, `unavailable`, `throttled`, `torn`
+    and `no_space`; the last four are `retryable`.
     """
 
     scheme: ClassVar[str]
@@ -123,16 +126,17 @@ class Store(ABC):
         with self._reporting(self.scheme + path):
             return bytes(self._fs.cat_file(path))
 
-    def download(self, ref: VideoRef, path: Path) -> None:
+    def download(self, ref: VideoRef, path: Path, *, deadline_s: float = math.inf) -> None:
         """Bring this very version to `path`; the file appears there complete, or not at all.
 
-        Raises ObjectChanged where the object is no longer the one that was listed.
+        Raises ObjectChanged where the object is no longer the one that was listed, and StorageError
+        with the reason `deadline` where the store is so slow that it takes longer than `deadline_s`.
         """
-        source = ref.uri.removeprefix(self.scheme)
+        source, ends_at = ref.uri.removeprefix(self.scheme), time.monotonic() + deadline_s
         with self._reporting(ref.uri, missing="changed"), _replacing(path) as part:
-            with self._fs.open(source, "rb", block_size=BLOCK_BYTES, cache_type="none") as stream:
+            with self._open(source, ends_at) as stream:
                 _expect(ref, self._opened(stream))
-                _save(stream, part)
+                _save(stream, part, ends_at=ends_at)
             _expect(ref, self._stat(source))
             if not self._same_bytes(ref, part):
                 raise _storage_error(ref.uri, "torn", "the bytes that came are not the object's")
@@ -244,6 +248,10 @@ class Store(ABC):
         """The version that is at `path` now. Raises FileNotFoundError for a folder, too."""
 
     @abstractmethod
+    def _open(self, path: str, ends_at: float) -> Any:
+        """The file at `path`, to be read; no read may last beyond `ends_at` on the monotonic clock."""
+
+    @abstractmethod
     def _opened(self, stream: Any) -> VideoRef:
         """The version that `stream` reads."""
 
@@ -275,6 +283,8 @@ class Store(ABC):
         """The reason behind an error, and a sentence about it."""
         detail = f"{type(error).__name__}: {error}"
         match error:
+            case FSTimeoutError():
+                return "deadline", "the store is so slow that the time for this video is over"
             case FileNotFoundError() | IsADirectoryError():
                 return "not_found", "there is no file of this name"
             case PermissionError():
@@ -306,6 +316,9 @@ class FolderStore(Store):
 
     def _stat(self, path: str) -> VideoRef:
         return self._ref(path, Path(path).stat())
+
+    def _open(self, path: str, ends_at: float) -> Any:
+        return self._fs.open(path, "rb")
 
     def _opened(self, stream: Any) -> VideoRef:
         return self._ref(stream.path, os.fstat(stream.fileno()))
@@ -360,9 +373,12 @@ def _expect(ref: VideoRef, found: VideoRef) -> None:
         raise _storage_error(ref.uri, "changed", "")
 
 
-def _save(stream: BinaryIO, path: Path) -> None:
+def _save(stream: BinaryIO, path: Path, *, ends_at: float = math.inf) -> None:
     with path.open("xb") as out:
-        shutil.copyfileobj(stream, out, BLOCK_BYTES)
+        while block := stream.read(BLOCK_BYTES):
+            out.write(block)
+            if time.monotonic() > ends_at:
+                raise FSTimeoutError
         out.flush()
         os.fsync(out.fileno())
 

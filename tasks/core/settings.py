@@ -212,7 +212,10 @@ class Limits(Group):
     """What one video may cost, and how much may go wrong."""
 
     deadline_seconds: int = Field(
-        1800, title="Decode deadline (s)", description="Longest a video may take to decode.", ge=1
+        1800,
+        title="Deadline (s)",
+        description="Longest a video may take to fetch, and then again to decode.",
+        ge=1,
     )
     max_file_gb: float = Field(
         10, title="Largest file (GB)", description="Larger files are rejected unread.", gt=0
