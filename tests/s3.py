@@ -11,7 +11,8 @@ import socketserver
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -285,10 +286,17 @@ def fill(bucket: Bucket, objects: Mapping[str, bytes]) -> None:
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch, aws: Server) -> Iterator[Disturbance]:
     """Hookline's way to the server leads through a proxy; a `Bucket` goes past it."""
-    proxy = FaultProxy(aws.address)
+    with disturbed(monkeypatch, aws) as disturbance:
+        yield disturbance
+
+
+@contextmanager
+def disturbed(monkeypatch: pytest.MonkeyPatch, server: Server) -> Iterator[Disturbance]:
+    """The standard AWS variables lead to a proxy before `server`; what it does wrong is yet to be said."""
+    proxy = FaultProxy(server.address)
     thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
     thread.start()
-    point_at(monkeypatch, Server(proxy.endpoint))
+    point_at(monkeypatch, replace(server, endpoint=proxy.endpoint))
     yield proxy.disturbance
     s3_adapter.close_connections()
     proxy.closing.set()
