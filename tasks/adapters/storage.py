@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import logging
 import math
 import os
 import re
@@ -29,7 +30,7 @@ from fsspec.implementations.local import LocalFileSystem
 from tasks.core.errors import HooklineError, ObjectChanged, StorageError
 from tasks.core.patterns import pattern_regex
 from tasks.core.places import split_place
-from tasks.core.records import VideoRef
+from tasks.core.records import VideoRef, legible
 
 BLOCK_BYTES = 16 * 2**20
 """How much is asked for at a time; each request names the version it wants."""
@@ -42,6 +43,8 @@ UPDATE_TRIES = 10
 
 PART_IS_DEAD_AFTER_S = 24 * 3600
 """So long after its last byte nobody goes on with an unfinished file or upload."""
+
+log = logging.getLogger(__name__)
 
 _MD5 = re.compile("[0-9a-f]{32}")
 _URL_SECRETS = re.compile(r"(?<=://)[^/@\s]+@|\?[^\s\"']+")
@@ -309,10 +312,22 @@ class FolderStore(Store):
         return LocalFileSystem()
 
     def _find(self, path: str) -> Iterator[VideoRef]:
-        for name in self._fs.find(path, on_error="raise"):
-            with suppress(FileNotFoundError):
-                if not name.endswith(PART_SUFFIX):
-                    yield self._stat(name)
+        def skip(error: OSError) -> None:
+            if error.filename == path:
+                raise error
+            if not isinstance(error, FileNotFoundError):
+                folder = legible(str(error.filename))
+                log.warning("%s: what is in this folder is not seen (%s).", folder, error.strerror)
+
+        if Path(path).is_file():
+            yield self._stat(path)
+            return
+        # Not fsspec's find(): it passes over folders that cannot be read without a word.
+        for folder, _, names in os.walk(path, onerror=skip):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    if not name.endswith(PART_SUFFIX):
+                        yield self._stat(f"{folder.rstrip('/')}/{name}")
 
     def _stat(self, path: str) -> VideoRef:
         return self._ref(path, Path(path).stat())

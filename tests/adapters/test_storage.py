@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import pytest
@@ -417,6 +419,42 @@ def test_a_reference_of_another_version_is_refused_even_when_its_size_fits(
     with pytest.raises(ObjectChanged):
         store.download(replace(video, etag="0" * 32), tmp_path / "got")
     assert not (tmp_path / "got").exists()
+
+
+@pytest.fixture
+def readable_folder() -> Iterator[Path]:
+    """A folder for a test that is not to run as root, to whom every folder is open."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_folder_that_may_not_be_looked_into_hides_only_its_own(
+    readable_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Folder(readable_folder)
+    for name in ("a.mp4", "closed/b.mp4", "open/c.mp4"):
+        folder.put(name)
+    (readable_folder / "closed").chmod(0)
+    with as_nobody():
+        videos = open_store(folder.uri).videos("**/*.mp4")
+        with pytest.raises(StorageError) as caught:
+            open_store(f"{folder.uri}/closed").videos("**/*.mp4")
+    assert [video.name for video in videos] == ["a.mp4", "c.mp4"]
+    assert caught.value.reason == "denied"
+    (readable_folder / "closed").chmod(0o755)
+    [warning] = caplog.messages
+    assert warning == (f"{readable_folder}/closed: what is in this folder is not seen (Permission denied).")
 
 
 def count_up(current: bytes | None) -> bytes:
