@@ -1,6 +1,7 @@
 # make demo    sample videos, untrained demo models, a ranking on the screen
 # make test    linters, types, import rules, tests
 # make bench   how fast it is, beside its baselines: three quarters of an hour
+# make chaos   fifty runs killed at random moments, and what the next run makes of it: half an hour
 # Each sets up .venv first, on any machine with Python 3.11+.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ export OMP_WAIT_POLICY := PASSIVE
 BIN := .venv/bin
 READY := .venv/.complete
 
-.PHONY: setup demo test lint integration bench clean
+.PHONY: setup demo test lint integration bench chaos clean
 
 setup: $(READY)
 
@@ -40,6 +41,9 @@ integration: setup
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py
+
+chaos: setup
+	$(BIN)/python -m tests.integration.chaos --kills 50 --results benchmarks/results/chaos.json
 
 clean:
 	rm -rf .venv demo
