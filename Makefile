@@ -3,6 +3,7 @@
 # make bench   how fast it is, beside its baselines: three quarters of an hour
 # make deploy  work pools, deployments and automations on the Prefect server of PREFECT_API_URL; for the
 #              nightly run: make deploy SOURCE=s3://... OUTPUT=s3://... [SETTINGS=settings.yaml]
+# make chaos   fifty runs killed at random moments, and what the next run makes of it: half an hour
 # Each sets up .venv first, on any machine with Python 3.11+.
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ export OMP_WAIT_POLICY := PASSIVE
 BIN := .venv/bin
 READY := .venv/.complete
 
-.PHONY: setup demo test lint integration deploy bench clean
+.PHONY: setup demo test lint integration deploy bench chaos clean
 
 setup: $(READY)
 
@@ -45,6 +46,9 @@ deploy: setup
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py
+
+chaos: setup
+	$(BIN)/python -m tests.integration.chaos --kills 50 --results benchmarks/results/chaos.json
 
 clean:
 	rm -rf .venv demo

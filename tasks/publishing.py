@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -48,8 +50,9 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
     tables = {
         "windows": windows_table(ledger.ranked, stamp, dimensions=embedding_size(run.fast)),
         "failures": failures_table(ledger.failures, stamp),
-        "rankings": rankings_table(ledger.ranked_now, stamp, carried=ledger.known.carried),
         "library": library_of(ledger, run),
+        # Last, because most readers look at nothing else: it comes in one piece, or not at all.
+        "rankings": rankings_table(ledger.ranked_now, stamp, carried=ledger.known.carried),
     }
     files = []
     for kind, table in tables.items():
@@ -58,11 +61,24 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
         files.append(_file_entry(store.publish(local, name), local, table.num_rows))
     manifest = run_manifest(ledger, run, state=state, files=files)
     name = f"runs/{run.run_id}.json"
-    store.publish(_write_json(manifest, run.scratch / "manifest.json"), name)
+    local = run.scratch / "manifest.json"
+    local.write_bytes(_json(manifest))
+    store.publish(local, name)
     if state != FAILED:  # who reads the newest ranking keeps yesterday's
-        pointer = {"run_id": run.run_id, "manifest": name}
-        store.publish(_write_json(pointer, run.scratch / "latest.json"), "latest.json")
+        store.update("latest.json", partial(newer_pointer, run_id=run.run_id))
     return manifest
+
+
+def newer_pointer(current: bytes | None, *, run_id: str) -> bytes | None:
+    """What `latest.json` says after a run; None where it already names a run that began later.
+
+    Runs that overlap may end in any order, and readers must not go back in time. (The ids of runs
+    begin with their time.)
+    """
+    with suppress(ValueError, KeyError, TypeError):  # what is no pointer is replaced
+        if current and str(json.loads(current)["run_id"]) > run_id:
+            return None
+    return _json({"run_id": run_id, "manifest": f"runs/{run_id}.json"})
 
 
 def write_parquet(table: pa.Table, path: Path, run: Run) -> Path:
@@ -138,6 +154,5 @@ def _file_entry(uri: str, local: Path, rows: int) -> dict[str, Any]:
     }
 
 
-def _write_json(content: object, path: Path) -> Path:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

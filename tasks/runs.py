@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from tasks.core.errors import ModelError, StorageError
 from tasks.core.records import Analysis, FrameBudget
 from tasks.core.settings import Settings
 from tasks.core.tables import RunStamp
+from tasks.leftovers import RUN_ID_TIME, under_way
 
 CODE_VERSION = version("hookline")
 
@@ -104,19 +105,19 @@ def start_run(settings: Settings) -> Iterator[Run]:
     """
     share_heaps()
     started_at = datetime.now(UTC)
-    run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run_id = f"{started_at:{RUN_ID_TIME}}-{secrets.token_hex(3)}"
     # What can be wrong for all videos is found out before the first is decoded.
     fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
     head = load_head(settings.fast.head) if settings.fast.head else None
     deep, budget = find_deep(settings)
     with run_folder(settings.limits.scratch_dir, run_id) as scratch:
-        check_writable(settings.output, scratch)
-        workers = find_workers(settings)
-        try:
-            yield Run(run_id, started_at, settings, scratch, fast, head, deep, budget, workers)
-        finally:
-            stop_decoding(scratch)
-            workers.close()
+        # Written before any work is done: a mistyped bucket must not cost a night.
+        output, scratch_dir = open_store(settings.output), settings.limits.scratch_dir
+        with under_way(output, run_id, scratch_dir=scratch_dir), closing(find_workers(settings)) as workers:
+            try:
+                yield Run(run_id, started_at, settings, scratch, fast, head, deep, budget, workers)
+            finally:
+                stop_decoding(scratch)
 
 
 def find_workers(settings: Settings) -> Workers:
@@ -148,14 +149,3 @@ def find_deep(settings: Settings) -> tuple[Checkpoint | Analysis, FrameBudget]:
         return checkpoint, frame_budget(checkpoint, frames_per_segment=min(ticks, deep.max_frames))
     except (ModelError, StorageError) as error:
         return Analysis.failed(error.reason, str(error)), FAST_ONLY_BUDGET
-
-
-def check_writable(output: str, scratch: Path) -> None:
-    """Write a small file under the output: a mistyped bucket must not cost a night's work.
-
-    Raises:
-        StorageError: the output cannot be written.
-    """
-    note = scratch / "writable"
-    note.write_text("Hookline found out by this file that it may write here.\n")
-    open_store(output).publish(note, ".hookline")

@@ -45,7 +45,8 @@ def decoded_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     try:
         source.parent.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
-        open_store(settings.source).download(video, source)
+        deadline_s = settings.limits.deadline_seconds
+        open_store(settings.source).download(video, source, deadline_s=deadline_s)
         fetched = time.perf_counter()
         timeline = decode_timeline(
             source,

@@ -11,7 +11,8 @@ import socketserver
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from tasks.adapters import s3 as s3_adapter
 
 ACCESS_KEY = "testing-access-key"
 SECRET_KEY = "testing-secret-key"
+DRIP_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,11 @@ class Fault:
     """What goes wrong, with which requests, and how often.
 
     `reply` answers with an error of this `status`, `code` and `message` instead of asking the server; `reset`
-    and `close` break the connection after so many bytes of the response; `stall` never answers.
+    and `close` break the connection after so many bytes of the response; `stall` never answers; `drip` lets
+    the rest come a byte at a time.
     """
 
-    action: Literal["reply", "reset", "close", "stall"]
+    action: Literal["reply", "reset", "close", "stall", "drip"]
     method: str = "GET"
     only: str = ""
     times: int = 1
@@ -195,6 +198,8 @@ class _Exchange(socketserver.BaseRequestHandler):
             upload = threading.Thread(target=_pump, args=(self.request, server))
             upload.start()
             left = fault.after_bytes if fault else None
+            if fault and fault.action == "drip":
+                self._drip(server, after_bytes=fault.after_bytes)
             while left != 0 and (block := server.recv(65536 if left is None else min(left, 65536))):
                 left = None if left is None else left - len(block)
                 for theirs, ours in self.server.disturbance.aliases.items():
@@ -207,6 +212,13 @@ class _Exchange(socketserver.BaseRequestHandler):
             if fault and fault.action == "reset":
                 # To linger for no time at all is to send RST instead of FIN.
                 self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _drip(self, server: socket.socket, *, after_bytes: int) -> None:
+        while block := server.recv(min(after_bytes, 65536) or 1):
+            self.request.sendall(block)
+            after_bytes -= min(after_bytes, len(block))
+            if not after_bytes and self.server.closing.wait(DRIP_S):
+                return
 
     def finish(self) -> None:
         self.request.close()
@@ -274,10 +286,17 @@ def fill(bucket: Bucket, objects: Mapping[str, bytes]) -> None:
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch, aws: Server) -> Iterator[Disturbance]:
     """Hookline's way to the server leads through a proxy; a `Bucket` goes past it."""
-    proxy = FaultProxy(aws.address)
+    with disturbed(monkeypatch, aws) as disturbance:
+        yield disturbance
+
+
+@contextmanager
+def disturbed(monkeypatch: pytest.MonkeyPatch, server: Server) -> Iterator[Disturbance]:
+    """The standard AWS variables lead to a proxy before `server`; what it does wrong is yet to be said."""
+    proxy = FaultProxy(server.address)
     thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
     thread.start()
-    point_at(monkeypatch, Server(proxy.endpoint))
+    point_at(monkeypatch, replace(server, endpoint=proxy.endpoint))
     yield proxy.disturbance
     s3_adapter.close_connections()
     proxy.closing.set()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from redis import Redis
 
 READS_AT_ONCE = 8
+
+PAUSE_S = 60.0
+PAUSES = 3
+"""A cache out of reach is left alone so long and so often: a passing fault costs a few analyses, not all."""
 
 REDIS_PREFIX = "hookline:analysis:"
 REDIS_CONNECT_TIMEOUT_S = 3.0
@@ -69,14 +75,16 @@ def open_analysis_cache(setting: str, output: str) -> AnalysisCache | None:
 class AnalysisCache:
     """Analyses by key. What goes wrong with it costs time, never a run.
 
-    A record that does not read is a miss. A store that fails is left alone from then on, with one
-    warning; one that answers and only refuses to write (full, read-only) is still read from.
+    A record that does not read is a miss. A store out of reach is left alone for a while, and after
+    `PAUSES` of them for good; one that refuses is left alone at once, though if it only refuses to write
+    (full, read-only), it is still read from. Each time there is one warning.
     Threads may share a cache.
     """
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._reads = self._writes = True
+        self._pauses_left, self._paused_until_s = PAUSES, -math.inf
         self._switching = threading.Lock()
 
     def find(self, keys: Sequence[str]) -> dict[str, Analysis]:
@@ -88,34 +96,42 @@ class AnalysisCache:
 
     def keep(self, key: str, analysis: Analysis) -> None:
         """Write an analysis down; one without an answer is worth another try and is not kept."""
-        if not self._writes or analysis.answer is None:
+        if not self._writes or self._is_paused or analysis.answer is None:
             return
         try:
             self._objects.put(key, analysis_json(analysis))
         except StorageError as error:
-            self._switch_off(error, reads=error.reason in _UNREACHABLE)
+            self._leave_alone(error, reads=error.reason in _UNREACHABLE)
         except ValueError as error:
             log.warning("analysis %s is not kept: %s", key, error)
 
     def _read(self, key: str) -> Analysis | None:
-        if not self._reads:
+        if not self._reads or self._is_paused:
             return None
         try:
             content = self._objects.get(key)
             return None if content is None else read_analysis(content)
         except StorageError as error:
-            self._switch_off(error, reads=True)
+            self._leave_alone(error, reads=True)
         except ValueError as error:
             log.warning("analysis %s is made anew, because its record does not read: %s", key, error)
         return None
 
-    def _switch_off(self, error: StorageError, *, reads: bool) -> None:
+    @property
+    def _is_paused(self) -> bool:
+        return time.monotonic() < self._paused_until_s
+
+    def _leave_alone(self, error: StorageError, *, reads: bool) -> None:
         with self._switching:
             before = self._reads, self._writes
-            self._writes = False
-            self._reads = self._reads and not reads
-            if before == (self._reads, self._writes):
+            if self._is_paused or before == (self._reads and not reads, False):
+                return  # another thread was here first
+            if error.reason in _UNREACHABLE and self._pauses_left:
+                self._pauses_left -= 1
+                self._paused_until_s = time.monotonic() + PAUSE_S
+                log.warning("The analysis cache is not used for %g s. %s", PAUSE_S, error)
                 return
+            self._reads, self._writes = self._reads and not reads, False
         off = "not written to" if self._reads else "not used"
         log.warning("The analysis cache is %s from here on. %s", off, error)
 

@@ -6,6 +6,7 @@ stays in here.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +34,12 @@ FILE_SLACK_BYTES = 64 * MEGABYTE
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 THREADS = min(4, os.cpu_count() or 1)
 """More threads of one decoder cost memory and gain little: videos are decoded side by side."""
+
+OPEN_FILES = 64
+"""Decoders and their libraries need a dozen."""
+
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+"""linux/sched.h"""
 
 Decoder = Callable[[], Iterator[bytes]]
 
@@ -64,9 +72,11 @@ def main() -> None:
     # Libraries print as they please.
     os.dup2(2, 1)
     job = Job(**json.load(sys.stdin))
+    _leave_the_network()  # before the first thread: afterwards the kernel refuses
     threading.Thread(target=_end_with_parent, args=(job.parent,), daemon=True).start()
     _limit(resource.RLIMIT_AS, job.memory_bytes)
     _limit(resource.RLIMIT_FSIZE, job.max_frames_bytes + FILE_SLACK_BYTES)
+    _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
     with os.fdopen(result_fd, "w") as out:
         json.dump(result_of(job), out)
@@ -176,6 +186,17 @@ def _repeat_last_frame(path: Path, times: int, frame_bytes: int) -> None:
         last = file.read(frame_bytes)
         for _ in range(times):
             file.write(last)
+
+
+def _leave_the_network() -> None:
+    """Go where there are no network devices, not even for loopback, if the kernel lets us (Linux).
+
+    Root may; others may in a user namespace of their own, where those are allowed.
+    """
+    with suppress(OSError, AttributeError):
+        unshare = ctypes.CDLL(None, use_errno=True).unshare
+        if unshare(CLONE_NEWNET):
+            unshare(CLONE_NEWUSER | CLONE_NEWNET)
 
 
 def _limit(kind: int, value: int) -> None:

@@ -7,26 +7,33 @@ credentials, requests go out unsigned, which is how public buckets are read.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import botocore.exceptions as boto
 import botocore.session
-from aiohttp import ClientPayloadError
+from aiobotocore.httpsession import AIOHTTPSession
+from aiohttp import ClientPayloadError, ClientTimeout
 from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
-from s3fs.core import set_custom_error_handler
+from s3fs.core import S3File, _inner_fetch, set_custom_error_handler
 from s3fs.utils import FileExpired
 
-from tasks.adapters.storage import BLOCK_BYTES, Store
+from tasks.adapters.storage import BLOCK_BYTES, PART_IS_DEAD_AFTER_S, Store
 from tasks.core.records import VideoRef
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 600.0
+"""Time for one request with all of its answer, at most `BLOCK_BYTES`: 30 kB/s are enough."""
 TRIES = 3
 """Tries of a request, and again of a block: a server that hangs holds a call for 9 read timeouts."""
 
@@ -38,6 +45,7 @@ _CODES = {
     "ExpiredToken": "denied",
     "InvalidToken": "denied",
     "TokenRefreshRequired": "denied",
+    "RequestTimeTooSkewed": "clock_skew",
     "RequestTimeout": "unavailable",
     "BadDigest": "torn",
     "IncompleteBody": "torn",
@@ -110,6 +118,9 @@ class S3Store(Store):
     def _stat(self, path: str) -> VideoRef:
         return self._described(self._fs.info(path))
 
+    def _open(self, path: str, ends_at: float) -> Any:
+        return _TimedFile(self._fs, path, block_size=BLOCK_BYTES, cache_type="none", ends_at=ends_at)
+
     def _opened(self, stream: Any) -> VideoRef:
         return self._described(stream.details)
 
@@ -127,6 +138,45 @@ class S3Store(Store):
 
     def _put_bytes(self, content: bytes, path: str) -> None:
         self._fs.pipe_file(path, content)
+
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None], *, sure: bool) -> bool:
+        bucket, key, _ = self._fs.split_path(path)
+        current, condition = None, {"IfNoneMatch": "*"}
+        with suppress(FileNotFoundError):
+            reply = self._fs.call_s3("get_object", Bucket=bucket, Key=key)
+            current = bytes(sync(self._fs.loop, reply["Body"].read))
+            # Ceph's gateway knows it only without its quotes; the others take both.
+            condition = {"IfMatch": reply["ETag"].strip('"')}
+        changed = change(current)
+        if changed is None:
+            return True
+        put = partial(self._fs.call_s3, "put_object", Bucket=bucket, Key=key, Body=changed)
+        try:
+            put(**(condition if sure else {}))
+        except Exception as error:
+            status = _status(reply) if (reply := _reply_behind(error)) else 0
+            if status == 501:  # the store has no conditional writes
+                put()
+            elif status in {404, 409, 412}:  # 409: another conditional write is under way
+                return False
+            else:
+                raise
+        return True
+
+    def _remove(self, path: str) -> None:
+        bucket, key, _ = self._fs.split_path(path)
+        self._fs.call_s3("delete_object", Bucket=bucket, Key=key)
+
+    def _remove_parts(self) -> None:
+        bucket, key, _ = self._fs.split_path(self._root)
+        prefix = f"{key}/" if key else ""
+        for upload in self._fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix).get(
+            "Uploads", ()
+        ):
+            if (datetime.now(UTC) - upload["Initiated"]).total_seconds() > PART_IS_DEAD_AFTER_S:
+                self._fs.call_s3(
+                    "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
 
     def _is_opaque(self, ref: VideoRef) -> bool:
         # docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html: under SSE-KMS and SSE-C the ETag
@@ -153,6 +203,28 @@ class S3Store(Store):
         return super()._explain(error)
 
 
+class _TimedFile(S3File):  # type: ignore[misc]
+    """An object that is read in blocks up to a point of the monotonic clock, however slowly it drips."""
+
+    def __init__(self, *args: Any, ends_at: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._ends_at = ends_at
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        left_s = None if self._ends_at == math.inf else max(self._ends_at - time.monotonic(), 0.001)
+        where = (self.fs, self.bucket, self.key, self.version_id, start, end, self.read_kw, self.details)
+        return bytes(sync(self.fs.loop, _inner_fetch, *where, timeout=left_s))
+
+
+class _Session(AIOHTTPSession):  # type: ignore[misc]
+    """Connections on which no request takes for ever: `read_timeout` alone begins anew with each byte."""
+
+    def __init__(self, *args: Any, timeout: tuple[float, float], **options: Any) -> None:
+        super().__init__(*args, timeout=timeout, **options)
+        connect_s, read_s = timeout
+        self._timeout = ClientTimeout(REQUEST_TIMEOUT_S, sock_connect=connect_s, sock_read=read_s)
+
+
 def _connection() -> S3FileSystem:
     set_custom_error_handler(_may_pass)
     connection = S3FileSystem(
@@ -163,6 +235,7 @@ def _connection() -> S3FileSystem:
         # One request an object in cat_file(): ranges fetched side by side name no version.
         max_concurrency=1,
         config_kwargs={
+            "http_session_cls": _Session,
             "connect_timeout": CONNECT_TIMEOUT_S,
             "read_timeout": READ_TIMEOUT_S,
             # s3fs tries again by itself; both together would multiply.

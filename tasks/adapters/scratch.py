@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from tasks.core.records import VideoRef
 
@@ -20,9 +23,7 @@ def run_folder(root: str, run_id: str) -> Iterator[Path]:
 
     The kernel drops a dead process's lock, so a folder whose lock is free belongs to nobody.
     """
-    # Each user has their own: nobody may remove what belongs to others.
-    base = Path(root or tempfile.gettempdir()) / f"hookline-{os.getuid()}"
-    base.mkdir(parents=True, exist_ok=True)
+    base = scratch_base(root)
     lock_path, folder = base / f"{run_id}.lock", base / run_id
     with _locked(base / "lock"):
         lock = lock_path.open("w")
@@ -37,6 +38,39 @@ def run_folder(root: str, run_id: str) -> Iterator[Path]:
             lock_path.unlink(missing_ok=True)
 
 
+def scratch_base(root: str) -> Path:
+    """The folder for all runs under `root` (empty = the system's own); each user has their own.
+
+    Nobody may remove what belongs to others.
+    """
+    base = Path(root or tempfile.gettempdir()) / f"hookline-{os.getuid()}"
+    base.mkdir(parents=True, exist_ok=True)
+    return base
+
+
+def scratch_name(root: str) -> str:
+    """What tells this scratch folder from every other one, on this machine or elsewhere."""
+    with _locked(scratch_base(root) / "lock") as lock:
+        lock.seek(0)
+        name = lock.read()
+        if not name:
+            name = secrets.token_hex(8)
+            lock.write(name)
+    return f"{socket.gethostname()}-{name}"
+
+
+def has_ended(root: str, run_id: str) -> bool:
+    """Whether a run that once worked in this scratch folder is over: the kernel has freed its lock."""
+    try:
+        with (scratch_base(root) / f"{run_id}.lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return True
+    return True
+
+
 def sweep(base: Path) -> None:
     """Remove the folders of runs that are no longer alive."""
     for lock_path in base.glob("*.lock"):
@@ -47,10 +81,10 @@ def sweep(base: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
+def _locked(path: Path) -> Iterator[TextIO]:
+    with path.open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock
 
 
 def video_folder(run_folder: Path, video: VideoRef) -> Path:

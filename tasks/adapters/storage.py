@@ -7,13 +7,16 @@ listed, or nothing. What `publish` puts under a name is a complete file, or what
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
+import logging
+import math
 import os
 import re
-import shutil
 import stat
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -21,12 +24,13 @@ from typing import Any, BinaryIO, ClassVar
 from uuid import uuid4
 
 from fsspec import AbstractFileSystem
+from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.local import LocalFileSystem
 
 from tasks.core.errors import HooklineError, ObjectChanged, StorageError
 from tasks.core.patterns import pattern_regex
 from tasks.core.places import split_place
-from tasks.core.records import VideoRef
+from tasks.core.records import VideoRef, legible
 
 BLOCK_BYTES = 16 * 2**20
 """How much is asked for at a time; each request names the version it wants."""
@@ -34,17 +38,27 @@ BLOCK_BYTES = 16 * 2**20
 PART_SUFFIX = ".part"
 """Ends the name of a file that is not complete yet."""
 
+UPDATE_TRIES = 10
+"""Tries of an update; the last one is made without looking whether somebody came in between."""
+
+PART_IS_DEAD_AFTER_S = 24 * 3600
+"""So long after its last byte nobody goes on with an unfinished file or upload."""
+
+log = logging.getLogger(__name__)
+
 _MD5 = re.compile("[0-9a-f]{32}")
 _URL_SECRETS = re.compile(r"(?<=://)[^/@\s]+@|\?[^\s\"']+")
 
 _FIXES = {
     "not_found": "Check the bucket or folder, and the name.",
-    "denied": "Check that the credentials, or the file permissions, allow this.",
+    "denied": "Check that the credentials (are they still valid?), or the file permissions, allow this.",
     "no_credentials": "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
     "invalid": "Check the name of the bucket or folder, AWS_REGION and AWS_ENDPOINT_URL.",
     "unavailable": "Check the network and AWS_ENDPOINT_URL, and try again.",
     "throttled": "Try again later, or with fewer workers.",
     "torn": "Try again.",
+    "deadline": "Raise limits.deadline_seconds, or find out what holds up the store.",
+    "clock_skew": "Set this machine's clock (NTP): the store takes no request that is minutes off.",
     "no_space": "Free some space on that disk and try again.",
 }
 _RETRYABLE = {"unavailable", "throttled", "torn", "no_space"}
@@ -71,8 +85,8 @@ class Store(ABC):
     """A folder, or a prefix of a bucket, and everything below it.
 
     Names are relative to it. Every method raises StorageError, whose `reason` is one of `not_found`,
-    `denied`, `no_credentials`, `invalid`, `unavailable`, `throttled`, `torn` and `no_space`; the last
-    four are `retryable`.
+    `denied`, `no_credentials`, `clock_skew`, `invalid`, `deadline`, `unavailable`, `throttled`, `torn`
+    and `no_space`; the last four are `retryable`.
     """
 
     scheme: ClassVar[str]
@@ -115,16 +129,17 @@ class Store(ABC):
         with self._reporting(self.scheme + path):
             return bytes(self._fs.cat_file(path))
 
-    def download(self, ref: VideoRef, path: Path) -> None:
+    def download(self, ref: VideoRef, path: Path, *, deadline_s: float = math.inf) -> None:
         """Bring this very version to `path`; the file appears there complete, or not at all.
 
-        Raises ObjectChanged where the object is no longer the one that was listed.
+        Raises ObjectChanged where the object is no longer the one that was listed, and StorageError
+        with the reason `deadline` where the store is so slow that it takes longer than `deadline_s`.
         """
-        source = ref.uri.removeprefix(self.scheme)
+        source, ends_at = ref.uri.removeprefix(self.scheme), time.monotonic() + deadline_s
         with self._reporting(ref.uri, missing="changed"), _replacing(path) as part:
-            with self._fs.open(source, "rb", block_size=BLOCK_BYTES, cache_type="none") as stream:
+            with self._open(source, ends_at) as stream:
                 _expect(ref, self._opened(stream))
-                _save(stream, part)
+                _save(stream, part, ends_at=ends_at)
             _expect(ref, self._stat(source))
             if not self._same_bytes(ref, part):
                 raise _storage_error(ref.uri, "torn", "the bytes that came are not the object's")
@@ -174,6 +189,29 @@ class Store(ABC):
         with self._reporting(self.scheme + path):
             self._put_bytes(content, path)
 
+    def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        """Put what `change` makes of the content under `name` (None = there is none) in its place.
+
+        It may make None of it: then everything stays as it is. Where another program writes between the
+        reading and the writing, both are done again, as far as the store has conditional writes.
+        """
+        path = self._path(name)
+        with self._reporting(self.scheme + path):
+            for left in reversed(range(UPDATE_TRIES)):
+                if self._update(path, change, sure=left > 0):
+                    return
+
+    def remove(self, name: str) -> None:
+        """Remove a file; that there is none is no error."""
+        path = self._path(name)
+        with self._reporting(self.scheme + path):
+            self._remove(path)
+
+    def remove_parts(self) -> None:
+        """Remove what writers left that were killed while they wrote."""
+        with self._reporting(self.uri):
+            self._remove_parts()
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{name.strip('/')}"
 
@@ -213,6 +251,10 @@ class Store(ABC):
         """The version that is at `path` now. Raises FileNotFoundError for a folder, too."""
 
     @abstractmethod
+    def _open(self, path: str, ends_at: float) -> Any:
+        """The file at `path`, to be read; no read may last beyond `ends_at` on the monotonic clock."""
+
+    @abstractmethod
     def _opened(self, stream: Any) -> VideoRef:
         """The version that `stream` reads."""
 
@@ -225,6 +267,18 @@ class Store(ABC):
         """Put small `content` at `path` in one step."""
 
     @abstractmethod
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None], *, sure: bool) -> bool:
+        """One try of `update`; False if somebody came in between, and it was to be `sure` of that."""
+
+    @abstractmethod
+    def _remove(self, path: str) -> None:
+        """Remove the file at `path`, if there is one."""
+
+    @abstractmethod
+    def _remove_parts(self) -> None:
+        """Remove unfinished files that nobody can be writing any more."""
+
+    @abstractmethod
     def _is_opaque(self, ref: VideoRef) -> bool:
         """Whether the ETag is no MD5 although it looks like one."""
 
@@ -232,6 +286,8 @@ class Store(ABC):
         """The reason behind an error, and a sentence about it."""
         detail = f"{type(error).__name__}: {error}"
         match error:
+            case FSTimeoutError():
+                return "deadline", "the store is so slow that the time for this video is over"
             case FileNotFoundError() | IsADirectoryError():
                 return "not_found", "there is no file of this name"
             case PermissionError():
@@ -256,13 +312,28 @@ class FolderStore(Store):
         return LocalFileSystem()
 
     def _find(self, path: str) -> Iterator[VideoRef]:
-        for name in self._fs.find(path, on_error="raise"):
-            with suppress(FileNotFoundError):
-                if not name.endswith(PART_SUFFIX):
-                    yield self._stat(name)
+        def skip(error: OSError) -> None:
+            if error.filename == path:
+                raise error
+            if not isinstance(error, FileNotFoundError):
+                folder = legible(str(error.filename))
+                log.warning("%s: what is in this folder is not seen (%s).", folder, error.strerror)
+
+        if Path(path).is_file():
+            yield self._stat(path)
+            return
+        # Not fsspec's find(): it passes over folders that cannot be read without a word.
+        for folder, _, names in os.walk(path, onerror=skip):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    if not name.endswith(PART_SUFFIX):
+                        yield self._stat(f"{folder.rstrip('/')}/{name}")
 
     def _stat(self, path: str) -> VideoRef:
         return self._ref(path, Path(path).stat())
+
+    def _open(self, path: str, ends_at: float) -> Any:
+        return self._fs.open(path, "rb")
 
     def _opened(self, stream: Any) -> VideoRef:
         return self._ref(stream.path, os.fstat(stream.fileno()))
@@ -279,6 +350,24 @@ class FolderStore(Store):
     def _put_bytes(self, content: bytes, path: str) -> None:
         with _replacing(Path(path)) as part:
             _save(BytesIO(content), part)
+
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None], *, sure: bool) -> bool:
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with _alone_in(file.parent):
+            changed = change(file.read_bytes() if file.exists() else None)
+            if changed is not None:
+                self._put_bytes(changed, path)
+        return True
+
+    def _remove(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)
+
+    def _remove_parts(self) -> None:
+        for path in Path(self._root).rglob(f".*{PART_SUFFIX}"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > PART_IS_DEAD_AFTER_S:
+                    path.unlink()
 
     def _is_opaque(self, ref: VideoRef) -> bool:
         return False
@@ -299,11 +388,25 @@ def _expect(ref: VideoRef, found: VideoRef) -> None:
         raise _storage_error(ref.uri, "changed", "")
 
 
-def _save(stream: BinaryIO, path: Path) -> None:
+def _save(stream: BinaryIO, path: Path, *, ends_at: float = math.inf) -> None:
     with path.open("xb") as out:
-        shutil.copyfileobj(stream, out, BLOCK_BYTES)
+        while block := stream.read(BLOCK_BYTES):
+            out.write(block)
+            if time.monotonic() > ends_at:
+                raise FSTimeoutError
         out.flush()
         os.fsync(out.fileno())
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """No two programs are in this block for the same folder at once."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -233,7 +233,8 @@ class Limits(Group):
     deadline_seconds: int = Field(
         1800,
         title="Deadline (s)",
-        description="Longest a video may take to decode, or a GPU worker for one call.",
+        description="Longest a video may take to fetch, and then again to decode, and a GPU worker for one "
+        "call.",
         ge=1,
     )
     max_file_gb: float = Field(

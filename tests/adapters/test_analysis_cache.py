@@ -7,6 +7,7 @@ import pickle
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -164,8 +165,19 @@ def test_two_writers_of_one_key_do_no_harm(output: str, caplog: pytest.LogCaptur
     assert warnings(caplog) == []
 
 
-@pytest.mark.parametrize("reason", ["unavailable", "denied", "no_credentials", "invalid", "torn"])
-def test_a_store_that_cannot_be_read_is_left_alone(reason: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("reason", "how_long"),
+    [
+        ("unavailable", "for 60 s"),
+        ("torn", "for 60 s"),
+        ("denied", "from here on"),
+        ("no_credentials", "from here on"),
+        ("invalid", "from here on"),
+    ],
+)
+def test_a_store_that_cannot_be_read_is_left_alone(
+    reason: str, how_long: str, caplog: pytest.LogCaptureFixture
+) -> None:
     memory = Memory(get=StorageError("why and what to do", reason=reason))
     cache = AnalysisCache(memory)
     assert cache.find(KEYS) == {}
@@ -174,7 +186,41 @@ def test_a_store_that_cannot_be_read_is_left_alone(reason: str, caplog: pytest.L
     cache.keep(KEYS[0], ANALYSIS)
     assert cache.find(KEYS) == {}
     assert len(memory.calls) == calls
-    assert warnings(caplog) == ["The analysis cache is not used from here on. why and what to do"]
+    assert warnings(caplog) == [f"The analysis cache is not used {how_long}. why and what to do"]
+
+
+def test_a_store_that_is_back_is_used_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(analysis_cache, "PAUSE_S", 0.05)
+    memory = Memory(get=StorageError("gone"))
+    memory.objects[KEYS[0]] = analysis_json(ANALYSIS)
+    cache = AnalysisCache(memory)
+    assert cache.find(KEYS[:1]) == {}
+    memory.get_error = None
+    time.sleep(0.06)
+    assert cache.find(KEYS[:1]) == {KEYS[0]: ANALYSIS}
+    cache.keep(KEYS[1], OTHER)
+    assert cache.find(KEYS[1:2]) == {KEYS[1]: OTHER}
+    assert len(warnings(caplog)) == 1
+
+
+def test_a_store_that_does_not_come_back_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(analysis_cache, "PAUSE_S", 0.01)
+    memory = Memory(get=StorageError("gone"))
+    cache = AnalysisCache(memory)
+    for _ in range(10):
+        assert cache.find(KEYS[:1]) == {}
+        time.sleep(0.02)
+    assert memory.calls == ["get"] * (analysis_cache.PAUSES + 1)
+    assert [warning.split(". ")[0].split("used ")[1] for warning in warnings(caplog)] == [
+        "for 0.01 s",
+        "for 0.01 s",
+        "for 0.01 s",
+        "from here on",
+    ]
 
 
 def test_what_was_found_before_a_store_failed_is_returned() -> None:
@@ -197,11 +243,11 @@ def test_what_was_found_before_a_store_failed_is_returned() -> None:
 @pytest.mark.parametrize(
     ("reason", "is_read", "says"),
     [
-        ("unavailable", False, "not used"),
-        ("throttled", False, "not used"),
-        ("denied", True, "not written to"),
-        ("no_space", True, "not written to"),
-        ("not_found", True, "not written to"),
+        ("unavailable", False, "not used for 60 s"),
+        ("throttled", False, "not used for 60 s"),
+        ("denied", True, "not written to from here on"),
+        ("no_space", True, "not written to from here on"),
+        ("not_found", True, "not written to from here on"),
     ],
 )
 def test_a_store_that_only_refuses_writes_is_still_read(
@@ -214,7 +260,7 @@ def test_a_store_that_only_refuses_writes_is_still_read(
         cache.keep(key, OTHER)
     assert memory.calls == ["put"]
     assert cache.find(KEYS) == ({KEYS[0]: ANALYSIS} if is_read else {})
-    assert warnings(caplog) == [f"The analysis cache is {says} from here on. why"]
+    assert warnings(caplog) == [f"The analysis cache is {says}. why"]
 
 
 def test_a_bucket_out_of_reach_is_one_warning(
@@ -253,7 +299,7 @@ def test_a_redis_out_of_reach_is_one_warning(caplog: pytest.LogCaptureFixture) -
         assert cache.find(KEYS) == {}
         cache.keep(KEYS[0], ANALYSIS)
     [warning] = warnings(caplog)
-    assert warning.startswith(f"The analysis cache is not used from here on. Redis at {place}: ")
+    assert warning.startswith(f"The analysis cache is not used for 60 s. Redis at {place}: ")
     assert "Check that it runs" in warning
 
 

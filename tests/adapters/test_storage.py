@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import pytest
@@ -417,3 +419,96 @@ def test_a_reference_of_another_version_is_refused_even_when_its_size_fits(
     with pytest.raises(ObjectChanged):
         store.download(replace(video, etag="0" * 32), tmp_path / "got")
     assert not (tmp_path / "got").exists()
+
+
+@pytest.fixture
+def readable_folder() -> Iterator[Path]:
+    """A folder for a test that is not to run as root, to whom every folder is open."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_folder_that_may_not_be_looked_into_hides_only_its_own(
+    readable_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Folder(readable_folder)
+    for name in ("a.mp4", "closed/b.mp4", "open/c.mp4"):
+        folder.put(name)
+    (readable_folder / "closed").chmod(0)
+    with as_nobody():
+        videos = open_store(folder.uri).videos("**/*.mp4")
+        with pytest.raises(StorageError) as caught:
+            open_store(f"{folder.uri}/closed").videos("**/*.mp4")
+    assert [video.name for video in videos] == ["a.mp4", "c.mp4"]
+    assert caught.value.reason == "denied"
+    (readable_folder / "closed").chmod(0o755)
+    [warning] = caplog.messages
+    assert warning == (f"{readable_folder}/closed: what is in this folder is not seen (Permission denied).")
+
+
+def count_up(current: bytes | None) -> bytes:
+    return str(int(current or b"0") + 1).encode()
+
+
+def test_no_update_of_a_file_is_lost_when_many_are_made_at_once(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda _: open_store(folder.uri).update("runs/count", count_up), range(64)):
+            pass
+    assert folder.get("runs/count") == b"64"
+
+
+@pytest.mark.parametrize("before", [None, b"1"])
+def test_an_update_of_an_object_begins_anew_when_another_came_in_between(
+    bucket: Bucket, before: bytes | None
+) -> None:
+    seen: list[bytes | None] = []
+
+    def change(current: bytes | None) -> bytes:
+        if not seen:
+            bucket.put("count", b"41")
+        seen.append(current)
+        return count_up(current)
+
+    if before is not None:
+        bucket.put("count", before)
+    open_store(bucket.uri).update("count", change)
+    assert (seen, bucket.get("count")) == ([before, b"41"], b"42")
+
+
+def test_an_update_may_leave_everything_as_it_is(place: Place) -> None:
+    store = open_store(place.uri)
+    store.update("none", lambda current: None)
+    place.put("some", b"old")
+    store.update("some", lambda current: None)
+    assert (place.names(), place.get("some")) == (["some"], b"old")
+
+
+def test_what_is_removed_is_gone(place: Place) -> None:
+    place.put("out/runs/a.json")
+    place.put("out/b.json")
+    store = open_store(f"{place.uri}/out")
+    store.remove("runs/a.json")
+    store.remove("runs/a.json")
+    assert place.names() == ["out/b.json"]
+
+
+def test_parts_are_removed_when_nobody_can_be_writing_them(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for name in (".old.part", "runs/.old.part", ".new.part", "old.json"):
+        folder.put(name)
+        if "old" in name:
+            os.utime(tmp_path / name, (0, 0))
+    open_store(folder.uri).remove_parts()
+    assert sorted(folder.names()) == [".new.part", "old.json"]

@@ -56,7 +56,12 @@ class Reader:
 
     def run(self, script: str) -> str:
         done = subprocess.run(
-            ["bash", "-c", script], cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False
+            ["bash", "-c", script],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
         return done.stdout

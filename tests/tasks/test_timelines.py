@@ -61,6 +61,27 @@ def test_a_refused_video_leaves_nothing(tmp_path: Path) -> None:
     assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []
 
 
+def test_a_store_that_drips_costs_one_video_its_deadline(
+    video_file: Path, bucket: Bucket, network: Disturbance, tmp_path: Path, prefect: None
+) -> None:
+    bucket.put("slow.mp4", video_file.read_bytes())
+    bucket.put("sound.mp4", video_file.read_bytes())
+    run = make_run(bucket.uri, tmp_path, limits={"deadline_seconds": 3})
+    videos = list_videos.fn(run.settings)
+    network.faults.append(Fault("drip", only="/slow.mp4", times=10**6))
+
+    @flow
+    def opened() -> list[Timeline | Failure]:
+        return list(open_timelines(videos, run))
+
+    outcome = {each.video.name: each for each in opened()}
+    slow, sound = outcome["slow.mp4"], outcome["sound.mp4"]
+    assert isinstance(sound, Timeline)
+    assert isinstance(slow, Failure)
+    assert (slow.stage, slow.kind, slow.reason, slow.attempts) == ("fetch", "failed", "deadline", 1)
+    assert "limits.deadline_seconds" in slow.detail
+
+
 def test_a_video_larger_than_its_share_of_scratch_is_refused_unread(video_file: Path, tmp_path: Path) -> None:
     gigabytes = 2.9 * video_file.stat().st_size / 1e9
     run = make_run(video_file.parent, tmp_path, limits={"scratch_gb": gigabytes}, engine={"workers": 2})
