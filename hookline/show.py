@@ -14,7 +14,7 @@ from rich.table import Table
 from tasks.adapters.published import read_table
 from tasks.adapters.storage import Store
 from tasks.core.records import Manifest
-from tasks.core.tables import table_name
+from tasks.core.schemas import table_name
 
 NAME_WIDTH = 28
 

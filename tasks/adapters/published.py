@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from tasks.adapters.storage import Store
 from tasks.core.errors import StorageError
 from tasks.core.records import Manifest
-from tasks.core.tables import table_name
+from tasks.core.schemas import table_name
 
 
 def newest_manifest(store: Store) -> Manifest:

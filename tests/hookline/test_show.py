@@ -13,7 +13,7 @@ from rich.console import Console
 
 from hookline.show import MOST_FAILURES, MOST_VIDEOS, print_run
 from tasks.adapters.storage import open_store
-from tasks.core.tables import FAILURES, RANKINGS, table_name
+from tasks.core.schemas import FAILURES, RANKINGS, table_name
 
 
 def manifest_of(output: Path, *, videos: int, failures: int) -> dict[str, Any]:
