@@ -106,12 +106,17 @@ def test_the_page_lists_exactly_the_keys_of_the_manifest(nights: tuple[Path, Man
         assert set(inner) == set(re.findall(r"`(\w+)`", meaning))
 
 
+UNTRAINED = {"hook > 80": "hook > 70", 'pl.col("hook") > 80': 'pl.col("hook") > 70'}
+"""Demo models see no hook over 80 in these videos."""
+
 QUESTIONS = dict(re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", DATA, flags=re.MULTILINE | re.DOTALL))
 TOOLS = {"DuckDB": r"```sql\n", "pandas": r"```python\n# pandas\n", "Polars": r"```python\n# Polars\n"}
 
 
 def block(text: str, tool: str) -> str:
     (code,) = re.findall(TOOLS[tool] + r"(.*?)```", text, flags=re.DOTALL)
+    for trained, untrained in UNTRAINED.items():
+        code = code.replace(trained, untrained)
     return str(code)
 
 
