@@ -1,4 +1,4 @@
-"""The command line: `hookline rank | show | diff | demo | demo-models`."""
+"""The command line: `hookline rank | show | diff | labels | demo | demo-models`."""
 
 from __future__ import annotations
 
@@ -151,6 +151,31 @@ def diff(output: str, run_a: str = "", run_b: str = "", /, *, json: bool = False
         write_csv(map(asdict, found), [field.name for field in fields(Change)], sys.stdout)
     else:
         print_changes(Console(), found, before, after)
+    return ExitCode.COMPLETE
+
+
+@app.command
+def labels(output: str, file: Path, /) -> int:
+    """Bring the verdicts of editors back: check FILE, match it with what was scored, and keep it.
+
+    One row a segment: video_uri, start, end (seconds), verdict (published or rejected), and as far as known
+    video_etag, views and labelled_on (a date). `hookline show OUTPUT --csv` with a column verdict will do.
+
+    Parameters
+    ----------
+    output
+        Where the rankings are: s3://bucket/prefix, or a folder. The labels are kept under labels/ there.
+    file
+        A CSV or Parquet file.
+    """
+    from hookline.labels import import_labels, print_labels
+    from tasks.adapters.published import newest_manifest
+    from tasks.adapters.storage import open_store
+
+    store = open_store(output)
+    newest = newest_manifest(store)
+    labelled, place = import_labels(store, file, newest)
+    print_labels(Console(), labelled, place, newest["source"])
     return ExitCode.COMPLETE
 
 

@@ -129,6 +129,24 @@ describes scores and timeline is null for the rejected. `last_listed` is the day
 listed it: a run over a part of the source keeps the others."""
 
 
+LABELS = pa.schema(
+    [
+        pa.field("video_uri", pa.string(), nullable=False),
+        pa.field("video_etag", pa.string()),
+        pa.field("start", pa.float64(), nullable=False),
+        pa.field("end", pa.float64(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("views", pa.int64()),
+        pa.field("labelled_on", pa.date32()),
+        pa.field("match", pa.string(), nullable=False),
+        pa.field("scored_in", pa.string()),
+        pa.field("imported_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""What editors made of segments. `match` says what it was found to be, `scored_in` the run whose `windows`
+have it; null where it was not found."""
+
+
 def windows_schema(dimensions: int) -> pa.Schema:
     """Schema of `windows`; `dimensions` is the length of an embedding (768 for VideoMAE base)."""
     return pa.schema(
