@@ -1,9 +1,10 @@
-"""The command line: `hookline rank | demo | demo-models | show`."""
+"""The command line: `hookline rank | show | diff | labels | demo | demo-models`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -77,15 +78,115 @@ def rank(
 
 
 @app.command
-def show(output: str, /) -> int:
-    """Print the newest ranking under OUTPUT as a table."""
-    from hookline.show import print_run
+def show(output: str, /, *, run: str = "", video: str = "", json: bool = False, csv: bool = False) -> int:
+    """Print a ranking under OUTPUT as a table: the newest.
+
+    Parameters
+    ----------
+    output
+        Where the rankings are: s3://bucket/prefix, or a folder.
+    run
+        Another run: its id, or the beginning of it, such as a day: 20261124.
+    video
+        Only the videos with this in their URI, and why each rank is what it is.
+    json
+        Write every column as JSON instead.
+    csv
+        Write every column as CSV instead.
+    """
+    from hookline.export import write_csv, write_json
+    from hookline.show import columns_of, of_videos, print_run, print_videos, ranking_of
+    from tasks.adapters.published import manifest_of, newest_manifest
+    from tasks.adapters.storage import open_store
+
+    one_form(json, csv)
+    store = open_store(output)
+    manifest = manifest_of(store, run) if run else newest_manifest(store)
+    if json or csv:
+        ranking = of_videos(ranking_of(store, manifest), video)
+        rows = (row for batch in ranking.to_batches(max_chunksize=1000) for row in batch.to_pylist())
+        if json:
+            write_json(rows, sys.stdout)
+        else:
+            write_csv(rows, columns_of(ranking.schema), sys.stdout)
+    elif video:
+        print_videos(Console(), store, manifest, video)
+    else:
+        print_run(Console(), store, manifest)
+    return ExitCode.COMPLETE
+
+
+@app.command
+def diff(output: str, run_a: str = "", run_b: str = "", /, *, json: bool = False, csv: bool = False) -> int:
+    """Print what entered, left and moved from one run to another, and why.
+
+    Parameters
+    ----------
+    output
+        Where the rankings are: s3://bucket/prefix, or a folder.
+    run_a
+        The earlier run: its id, or the beginning of it; without one, the run before the other.
+    run_b
+        The later run; without one, the newest.
+    json
+        Write the changes as JSON instead.
+    csv
+        Write the changes as CSV instead.
+    """
+    from hookline.differences import print_changes, read_night
+    from hookline.export import write_csv, write_json
+    from tasks.adapters.published import manifest_before, manifest_of, newest_manifest
+    from tasks.adapters.storage import open_store
+    from tasks.core.differences import Change, changes
+
+    one_form(json, csv)
+    store = open_store(output)
+    later = manifest_of(store, run_b) if run_b else newest_manifest(store)
+    earlier = manifest_of(store, run_a) if run_a else manifest_before(store, later["run_id"])
+    before, after = read_night(store, earlier), read_night(store, later)
+    found = list(changes(before, after))
+    if json:
+        write_json(map(asdict, found), sys.stdout)
+    elif csv:
+        write_csv(map(asdict, found), [field.name for field in fields(Change)], sys.stdout)
+    else:
+        print_changes(Console(), found, before, after)
+    return ExitCode.COMPLETE
+
+
+@app.command
+def labels(output: str, file: Path, /) -> int:
+    """Bring the verdicts of editors back: check FILE, match it with what was scored, and keep it.
+
+    One row a segment: video_uri, start, end (seconds), verdict (published or rejected), and as far as known
+    video_etag, views and labelled_on (a date). `hookline show OUTPUT --csv` with a column verdict will do.
+
+    Parameters
+    ----------
+    output
+        Where the rankings are: s3://bucket/prefix, or a folder. The labels are kept under labels/ there.
+    file
+        A CSV or Parquet file.
+    """
+    from hookline.labels import import_labels, print_labels
     from tasks.adapters.published import newest_manifest
     from tasks.adapters.storage import open_store
 
     store = open_store(output)
-    print_run(Console(), store, newest_manifest(store))
+    newest = newest_manifest(store)
+    labelled, place = import_labels(store, file, newest)
+    print_labels(Console(), labelled, place, newest["source"])
     return ExitCode.COMPLETE
+
+
+def one_form(json: bool, csv: bool) -> None:
+    """Rows are written in one form.
+
+    Raises:
+        SettingsError: both are asked for.
+    """
+    if json and csv:
+        raise SettingsError("--json and --csv: choose one of them")
 
 
 @app.command

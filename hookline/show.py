@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -13,8 +15,9 @@ from rich.table import Table
 
 from tasks.adapters.published import read_table
 from tasks.adapters.storage import Store
+from tasks.core.errors import SettingsError
 from tasks.core.records import Manifest
-from tasks.core.tables import table_name
+from tasks.core.schemas import RANKINGS, brought_up, table_name
 
 NAME_WIDTH = 28
 
@@ -26,6 +29,12 @@ MOST_FAILURES = 50
 
 SHOWN = ["video_uri", "rank", "start", "end", "score", "is_viral", "videomae_score"]
 SHOWN_OF_ANSWER = ["virality_score", "hook_quality", "engagement_potential"]
+WHY = {
+    "% video": "video_percentile",
+    "% library": "library_percentile",
+    "margin": "margin",
+    "before": "previous_rank",
+}
 
 
 def print_run(console: Console, store: Store, manifest: Manifest) -> None:
@@ -52,6 +61,48 @@ def print_run(console: Console, store: Store, manifest: Manifest) -> None:
     console.print(f"Run {manifest['run_id']} in {escape(store.uri)}", soft_wrap=True)
 
 
+def print_videos(console: Console, store: Store, manifest: Manifest, part: str) -> None:
+    """Print all that a run says of the videos with `part` in their URI: also why each rank is what it is.
+
+    Raises:
+        SettingsError: no video is called so.
+    """
+    ranking = of_videos(ranking_of(store, manifest), part).to_pylist()
+    failures = of_videos(_read(store, manifest, "failures"), part).to_pylist()
+    if not ranking and not failures:
+        raise SettingsError(f"--video {part}: no video of run {manifest['run_id']} has this in its URI")
+    if ranking:
+        console.print(ranking_table(ranking, manifest["source"], why=True))
+    for row in ranking:
+        if deep := row["videollama3"]:
+            why = escape(printable(deep["reasoning"], width=500))
+            console.print(f"[bold]#{row['rank']} {clock(row['start'])}[/] {why}", soft_wrap=True)
+    if failures:
+        console.print(failures_table(failures, manifest["source"]))
+    console.print(f"Run {manifest['run_id']} in {escape(store.uri)}", soft_wrap=True)
+
+
+def ranking_of(store: Store, manifest: Manifest) -> pa.Table:
+    """The ranking of a run of any version, with all columns of this one and its day."""
+    ranking = brought_up(_read(store, manifest, "rankings"), RANKINGS)
+    run_date = pa.scalar(date.fromisoformat(manifest["run_date"]))
+    return ranking.add_column(1, "run_date", pa.repeat(run_date, len(ranking)))
+
+
+def of_videos(table: pa.Table, part: str) -> pa.Table:
+    """The rows of videos that have `part` in their URI."""
+    return table.filter(pc.match_substring(table["video_uri"], part))
+
+
+def columns_of(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
+    """The columns of a schema, of structs their fields: `videollama3.hook_quality`."""
+    for field in fields:
+        if pa.types.is_struct(field.type):
+            yield from columns_of(field.type, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
 def best_videos(ranking: pa.Table) -> tuple[pa.Table, int]:
     """The rows of the `MOST_VIDEOS` videos with the best moments, and how many videos are left out.
 
@@ -62,17 +113,20 @@ def best_videos(ranking: pa.Table) -> tuple[pa.Table, int]:
     return ranking.filter(pc.is_in(ranking["video_uri"], shown)), len(videos) - len(shown)
 
 
-def ranking_table(ranking: list[dict[str, Any]], source: str) -> Table:
-    """The segments of a run by video and rank; VideoLLaMA3's columns stay empty where it gave no answer."""
-    table = _table("Moments by viral potential", first_column="video")
-    for name in ("#", "from", "to", "score", "deep", "fast", "hook", "engage"):
+def ranking_table(ranking: list[dict[str, Any]], source: str, *, why: bool = False) -> Table:
+    """The segments of a run by video and rank; VideoLLaMA3's columns stay empty where it gave no answer.
+
+    `why` adds the percentiles in the video and in the library, the margin, and the rank of the run before.
+    """
+    table = titled("Moments by viral potential", first_column="video")
+    for name in ("#", "from", "to", "score", "deep", "fast", "hook", "engage", *(WHY if why else ())):
         table.add_column(name, justify="right", no_wrap=True)
     rows = sorted(ranking, key=lambda row: (row["video_uri"], row["rank"]))
     for previous, row in zip([None, *rows], rows, strict=False):
         new_video = previous is None or previous["video_uri"] != row["video_uri"]
         deep = row["videollama3"] or {}
         table.add_row(
-            escape(_name(row["video_uri"], source)) if new_video else "",
+            escape(name_in(row["video_uri"], source)) if new_video else "",
             str(row["rank"]),
             clock(row["start"]),
             clock(row["end"]),
@@ -81,25 +135,27 @@ def ranking_table(ranking: list[dict[str, Any]], source: str) -> Table:
             str(row["videomae_score"]),
             str(deep.get("hook_quality", "")),
             str(deep.get("engagement_potential", "")),
+            *(("" if row[name] is None else f"{row[name]:.0f}" for name in WHY.values()) if why else ()),
         )
     return table
 
 
 def failures_table(failures: list[dict[str, Any]], source: str) -> Table:
     """What could not be used, and why."""
-    table = _table("Not ranked, or only in part", first_column="video")
+    table = titled("Not ranked, or only in part", first_column="video")
     table.add_column("reason", no_wrap=True)
     table.add_column("detail")
     for row in failures:
         table.add_row(
-            escape(_name(row["video_uri"], source)),
+            escape(name_in(row["video_uri"], source)),
             row["reason"],
             escape(printable(row["detail"], width=500)),
         )
     return table
 
 
-def _table(title: str, *, first_column: str) -> Table:
+def titled(title: str, *, first_column: str) -> Table:
+    """An empty table in the one style there is."""
     table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 0)
     table.add_column(first_column, no_wrap=True)
@@ -136,7 +192,7 @@ def _print_left_out(
         console.print(f"... and {count:,} more {what}: {escape(f'{store.uri}/{place}')}\n", soft_wrap=True)
 
 
-def _name(uri: str, source: str) -> str:
+def name_in(uri: str, source: str) -> str:
     """A video as the source calls it; of a long name the end tells more."""
     name = printable(uri.removeprefix(f"{source}/"), width=500)
     return name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :]

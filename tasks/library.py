@@ -17,7 +17,9 @@ from tasks.core.errors import StorageError
 from tasks.core.known import SCORES, Earlier, Known, recognise, rows_of, scored_again, scores_by_video
 from tasks.core.library import Entry, library_table, ranked_entry, read_library
 from tasks.core.records import Analysis, Kind, RankedVideo, VideoRef
-from tasks.core.tables import RANKINGS, read_failures
+from tasks.core.schemas import RANKINGS, brought_up
+from tasks.core.standing import PLACES, Previous
+from tasks.core.tables import read_failures
 from tasks.deep import find_analyses
 from tasks.ledger import Ledger
 from tasks.logs import tell
@@ -77,9 +79,11 @@ def earlier_run(store: Store, run: Run) -> Earlier:
         made_by = {"run_date": manifest["run_date"], "run_id": manifest["run_id"]}
         entries = read_library(read_table(store, "library", **made_by))
         failures = read_failures(read_table(store, "failures", **made_by))
-        rankings = None
-        if manifest["models"] == run.stamp.models:
-            rankings = read_table(store, "rankings", **made_by).select(RANKINGS.names).cast(RANKINGS)
+        same = manifest["models"] == run.stamp.models
+        columns = None if same else PLACES
+        rankings = read_table(store, "rankings", **made_by, columns=columns)
+        previous = Previous(manifest["run_id"], rankings.select(PLACES))
+        rankings = brought_up(rankings, RANKINGS) if same else None
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise StorageError(
             f"The tables of the newest run under {store.uri} are not what this version writes ({error}).",
@@ -87,7 +91,7 @@ def earlier_run(store: Store, run: Run) -> Earlier:
             retryable=False,
         ) from error
     refusals = {failure.video.uri: failure for failure in failures if failure.kind == Kind.REJECTED}
-    return Earlier(entries, refusals, rankings)
+    return Earlier(entries, refusals, rankings, previous)
 
 
 def known_from(earlier: Earlier, videos: Sequence[VideoRef], run: Run) -> Known:
@@ -106,6 +110,7 @@ def known_from(earlier: Earlier, videos: Sequence[VideoRef], run: Run) -> Known:
         damage=[note for entry in found.settled if entry.timeline for note in damage(entry.timeline)],
         refused=found.refused,
         remembered=found.remembered,
+        previous=earlier.previous,
     )
 
 
@@ -154,7 +159,12 @@ def rank_again(entry: Entry, rows: pa.Table | None, run: Run) -> RankedVideo | N
         return None
     scored = scored_again(entry.timeline, rows.to_pydict(), run.settings)
     analyses = scored and find_analyses(scored.candidates, scored.timeline, run)
-    return rank_video(scored, analyses, run) if scored and analyses else None
+    if not scored or not analyses:
+        return None
+    # There may be many such videos at once: only what will be published is kept of them.
+    return replace(
+        rank_video(scored, analyses, run), scored=replace(scored, windows=tuple(scored.candidates))
+    )
 
 
 def library_of(ledger: Ledger, run: Run) -> pa.Table:

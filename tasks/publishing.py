@@ -19,8 +19,10 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.adapters.checkpoints import embedding_size
 from tasks.adapters.storage import open_store
+from tasks.core.layout import write_options
 from tasks.core.records import Manifest
-from tasks.core.tables import SCHEMA_VERSION, failures_table, rankings_table, table_name, windows_table
+from tasks.core.schemas import SCHEMA_VERSION, table_name
+from tasks.core.tables import failures_table, rankings_table, windows_table
 from tasks.ledger import Ledger
 from tasks.library import library_of
 from tasks.outcome import FAILED
@@ -52,7 +54,9 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
         "failures": failures_table(ledger.failures, stamp),
         "library": library_of(ledger, run),
         # Last, because most readers look at nothing else: it comes in one piece, or not at all.
-        "rankings": rankings_table(ledger.ranked_now, stamp, carried=ledger.known.carried),
+        "rankings": rankings_table(
+            ledger.ranked_now, stamp, carried=ledger.known.carried, previous=ledger.known.previous
+        ),
     }
     files = []
     for kind, table in tables.items():
@@ -90,7 +94,7 @@ def write_parquet(table: pa.Table, path: Path, run: Run) -> Path:
         "hookline.versions": json.dumps(versions()),
     }
     metadata = {key.encode(): value.encode() for key, value in about.items()}
-    pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(metadata), path, **write_options(table))
     return path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tasks.core.ranking import rank_segments
+from tasks.core.ranking import explained, rank_segments
 from tasks.core.records import (
     Analysis,
     Failure,
@@ -22,16 +22,18 @@ from tasks.runs import Run
 def rank_video(scored: ScoredVideo, analyses: Analyses, run: Run) -> RankedVideo:
     """The ranked segments of one video; what went wrong on the way is kept beside them."""
     ranking = run.settings.ranking
-    segments = rank_segments(
-        scored.candidates,
-        analyses.by_window,
-        top_n=ranking.top_n,
-        deep_weight=ranking.deep_weight,
-        fast_weight=ranking.fast_weight,
+    weights = {"deep_weight": ranking.deep_weight, "fast_weight": ranking.fast_weight}
+    every = rank_segments(scored.candidates, analyses.by_window, top_n=ranking.candidates, **weights)
+    ranked, missed = every[: ranking.top_n], every[ranking.top_n :]
+    return RankedVideo(
+        scored,
+        tuple(explained(ranked, missed, scored.windows, **weights)),
+        tuple(analyses.by_window.values()),
+        (*damage(scored.timeline), *failed_analyses(scored.timeline, analyses.by_window)),
+        analyses.cached,
+        analyses.seconds,
+        tuple(missed),
     )
-    failures = (*damage(scored.timeline), *failed_analyses(scored.timeline, analyses.by_window))
-    answers = tuple(analyses.by_window.values())
-    return RankedVideo(scored, tuple(segments), answers, failures, analyses.cached, analyses.seconds)
 
 
 def damage(timeline: Timeline) -> Iterator[Failure]:

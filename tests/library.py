@@ -62,9 +62,14 @@ def read_table(output: Path, kind: str, run_id: str) -> pa.Table:
     return pq.ParquetFile(path).read()
 
 
+ABOUT_THE_RUN_BEFORE = ("previous_run_id", "previous_rank", "previous_run_rank")
+
+
 def rows_without(table: pa.Table, *columns: str) -> list[dict[str, Any]]:
-    """The rows, less what differs from run to run."""
-    return table.drop_columns([*columns]).to_pylist()
+    """The rows, less what differs from run to run: these columns, and what there was in the run before."""
+    left_out = [name for name in table.column_names if name in (*columns, *ABOUT_THE_RUN_BEFORE)]
+    assert {*columns} <= {*left_out}, "a column of this name is not there"
+    return table.drop_columns(left_out).to_pylist()
 
 
 def upload(folder: Path, bucket: Bucket, prefix: str) -> None:

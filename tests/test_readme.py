@@ -80,7 +80,7 @@ def test_the_readmes_settings_file_is_valid() -> None:
 
 
 def test_every_column_of_the_rankings_is_explained() -> None:
-    from tasks.core.tables import RANKINGS
+    from tasks.core.schemas import RANKINGS
 
     table = README[README.index("The columns of `rankings`") : README.index("In `windows`")]
     explained = set(re.findall(r"`(\w+)`", table))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from tasks.adapters.storage import Store
 from tasks.core.errors import StorageError
 from tasks.core.records import Manifest
-from tasks.core.tables import table_name
+from tasks.core.schemas import table_name
 
 
 def newest_manifest(store: Store) -> Manifest:
@@ -37,6 +37,58 @@ def newest_manifest(store: Store) -> Manifest:
             f"{store.uri}/latest.json does not name a run ({error}): rank again to replace it.",
             reason="invalid",
             retryable=False,
+        ) from error
+    return manifest
+
+
+def manifest_of(store: Store, run: str) -> Manifest:
+    """The manifest of a complete run by its id, or by as much of its beginning as no other run has.
+
+    Raises:
+        StorageError: there is no such run, or several.
+    """
+    runs = run_ids(store)
+    found = [run_id for run_id in runs if run_id == run] or [name for name in runs if name.startswith(run)]
+    if len(found) != 1:
+        how_many = "is no" if not found else f"are {len(found)}"
+        newest = ", ".join(runs[-3:]) or "none"
+        raise StorageError(
+            f"There {how_many} run {run!r} under {store.uri}: write an id in full (the newest: {newest}).",
+            reason="not_found",
+            retryable=False,
+        )
+    return _manifest(store, f"runs/{found[0]}.json")
+
+
+def manifest_before(store: Store, run_id: str) -> Manifest:
+    """The manifest of the newest run before this one that did not fail.
+
+    Raises:
+        StorageError: there is none.
+    """
+    for earlier in reversed([name for name in run_ids(store) if name < run_id]):
+        manifest = _manifest(store, f"runs/{earlier}.json")
+        if manifest["state"] != "Failed":
+            return manifest
+    raise StorageError(
+        f"There is no run before {run_id} under {store.uri}.", reason="not_found", retryable=False
+    )
+
+
+def run_ids(store: Store) -> list[str]:
+    """All complete runs, the oldest first: their ids begin with the time they started."""
+    names = (name.removeprefix("runs/") for name in store.names("runs"))
+    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+
+
+def _manifest(store: Store, name: str) -> Manifest:
+    try:
+        manifest: Manifest = json.loads(store.read_bytes(name))
+        if not {"run_id", "run_date", "state"} <= manifest.keys():
+            raise KeyError("run_id")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise StorageError(
+            f"{store.uri}/{name} is no manifest of a run ({error}).", reason="invalid", retryable=False
         ) from error
     return manifest
 

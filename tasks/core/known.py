@@ -15,8 +15,9 @@ from tasks.core.candidates import choose_candidates
 from tasks.core.digests import Digests
 from tasks.core.library import Entry
 from tasks.core.records import Failure, RankedVideo, ScoredVideo, ScoredWindow, Timeline, VideoRef
+from tasks.core.schemas import RANKINGS, windows_schema
 from tasks.core.settings import Settings
-from tasks.core.tables import RANKINGS, windows_schema
+from tasks.core.standing import Previous
 from tasks.core.windows import windows
 
 SCORES = pa.schema(
@@ -29,12 +30,14 @@ SCORES = pa.schema(
 class Earlier:
     """What the newest complete run left: its library and its refusals by URI, and its ranking.
 
-    `rankings` is None where this run ranks by other settings or models.
+    `rankings` is None where this run ranks by other settings or models; `previous` has the places all
+    the same.
     """
 
     entries: Mapping[str, Entry]
     refusals: Mapping[str, Failure]
     rankings: pa.Table | None
+    previous: Previous | None = None
 
     def without(self, videos: Sequence[VideoRef]) -> Earlier:
         """The same, with nothing about these videos."""
@@ -49,7 +52,8 @@ class Known:
 
     `unchanged` are ranked videos: the rows of some are `carried` over, the others were `ranked_anew`
     from stored scores and analyses; `damage` says what is broken of the former. `refused` are rejected
-    as before. `remembered` has the entries of these, and of videos that are not listed.
+    as before. `remembered` has the entries of these, and of videos that are not listed. `previous` has
+    the places of the run before.
     """
 
     to_open: Sequence[VideoRef]
@@ -59,6 +63,7 @@ class Known:
     damage: Sequence[Failure] = ()
     refused: Sequence[Failure] = ()
     remembered: Sequence[Entry] = ()
+    previous: Previous | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ def rows_of(entries: Sequence[Entry], rankings: pa.Table | None) -> pa.Table:
 
 
 def scored_again(timeline: Timeline, stored: Mapping[str, Any], settings: Settings) -> ScoredVideo | None:
-    """A video by its stored scores: its candidates, chosen anew, without the other windows.
+    """A video by its stored scores, its candidates chosen anew; without embeddings.
 
     `stored` has the columns of its `SCORES`, in their order.
     None where these are not the windows that the settings cut.
@@ -122,8 +127,7 @@ def scored_again(timeline: Timeline, stored: Mapping[str, Any], settings: Settin
         return None
     scored = [ScoredWindow(*both) for both in zip(every, stored["videomae_score"], strict=True)]
     chosen = choose_candidates(scored, count=ranking.candidates, max_overlap=ranking.max_overlap)
-    candidates = tuple(item for item in chosen if item.is_candidate)
-    return ScoredVideo(timeline, candidates, np.empty((0, 0), np.float16), stored["fast_kind"][0])
+    return ScoredVideo(timeline, tuple(chosen), np.empty((0, 0), np.float16), stored["fast_kind"][0])
 
 
 def scores_by_video(table: pa.Table) -> dict[str, pa.Table]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tasks.core.digests import Digests
 from tasks.core.records import RankedVideo, Timeline, VideoRef
-from tasks.core.tables import LIBRARY
+from tasks.core.schemas import LIBRARY
 
 KEPT_DAYS = 30
 """How long a video that no run lists is remembered: a run over a part of the source forgets nothing."""

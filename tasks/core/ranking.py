@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
 
-from tasks.core.records import Analysis, ScoredWindow, Segment, Window
+from tasks.core.records import Analysis, ScoredWindow, Segment, Why, Window
+from tasks.core.scores import mid_ranks
 
 
 def combined_score(deep: int, fast: int, *, deep_weight: Decimal, fast_weight: Decimal) -> int:
@@ -55,3 +57,31 @@ def strength(segment: Segment) -> tuple[int, float, int, Window]:
     """Sort key, strongest first: score, expected deep score, fast score, then start (and length)."""
     expected = segment.analysis.expected_score
     return (-segment.score, 1 if expected is None else -expected, -segment.fast_score, segment.window)
+
+
+def explained(
+    ranked: Sequence[Segment],
+    missed: Sequence[Segment],
+    windows: Sequence[ScoredWindow],
+    *,
+    deep_weight: Decimal,
+    fast_weight: Decimal,
+) -> list[Segment]:
+    """The ranked segments of one video with the reasons of their rank; `windows` are all of the video."""
+    fast = mid_ranks([segment.fast_score for segment in ranked], among=[item.score for item in windows])
+    suppressed = defaultdict(list)
+    for item in windows:
+        suppressed[item.suppressed_by].append(item)
+    return [
+        replace(
+            segment,
+            why=Why(
+                deep_weight=float(deep_weight) if segment.analysis.answer else None,
+                fast_weight=float(fast_weight) if segment.analysis.answer else 1.0,
+                video_percentile=float(percentile),
+                margin=segment.score - missed[0].score if missed else None,
+                suppressed=tuple(suppressed[segment.window]),
+            ),
+        )
+        for segment, percentile in zip(ranked, fast, strict=True)
+    ]

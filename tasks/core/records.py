@@ -263,6 +263,23 @@ class Analysis:
 
 
 @dataclass(frozen=True, slots=True)
+class Why:
+    """Why a segment has its rank, as far as its own video tells.
+
+    The weights are those of its score; `deep_weight` is None, and the other 1, where it has no deep one.
+    `video_percentile` places its fast score among all windows of the video. `margin` is how far its
+    score lies above the best candidate that missed the ranking; None where none did. `suppressed` are
+    the weaker windows that it kept from being candidates.
+    """
+
+    deep_weight: float | None
+    fast_weight: float
+    video_percentile: float
+    margin: int | None
+    suppressed: tuple[ScoredWindow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100."""
 
@@ -271,6 +288,7 @@ class Segment:
     fast_score: int
     analysis: Analysis
     rank: int
+    why: Why | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +296,7 @@ class RankedVideo:
     """Everything one video came to: its scored windows, the ranked segments, and what went wrong.
 
     `analyses` has one entry for each candidate, ranked or not; `cached` of them had been made before,
-    the others took `deep_seconds`.
+    the others took `deep_seconds`. `missed` are the candidates that did not make it, best first.
     """
 
     scored: ScoredVideo
@@ -287,6 +305,7 @@ class RankedVideo:
     failures: tuple[Failure, ...] = ()
     cached: int = 0
     deep_seconds: float = 0.0
+    missed: tuple[Segment, ...] = ()
 
     @property
     def timeline(self) -> Timeline:

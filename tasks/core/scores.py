@@ -29,10 +29,19 @@ def percentiles(values: Floats) -> list[int]:
     >>> percentiles(np.array([3.0, 1.0, 1.0, 9.0], dtype=np.float32))
     [62, 25, 25, 87]
     """
-    ordered = np.sort(values)
+    return [int(percentile) for percentile in mid_ranks(values, among=values)]
+
+
+def mid_ranks(values: npt.ArrayLike, *, among: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Percentiles before rounding: the share of `among` that is lower, and half of what is equal, times 100.
+
+    >>> mid_ranks([9, 1], among=[3, 1, 1, 9]).tolist()
+    [87.5, 25.0]
+    """
+    ordered = np.sort(np.asarray(among))
     below = np.searchsorted(ordered, values, side="left")
     upto = np.searchsorted(ordered, values, side="right")
-    return [int(50 * (a + b)) // len(values) for a, b in zip(below, upto, strict=True)]
+    return np.asarray(50 * (below + upto) / max(len(ordered), 1))
 
 
 def head_scores(features: WindowFeatures, *, weight: Floats, bias: float, kind: str) -> list[int]:

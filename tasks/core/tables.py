@@ -1,8 +1,4 @@
-"""The Arrow schemas of what is published, each defined once, and the rows that go into them.
-
-`run_date` is a column of every table by way of its folder, `run_date=YYYY-MM-DD/`: DuckDB, Polars,
-pandas and Spark read it from there, and pandas refuses a file that repeats it.
-"""
+"""The rows that are published: from records to the tables whose schemas are in `tasks.core.schemas`."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tasks.core.records import (
     Analysis,
@@ -27,134 +22,12 @@ from tasks.core.records import (
     Stage,
     Timeline,
     VideoRef,
+    Why,
     Window,
     legible,
 )
-
-SCHEMA_VERSION = "2"
-"""Grows when a column is added; columns are never renamed or removed."""
-
-
-def table_name(kind: str, *, run_date: object, run_id: str) -> str:
-    """Where a table of a run lies under the output."""
-    return f"{kind}/run_date={run_date}/{run_id}.parquet"
-
-
-MODELS = pa.struct(
-    [
-        ("videomae", pa.string()),
-        ("videomae_revision", pa.string()),
-        ("head", pa.string()),
-        ("videollama3", pa.string()),
-        ("videollama3_revision", pa.string()),
-        ("videollama3_quantization", pa.string()),
-        ("prompt_hash", pa.string()),
-        ("settings_hash", pa.string()),
-        ("code_version", pa.string()),
-    ]
-)
-
-VIDEOLLAMA3 = pa.struct(
-    [
-        ("virality_score", pa.int32()),
-        ("hook_quality", pa.int32()),
-        ("engagement_potential", pa.int32()),
-        ("expected_score", pa.float32()),
-        ("expected_hook_quality", pa.float32()),
-        ("expected_engagement_potential", pa.float32()),
-        ("viral_elements", pa.list_(pa.string())),
-        ("viral_moments", pa.list_(pa.struct([("timestamp", pa.float64()), ("why", pa.string())]))),
-        ("reasoning", pa.string()),
-        ("recommendation", pa.string()),
-        ("frames", pa.int32()),
-        ("batch_size", pa.int32()),
-    ]
-)
-
-RANKINGS = pa.schema(
-    [
-        pa.field("run_id", pa.string(), nullable=False),
-        pa.field("video_uri", pa.string(), nullable=False),
-        pa.field("video_etag", pa.string(), nullable=False),
-        pa.field("video_duration", pa.float64(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("run_rank", pa.int32(), nullable=False),
-        pa.field("start", pa.float64(), nullable=False),
-        pa.field("end", pa.float64(), nullable=False),
-        pa.field("duration", pa.float64(), nullable=False),
-        pa.field("score", pa.int32(), nullable=False),
-        pa.field("is_viral", pa.bool_(), nullable=False),
-        pa.field("analysis_method", pa.string(), nullable=False),
-        pa.field("videomae_score", pa.int32(), nullable=False),
-        pa.field("videollama3", VIDEOLLAMA3),
-        pa.field("deep_status", pa.string(), nullable=False),
-        pa.field("deep_reason", pa.string()),
-        pa.field("transcript", pa.string()),
-        pa.field("thumbnail_uri", pa.string()),
-        pa.field("clip_uri", pa.string()),
-        pa.field("models", MODELS, nullable=False),
-    ]
-)
-
-FAILURES = pa.schema(
-    [
-        pa.field("run_id", pa.string(), nullable=False),
-        pa.field("video_uri", pa.string(), nullable=False),
-        pa.field("video_etag", pa.string(), nullable=False),
-        pa.field("stage", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("detail", pa.string(), nullable=False),
-        pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("start", pa.float64()),
-        pa.field("end", pa.float64()),
-    ]
-)
-
-LIBRARY = pa.schema(
-    [
-        pa.field("video_uri", pa.string(), nullable=False),
-        pa.field("video_etag", pa.string(), nullable=False),
-        pa.field("size_bytes", pa.int64(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("last_listed", pa.date32(), nullable=False),
-        pa.field("scored_in", pa.string()),
-        pa.field("scored_on", pa.date32()),
-        pa.field("n_ticks", pa.int32()),
-        pa.field("fps", pa.int32()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("duration_s", pa.float64()),
-        pa.field("decoder", pa.string()),
-        pa.field("damage", pa.string()),
-        pa.field("unanswered", pa.int32(), nullable=False),
-        pa.field("scoring_digest", pa.string(), nullable=False),
-        pa.field("rejecting_digest", pa.string(), nullable=False),
-        pa.field("frame_budget", pa.string(), nullable=False),
-    ]
-)
-"""What the next run knows of each video without a look at it. `status` is `ranked` or `rejected`; what
-describes scores and timeline is null for the rejected. `last_listed` is the day of the last run that
-listed it: a run over a part of the source keeps the others."""
-
-
-def windows_schema(dimensions: int) -> pa.Schema:
-    """Schema of `windows`; `dimensions` is the length of an embedding (768 for VideoMAE base)."""
-    return pa.schema(
-        [
-            pa.field("run_id", pa.string(), nullable=False),
-            pa.field("video_uri", pa.string(), nullable=False),
-            pa.field("video_etag", pa.string(), nullable=False),
-            pa.field("start", pa.float64(), nullable=False),
-            pa.field("end", pa.float64(), nullable=False),
-            pa.field("videomae_score", pa.int32(), nullable=False),
-            pa.field("fast_kind", pa.string(), nullable=False),
-            pa.field("embedding", pa.list_(pa.float16(), dimensions), nullable=False),
-            pa.field("is_candidate", pa.bool_(), nullable=False),
-            pa.field("suppressed_by", pa.float64()),
-            pa.field("reason", pa.string()),
-        ]
-    )
+from tasks.core.schemas import FAILURES, RANKINGS, windows_schema
+from tasks.core.standing import Previous, best_first, compared, with_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,46 +40,23 @@ class RunStamp:
 
 
 def rankings_table(
-    videos: Iterable[RankedVideo], stamp: RunStamp, *, carried: pa.Table | None = None
+    videos: Iterable[RankedVideo],
+    stamp: RunStamp,
+    *,
+    carried: pa.Table | None = None,
+    previous: Previous | None = None,
 ) -> pa.Table:
     """One row a ranked segment, best of the run first.
 
-    `carried` are rows of an earlier run that hold as they are, less the run they belong to.
+    `carried` are rows of an earlier run that hold as they are, less what is said of the run they belong
+    to. `previous` has the places of the run before.
     """
     rows = [_ranking_row(video.timeline, segment, stamp) for video in videos for segment in video.segments]
     made = pa.Table.from_pylist(rows, schema=RANKINGS)
-    return best_first(made if carried is None else pa.concat_tables([made, _of_run(carried, stamp)]))
-
-
-def best_first(rankings: pa.Table) -> pa.Table:
-    """Rows in the order of the whole run, with their `run_rank` from 1.
-
-    By score, expected deep score, fast score, video and rank in the video: a total order that needs
-    nothing but the rows, so that it does not matter which run they were made in.
-    """
-    keys = {
-        "score": (rankings["score"], "descending"),
-        "expected": (pc.struct_field(rankings["videollama3"], "expected_score"), "descending"),
-        "fast": (rankings["videomae_score"], "descending"),
-        "video": (rankings["video_uri"], "ascending"),
-        "rank": (rankings["rank"], "ascending"),
-    }
-    order = pc.sort_indices(
-        pa.table({name: column for name, (column, _) in keys.items()}),
-        sort_keys=[(name, direction) for name, (_, direction) in keys.items()],
-    )
-    places = np.arange(len(rankings), dtype=np.int32)
-    if not np.array_equal(order, places):  # a night with nothing new has them in order
-        rankings = rankings.take(order)
-    return _with(rankings, "run_rank", pa.array(places + 1))
-
-
-def _of_run(table: pa.Table, stamp: RunStamp) -> pa.Table:
-    return _with(table, "run_id", pa.repeat(stamp.run_id, len(table)))
-
-
-def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
-    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
+    if carried is not None:
+        run_id = pa.repeat(stamp.run_id, len(carried))
+        made = pa.concat_tables([made, with_column(carried, "run_id", run_id)])
+    return compared(best_first(made), previous)
 
 
 def windows_table(videos: Iterable[RankedVideo], stamp: RunStamp, *, dimensions: int) -> pa.Table:
@@ -286,6 +136,24 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "deep_status": analysis.status,
         "deep_reason": analysis.reason,
         "models": dict(stamp.models),
+        **(_why(segment.why, timeline) if segment.why else {}),
+    }
+
+
+def _why(why: Why, timeline: Timeline) -> dict[str, Any]:
+    return {
+        "deep_weight": why.deep_weight,
+        "fast_weight": why.fast_weight,
+        "video_percentile": why.video_percentile,
+        "margin": why.margin,
+        "suppressed": [
+            {
+                "start": timeline.seconds(item.window.start),
+                "end": timeline.seconds(item.window.end),
+                "videomae_score": item.score,
+            }
+            for item in why.suppressed
+        ],
     }
 
 
@@ -312,6 +180,7 @@ def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa
     scored: ScoredVideo = video.scored
     seconds, ref = video.timeline.seconds, video.timeline.video
     ranked = {segment.window for segment in video.segments}
+    combined = {segment.window: segment.score for segment in (*video.segments, *video.missed)}
     count = len(scored.windows)
     columns = {
         "run_id": [stamp.run_id] * count,
@@ -327,6 +196,10 @@ def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa
             seconds(item.suppressed_by.start) if item.suppressed_by else None for item in scored.windows
         ],
         "reason": [_why_not_ranked(item, ranked) for item in scored.windows],
+        "suppressed_by_end": [
+            seconds(item.suppressed_by.end) if item.suppressed_by else None for item in scored.windows
+        ],
+        "score": [combined.get(item.window) for item in scored.windows],
     }
     return pa.Table.from_pydict(columns, schema=schema)
 

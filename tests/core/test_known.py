@@ -13,8 +13,8 @@ from tasks.core.digests import Digests
 from tasks.core.known import Earlier, recognise, rows_of, scored_again, scores_by_video
 from tasks.core.library import Entry
 from tasks.core.records import Failure, Kind, ScoredWindow, Stage, Timeline, VideoRef, Window
+from tasks.core.schemas import RANKINGS
 from tasks.core.settings import Settings
-from tasks.core.tables import RANKINGS
 
 YESTERDAY = date(2026, 11, 21)
 TODAY = date(2026, 11, 22)
@@ -108,8 +108,10 @@ def test_candidates_are_chosen_anew_from_stored_scores() -> None:
     scored = scored_again(timeline, STORED, asked)
     assert scored
     assert scored.windows == (
+        ScoredWindow(Window(0, 5), 10),
         ScoredWindow(Window(3, 8), 90, is_candidate=True),
         ScoredWindow(Window(6, 11), 80, is_candidate=True),
+        ScoredWindow(Window(7, 12), 20),
     )
     assert scored.fast_kind == "salience"
 

@@ -12,7 +12,7 @@ import pytest
 from tasks.core.digests import Digests
 from tasks.core.library import KEPT_DAYS, Entry, library_table, read_library
 from tasks.core.records import Timeline, VideoRef
-from tasks.core.tables import LIBRARY
+from tasks.core.schemas import LIBRARY
 
 TODAY = date(2026, 11, 22)
 DIGESTS = Digests("scoring", "rejecting", "50000-90000/28")

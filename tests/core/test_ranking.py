@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.ranking import combined_score, rank_segments
-from tasks.core.records import Analysis, Answer, ScoredWindow, Window
+from tasks.core.ranking import combined_score, explained, rank_segments
+from tasks.core.records import Analysis, Answer, ScoredWindow, Why, Window
 
 DEFAULT = {"deep_weight": Decimal("0.6"), "fast_weight": Decimal("0.4")}
 
@@ -74,3 +74,27 @@ def test_only_the_best_are_kept() -> None:
     ranked = rank_segments(given_candidates, analyses, top_n=15, **DEFAULT)
     assert [segment.rank for segment in ranked] == list(range(1, 16))
     assert [segment.fast_score for segment in ranked] == list(range(29, 14, -1))
+
+
+def test_every_rank_is_explained() -> None:
+    covered = ScoredWindow(Window(3, 62), 60, suppressed_by=Window(0, 59))
+    windows = [
+        candidate(0, 90),
+        covered,
+        candidate(100, 60),
+        candidate(200, 40),
+        ScoredWindow(Window(9, 68), 7),
+    ]
+    failed = Analysis.failed("out_of_memory", "no room")
+    analyses = {Window(0, 59): analysis(80), Window(100, 159): failed, Window(200, 259): analysis(35)}
+    every = rank_segments([item for item in windows if item.is_candidate], analyses, top_n=3, **DEFAULT)
+    first, second = explained(every[:2], every[2:], windows, **DEFAULT)
+    assert (first.score, first.why) == (84, Why(0.6, 0.4, 90.0, 84 - 37, (covered,)))
+    assert (second.score, second.why) == (60, Why(None, 1.0, 60.0, 60 - 37))
+
+
+def test_where_no_candidate_missed_the_ranking_there_is_no_margin() -> None:
+    (segment,) = rank_segments([candidate(0, 64)], {Window(0, 59): analysis(80)}, top_n=1, **DEFAULT)
+    (same,) = explained([segment], [], [candidate(0, 64)], **DEFAULT)
+    assert same.why
+    assert (same.why.margin, same.why.video_percentile) == (None, 50.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,11 @@ from tasks.core.records import (
     Stage,
     Timeline,
     VideoRef,
+    Why,
     Window,
 )
+from tasks.core.schemas import FAILURES, RANKINGS
 from tasks.core.tables import (
-    FAILURES,
-    RANKINGS,
     RunStamp,
     failures_table,
     rankings_table,
@@ -155,7 +156,24 @@ def test_every_window_says_why_it_is_not_in_the_ranking() -> None:
     assert column(table, "suppressed_by") == [None, 0.0, None, None]
     assert column(table, "is_candidate") == [True, False, True, False]
     assert column(table, "start") == [0.0, 3.0, 60.0, 63.0]
+    assert column(table, "suppressed_by_end") == [None, 59.0, None, None]
     assert column(table, "embedding")[1] == [0.0, 1.0] + [0.0] * 6
+
+
+def test_every_candidate_has_its_combined_score_in_the_windows() -> None:
+    missed = Segment(Window(60, 119), 33, 40, Analysis.ok(ANSWER), rank=2)
+    table = windows_table([replace(video("a.mp4"), missed=(missed,))], STAMP, dimensions=8)
+    assert column(table, "score") == [78, None, 33, None]
+
+
+def test_a_row_says_why_it_has_its_rank() -> None:
+    why = Why(0.6, 0.4, 97.5, 12, (ScoredWindow(Window(63, 122), 60, suppressed_by=Window(60, 119)),))
+    segment = Segment(Window(60, 119), 78, 72, Analysis.ok(ANSWER), rank=1, why=why)
+    (row,) = rankings_table([video("a.mp4", segments=[segment])], STAMP).to_pylist()
+    assert (row["deep_weight"], row["fast_weight"], row["video_percentile"], row["margin"]) == (
+        0.6, 0.4, 97.5, 12
+    )  # fmt: skip
+    assert row["suppressed"] == [{"start": 63.0, "end": 121.5, "videomae_score": 60}]
 
 
 def test_failures_are_sorted_and_keep_their_nulls() -> None:

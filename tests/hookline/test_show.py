@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from hookline.show import MOST_FAILURES, MOST_VIDEOS, print_run
+from hookline.cli import run
+from hookline.show import MOST_FAILURES, MOST_VIDEOS, print_run, print_videos
 from tasks.adapters.storage import open_store
-from tasks.core.tables import FAILURES, RANKINGS, table_name
+from tasks.core.schemas import FAILURES, RANKINGS, table_name
 
 
-def manifest_of(output: Path, *, videos: int, failures: int) -> dict[str, Any]:
+def manifest_of(output: Path, *, videos: int, failures: int, **more: Any) -> dict[str, Any]:
     """A run of so many videos, the last of which is the best, with two segments each."""
     ranked = [
         {
@@ -28,6 +31,7 @@ def manifest_of(output: Path, *, videos: int, failures: int) -> dict[str, Any]:
             "score": video,
             "videomae_score": video,
             "is_viral": False,
+            **more,
         }
         for video in reversed(range(videos))
         for rank in (1, 2)
@@ -72,3 +76,76 @@ def test_of_many_failures_the_first_are_printed(tmp_path: Path) -> None:
     text = printed(tmp_path, videos=1, failures=MOST_FAILURES + 7)
     assert text.count("It is empty.") == MOST_FAILURES
     assert "... and 7 more failures" in text
+
+
+PUBLISHED = Path(__file__).parent.parent / "fixtures" / "published-schema-2"
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str, output: Path = PUBLISHED) -> str:
+    """What `hookline show` prints, of a run of an earlier version where nothing else is given."""
+    assert run(["show", str(output), *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_one_video_is_shown_with_the_reasons_of_its_ranks(
+    tmp_path: Path,
+) -> None:
+    required = {"run_id": "run-1", "video_etag": "e", "video_duration": 60.0, "duration": 59.0, "models": {}}
+    required |= {"analysis_method": "VideoMAE only", "deep_status": "skipped"}
+    why = {"video_percentile": 96.6, "library_percentile": 12.5, "margin": 31, "previous_rank": 7}
+    manifest = manifest_of(tmp_path, videos=30, failures=1, **required, **why)
+    console = Console(file=StringIO(), width=120)
+    print_videos(console, open_store(str(tmp_path)), manifest, "0003.mp4")
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("97") == text.count("12 ") == text.count(" 31 ") == 2
+    assert "0004.mp4" not in text
+    assert "It is empty." not in text
+
+
+def test_a_video_that_failed_is_shown_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "--video", "empty.mp4")
+    assert "(0 bytes)" in text
+    assert "first.mp4" not in text
+
+
+def test_a_run_is_shown_by_the_beginning_of_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "first.mp4" in shown(capsys, "--run", "20261124")
+
+
+def test_every_column_is_written_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(shown(capsys, "--json"))
+    (path,) = PUBLISHED.glob("rankings/*/*.parquet")
+    written = pq.ParquetFile(path).read().to_pylist()
+    assert [{name: row[name] for name in written[0]} for row in rows] == written
+    assert {row["run_date"] for row in rows} == {"2026-11-24"}
+    assert set(rows[0]) == {*RANKINGS.names, "run_date"}
+    some = json.loads(shown(capsys, "--json", "--video", "THIRD"))
+    assert some == [row for row in rows if "THIRD" in row["video_uri"]] != []
+    assert json.loads(shown(capsys, "--json", "--video", "nowhere")) == []
+
+
+def test_every_value_is_a_column_of_the_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    (first, *_) = csv.DictReader(StringIO(shown(capsys, "--csv")))
+    (row, *_) = json.loads(shown(capsys, "--json"))
+    assert first["score"] == str(row["score"])
+    assert first["videollama3.reasoning"] == row["videollama3"]["reasoning"]
+    assert json.loads(first["videollama3.viral_moments"]) == row["videollama3"]["viral_moments"]
+    assert first["margin"] == ""
+    assert "videollama3" not in first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["show", "--video", "nowhere"], 2, "--video nowhere: no video"),
+        (["show", "--json", "--csv"], 2, "choose one"),
+        (["show", "--run", "2027"], 1, "There is no run '2027'"),
+        (["diff"], 1, "There is no run before"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(
+    arguments: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *options = arguments
+    assert run([command, str(PUBLISHED), *options]) == code
+    assert says in " ".join(capsys.readouterr().err.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -29,14 +30,17 @@ from tasks.core.records import (
     VideoRef,
     Window,
 )
-from tasks.core.settings import Settings
+from tasks.core.settings import Ranking, Settings
+from tasks.core.tables import rankings_table
 from tasks.ledger import Ledger
 from tasks.library import known_from, read_earlier
 from tasks.publishing import publish
 from tasks.runs import FAST_ONLY_BUDGET, Run
+from tests.library import BROKEN
 
 RANKED = VideoRef("s3://b/ranked.mp4", "etag", 9)
 REFUSED = VideoRef("s3://b/refused.mp4", "etag", 9)
+PUBLISHED = Path(__file__).parent.parent / "fixtures" / "published-schema-2"
 
 
 @pytest.fixture
@@ -126,3 +130,35 @@ def test_an_output_out_of_reach_is_waited_for(run: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr(Store, "read_bytes", unavailable)
     with pytest.raises(StorageError, match="network is down"):
         read_earlier.fn(run)
+
+
+def test_a_run_of_an_earlier_schema_is_carried_over(run: Run, tmp_path: Path) -> None:
+    output = shutil.copytree(PUBLISHED, tmp_path / "yesterday")
+    (file,) = output.glob("runs/*.json")
+    manifest = json.loads(file.read_text()) | {"models": run.stamp.models}
+    file.write_text(json.dumps(manifest))
+    settings = run.settings.model_copy(update={"output": str(output)})
+    earlier = read_earlier.fn(replace(run, settings=settings))
+    assert earlier
+    assert len(earlier.entries) == 8
+    assert sorted(failure.reason for failure in earlier.refusals.values()) == sorted(BROKEN.values())
+    rows = rankings_table([], run.stamp, carried=earlier.rankings, previous=earlier.previous).to_pylist()
+    assert len(rows) == 6
+    for row in rows:
+        assert (row["previous_rank"], row["previous_run_rank"]) == (row["rank"], row["run_rank"])
+        assert (row["run_id"], row["previous_run_id"]) == (run.run_id, manifest["run_id"])
+        assert row["video_percentile"] is row["margin"] is row["suppressed"] is None
+        assert 0 < row["library_percentile"] < 100
+
+
+def test_the_places_of_the_run_before_are_known_whatever_its_settings(run: Run) -> None:
+    other = run.settings.model_copy(update={"ranking": Ranking(top_n=3)})
+    earlier = read_earlier.fn(replace(run, settings=other))
+    assert earlier
+    assert earlier.rankings is None
+    known = known_from(earlier, [RANKED, REFUSED], run)
+    assert known.previous
+    assert known.previous.run_id == "run-1"
+    assert known.previous.places.to_pylist() == [
+        {"video_uri": RANKED.uri, "start": 0.0, "end": 6.0, "rank": 1, "run_rank": 1}
+    ]

@@ -1,0 +1,72 @@
+"""Two runs side by side as people read them in a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.markup import escape
+
+from hookline.show import clock, name_in, printable, titled
+from tasks.adapters.published import read_table
+from tasks.adapters.storage import Store
+from tasks.core.differences import COMPARED, Change, Night, changed
+from tasks.core.records import Manifest
+
+MOST_CHANGES = 100
+"""Changes that are printed."""
+
+
+def read_night(store: Store, manifest: Manifest) -> Night:
+    """What is compared of a run, of whatever version.
+
+    Raises:
+        StorageError: its tables cannot be read.
+    """
+    made_by = {"run_date": manifest["run_date"], "run_id": manifest["run_id"]}
+    rankings = read_table(store, "rankings", **made_by, columns=COMPARED)
+    deep = pc.struct_field(rankings["videollama3"], "virality_score")
+    rankings = rankings.drop_columns("videollama3").append_column("virality_score", deep)
+    failures = read_table(store, "failures", **made_by, columns=["video_uri", "reason"])
+    reasons = dict(zip(failures["video_uri"].to_pylist(), failures["reason"].to_pylist(), strict=True))
+    return Night(manifest, rankings, reasons)
+
+
+def print_changes(console: Console, changes: Sequence[Change], before: Night, after: Night) -> None:
+    """Print what is set otherwise, what entered, left and moved, and how much stayed."""
+    for name, values in changed(before.manifest, after.manifest).items():
+        console.print(f"{name}: {escape(printable(values, width=500))}", soft_wrap=True)
+    source = after.manifest["source"]
+    table = titled("What changed", first_column="video")
+    for name in ("", "from", "to", "#", "score"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why")
+    for change in changes[:MOST_CHANGES]:
+        table.add_row(
+            escape(name_in(change.video_uri, source)),
+            change.what,
+            clock(change.start),
+            clock(change.end),
+            _from_to(change.rank_before, change.rank),
+            _from_to(change.score_before, change.score),
+            escape(printable(change.detail, width=500)),
+        )
+    if changes:
+        console.print(table)
+    if (left_out := len(changes) - MOST_CHANGES) > 0:
+        console.print(f"... and {left_out:,} more: --csv lists them all\n")
+    counts = Counter(change.what for change in changes)
+    stayed = len(after.rankings) - counts["entered"] - counts["moved"]
+    console.print(
+        f"{counts['entered']} entered, {counts['left']} left, {counts['moved']} moved, {stayed} as before: "
+        f"run {before.manifest['run_id']} -> {after.manifest['run_id']}",
+        soft_wrap=True,
+    )
+
+
+def _from_to(before: int | None, after: int | None) -> str:
+    if before == after:
+        return str(after)
+    return f"{'-' if before is None else before} -> {'-' if after is None else after}"

@@ -1,0 +1,181 @@
+"""The Arrow schemas of what is published, each defined once, and where the files lie.
+
+`run_date` is a column of every table by way of its folder, `run_date=YYYY-MM-DD/`: DuckDB, Polars,
+pandas and Spark read it from there, and pandas refuses a file that repeats it.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = "3"
+"""Grows when a column is added; columns are never renamed or removed. docs/data.md says what came when."""
+
+
+def table_name(kind: str, *, run_date: object, run_id: str) -> str:
+    """Where a table of a run lies under the output."""
+    return f"{kind}/run_date={run_date}/{run_id}.parquet"
+
+
+MODELS = pa.struct(
+    [
+        ("videomae", pa.string()),
+        ("videomae_revision", pa.string()),
+        ("head", pa.string()),
+        ("videollama3", pa.string()),
+        ("videollama3_revision", pa.string()),
+        ("videollama3_quantization", pa.string()),
+        ("prompt_hash", pa.string()),
+        ("settings_hash", pa.string()),
+        ("code_version", pa.string()),
+    ]
+)
+
+VIDEOLLAMA3 = pa.struct(
+    [
+        ("virality_score", pa.int32()),
+        ("hook_quality", pa.int32()),
+        ("engagement_potential", pa.int32()),
+        ("expected_score", pa.float32()),
+        ("expected_hook_quality", pa.float32()),
+        ("expected_engagement_potential", pa.float32()),
+        ("viral_elements", pa.list_(pa.string())),
+        ("viral_moments", pa.list_(pa.struct([("timestamp", pa.float64()), ("why", pa.string())]))),
+        ("reasoning", pa.string()),
+        ("recommendation", pa.string()),
+        ("frames", pa.int32()),
+        ("batch_size", pa.int32()),
+    ]
+)
+
+SUPPRESSED = pa.list_(
+    pa.struct([("start", pa.float64()), ("end", pa.float64()), ("videomae_score", pa.int32())])
+)
+
+RANKINGS = pa.schema(
+    [
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("video_uri", pa.string(), nullable=False),
+        pa.field("video_etag", pa.string(), nullable=False),
+        pa.field("video_duration", pa.float64(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("run_rank", pa.int32(), nullable=False),
+        pa.field("start", pa.float64(), nullable=False),
+        pa.field("end", pa.float64(), nullable=False),
+        pa.field("duration", pa.float64(), nullable=False),
+        pa.field("score", pa.int32(), nullable=False),
+        pa.field("is_viral", pa.bool_(), nullable=False),
+        pa.field("analysis_method", pa.string(), nullable=False),
+        pa.field("videomae_score", pa.int32(), nullable=False),
+        pa.field("videollama3", VIDEOLLAMA3),
+        pa.field("deep_status", pa.string(), nullable=False),
+        pa.field("deep_reason", pa.string()),
+        pa.field("transcript", pa.string()),
+        pa.field("thumbnail_uri", pa.string()),
+        pa.field("clip_uri", pa.string()),
+        pa.field("models", MODELS, nullable=False),
+        # Since 3: why it has this rank.
+        pa.field("deep_weight", pa.float64()),
+        pa.field("fast_weight", pa.float64()),
+        pa.field("video_percentile", pa.float64()),
+        pa.field("library_percentile", pa.float64()),
+        pa.field("margin", pa.int32()),
+        pa.field("suppressed", SUPPRESSED),
+        pa.field("previous_run_id", pa.string()),
+        pa.field("previous_rank", pa.int32()),
+        pa.field("previous_run_rank", pa.int32()),
+    ]
+)
+
+FAILURES = pa.schema(
+    [
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("video_uri", pa.string(), nullable=False),
+        pa.field("video_etag", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("start", pa.float64()),
+        pa.field("end", pa.float64()),
+    ]
+)
+
+LIBRARY = pa.schema(
+    [
+        pa.field("video_uri", pa.string(), nullable=False),
+        pa.field("video_etag", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("last_listed", pa.date32(), nullable=False),
+        pa.field("scored_in", pa.string()),
+        pa.field("scored_on", pa.date32()),
+        pa.field("n_ticks", pa.int32()),
+        pa.field("fps", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("decoder", pa.string()),
+        pa.field("damage", pa.string()),
+        pa.field("unanswered", pa.int32(), nullable=False),
+        pa.field("scoring_digest", pa.string(), nullable=False),
+        pa.field("rejecting_digest", pa.string(), nullable=False),
+        pa.field("frame_budget", pa.string(), nullable=False),
+    ]
+)
+"""What the next run knows of each video without a look at it. `status` is `ranked` or `rejected`; what
+describes scores and timeline is null for the rejected. `last_listed` is the day of the last run that
+listed it: a run over a part of the source keeps the others."""
+
+
+LABELS = pa.schema(
+    [
+        pa.field("video_uri", pa.string(), nullable=False),
+        pa.field("video_etag", pa.string()),
+        pa.field("start", pa.float64(), nullable=False),
+        pa.field("end", pa.float64(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("views", pa.int64()),
+        pa.field("labelled_on", pa.date32()),
+        pa.field("match", pa.string(), nullable=False),
+        pa.field("scored_in", pa.string()),
+        pa.field("imported_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""What editors made of segments. `match` says what it was found to be, `scored_in` the run whose `windows`
+have it; null where it was not found."""
+
+
+def windows_schema(dimensions: int) -> pa.Schema:
+    """Schema of `windows`; `dimensions` is the length of an embedding (768 for VideoMAE base)."""
+    return pa.schema(
+        [
+            pa.field("run_id", pa.string(), nullable=False),
+            pa.field("video_uri", pa.string(), nullable=False),
+            pa.field("video_etag", pa.string(), nullable=False),
+            pa.field("start", pa.float64(), nullable=False),
+            pa.field("end", pa.float64(), nullable=False),
+            pa.field("videomae_score", pa.int32(), nullable=False),
+            pa.field("fast_kind", pa.string(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float16(), dimensions), nullable=False),
+            pa.field("is_candidate", pa.bool_(), nullable=False),
+            pa.field("suppressed_by", pa.float64()),
+            pa.field("reason", pa.string()),
+            # Since 3: the end of the stronger window, and what a candidate came to.
+            pa.field("suppressed_by_end", pa.float64()),
+            pa.field("score", pa.int32()),
+        ]
+    )
+
+
+def brought_up(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table of any schema version with the columns of this one: those that came later are null.
+
+    Raises:
+        KeyError, pyarrow.ArrowException: it is no such table.
+    """
+    for field in schema:
+        if field.nullable and field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(schema.names).cast(schema)

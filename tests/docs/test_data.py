@@ -1,0 +1,181 @@
+"""docs/data.md lists every column there is, and its cookbook answers on real output."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tasks.core.records import Manifest
+from tasks.core.schemas import FAILURES, LIBRARY, RANKINGS, SCHEMA_VERSION, windows_schema
+from tests.library import quick_settings, write_broken_videos, write_good_videos
+from tests.media import numbered_video
+
+DATA = (Path(__file__).parent.parent.parent / "docs" / "data.md").read_text()
+SCHEMAS = {
+    "rankings": RANKINGS,
+    "windows": windows_schema(768),
+    "failures": FAILURES,
+    "library": LIBRARY,
+}
+
+
+def section(title: str) -> str:
+    """What stands under a heading, up to the next one of its kind."""
+    (text,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", DATA, flags=re.MULTILINE | re.DOTALL)
+    return str(text)
+
+
+def listed(title: str) -> list[list[str]]:
+    """The rows of the table under a heading."""
+    return [re.split(r" *\| *", line)[1:-1] for line in section(title).splitlines() if line.startswith("| `")]
+
+
+def described(fields: Any, prefix: str = "") -> list[list[str]]:
+    """The columns of a schema, and the fields inside them, as the page lists them."""
+    rows = []
+    for field in fields:
+        rows.append([f"`{prefix}{field.name}`", type_name(field.type), "yes" if field.nullable else "no"])
+        inner = field.type.value_type if is_list(field.type) else field.type
+        if pa.types.is_struct(inner):
+            rows += described(inner, f"{prefix}{field.name}.")
+    return rows
+
+
+def is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def type_name(kind: pa.DataType) -> str:
+    if is_list(kind):
+        return f"list<{type_name(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        return "struct"
+    names = {"double": "float64", "float": "float32", "halffloat": "float16", "date32[day]": "date32"}
+    return names.get(str(kind), str(kind))
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_the_page_lists_exactly_the_columns_of(table: str) -> None:
+    rows = listed(table)
+    assert [[name, kind, null] for name, kind, _, null, _ in rows] == described(SCHEMAS[table])
+    assert all(meaning for *_, meaning in rows)
+
+
+def test_the_page_says_what_came_with_this_schema_version() -> None:
+    promise = section("What you can rely on")
+    assert f"now {SCHEMA_VERSION};" in promise
+    (news,) = re.findall(rf"^\| {SCHEMA_VERSION} \| (.*) \|$", promise, flags=re.MULTILINE)
+    named = set(re.findall(r"`(\w+)`", news))
+    assert named - {"rankings", "windows"} <= {*RANKINGS.names, *SCHEMAS["windows"].names}
+
+
+@pytest.fixture(scope="module")
+def nights(
+    demo_models: Path, prefect: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Manifest]:
+    """A folder with the `output` of two nights: the second has a new video and other weights."""
+    from flows.rank_videos import rank_videos
+
+    folder = tmp_path_factory.mktemp("analyst")
+    write_good_videos(folder / "videos")
+    write_broken_videos(folder / "videos")
+    manifest: Manifest = {}
+    for ranking in ({"top_n": 3}, {"top_n": 3, "deep_weight": "0.8", "fast_weight": "0.2"}):
+        settings = quick_settings(folder / "videos", folder / "output", demo_models, ranking=ranking)
+        manifest = rank_videos(settings, return_state=True).result(raise_on_failure=False)
+        numbered_video(folder / "videos" / "added.mp4", seconds=16)
+    return folder, manifest
+
+
+def test_the_page_lists_exactly_the_keys_of_the_manifest(nights: tuple[Path, Manifest]) -> None:
+    folder, manifest = nights
+    assert [row[0].strip("`") for row in listed("runs/&lt;run_id&gt;.json")] == list(manifest)
+    pointer = json.loads((folder / "output" / "latest.json").read_text())
+    assert [row[0].strip("`") for row in listed("latest.json")] == list(pointer)
+    for key in ("seconds", "counts", "files"):
+        (meaning,) = (row[-1] for row in listed("runs/&lt;run_id&gt;.json") if row[0] == f"`{key}`")
+        inner = manifest[key][0] if key == "files" else manifest[key]
+        assert set(inner) == set(re.findall(r"`(\w+)`", meaning))
+
+
+UNTRAINED = {"hook > 80": "hook > 70", 'pl.col("hook") > 80': 'pl.col("hook") > 70'}
+"""Demo models see no hook over 80 in these videos."""
+
+QUESTIONS = dict(re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", DATA, flags=re.MULTILINE | re.DOTALL))
+TOOLS = {"DuckDB": r"```sql\n", "pandas": r"```python\n# pandas\n", "Polars": r"```python\n# Polars\n"}
+
+
+def block(text: str, tool: str) -> str:
+    (code,) = re.findall(TOOLS[tool] + r"(.*?)```", text, flags=re.DOTALL)
+    for trained, untrained in UNTRAINED.items():
+        code = code.replace(trained, untrained)
+    return str(code)
+
+
+RUNNER = """
+import json, os, sys
+tool, set_up, *questions = json.load(sys.stdin)
+answers = []
+if tool == "DuckDB":
+    import duckdb
+    connection = duckdb.connect()
+    connection.execute(set_up)
+    for question in questions:
+        found = connection.execute(question)
+        names = [column[0] for column in found.description]
+        answers.append([dict(zip(names, row)) for row in found.fetchall()])
+else:
+    names = {}
+    exec(set_up, names)
+    for question in questions:
+        exec(question, names)
+        answers.append(names["answer"].to_dict("records") if tool == "pandas" else names["answer"].to_dicts())
+print(json.dumps(answers, default=lambda value: None if value != value else str(value)), flush=True)
+os._exit(0)  # threads that read Parquet now and then abort the process as it exits (pyarrow 26)
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(nights: tuple[Path, Manifest]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """What each tool answers to each question; a process of its own for each, as an analyst has it."""
+    folder, _ = nights
+    set_up = DATA[DATA.index("## Cookbook") : DATA.index("\n### ")]
+    found = {}
+    for tool in TOOLS:
+        given = [tool, *(block(text, tool) for text in (set_up, *QUESTIONS.values()))]
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", RUNNER],
+            input=json.dumps(given), cwd=folder, text=True, capture_output=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found[tool] = dict(zip(QUESTIONS, json.loads(done.stdout), strict=True))
+    return found
+
+
+def test_there_are_enough_questions() -> None:
+    assert len(QUESTIONS) >= 10
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_tool_answers_alike(question: str, answers: dict[str, Any]) -> None:
+    duckdb, pandas, polars = (answers[tool][question] for tool in TOOLS)
+    assert duckdb, "no rows: this says nothing"
+    for other in (pandas, polars):
+        assert len(other) == len(duckdb)
+        for row, same in zip(other, duckdb, strict=True):
+            assert list(row) == list(same)
+            assert all(alike(row[name], same[name]) for name in same), (row, same)
+
+
+def alike(a: Any, b: Any) -> bool:
+    if isinstance(a, float) and isinstance(b, float | int):
+        return math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-3)
+    return bool(a == b)

@@ -1,0 +1,104 @@
+"""An editor's file goes in as it is, and comes out as a table beside the rankings."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hookline.cli import run
+from tasks.core.schemas import LABELS
+
+PUBLISHED = Path(__file__).parent.parent / "fixtures" / "published-schema-2"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return shutil.copytree(PUBLISHED, tmp_path / "out")
+
+
+@pytest.fixture
+def export(output: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """The ranking as `hookline show --csv` writes it."""
+    assert run(["show", str(output), "--csv"]) == 0
+    return list(csv.DictReader(StringIO(capsys.readouterr().out)))
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def kept(output: Path) -> list[pa.Table]:
+    return [pq.ParquetFile(path).read() for path in sorted(output.glob("labels/*.parquet"))]
+
+
+def test_an_export_with_verdicts_comes_back_as_labels(
+    output: Path, export: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row | {"verdict": "", "views": ""} for row in export]
+    rows[0] |= {"verdict": "published", "views": "1200"}
+    rows[1] |= {"verdict": "rejected"}
+    rows[2] |= {"verdict": "rejected", "start": "500", "end": "505"}
+    assert run(["labels", str(output), str(write_csv(tmp_path / "v.csv", rows))]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert (
+        "3 labels (1 published, 2 rejected): 2 of ranked segments, 0 of other windows, 1 of neither" in text
+    )
+    assert "8:20 8:25 no window has these times" in text
+    (table,) = kept(output)
+    assert table.schema.remove_metadata().equals(LABELS)
+    found = {(row["video_uri"], row["start"]): row for row in table.to_pylist()}
+    first = found[rows[0]["video_uri"], float(rows[0]["start"])]
+    assert (first["verdict"], first["views"], first["match"]) == ("published", 1200, "ranked")
+    assert (first["scored_in"], first["video_etag"]) == (rows[0]["run_id"], rows[0]["video_etag"])
+    assert [row["match"] for row in found.values()].count("no_window") == 1
+
+
+def test_windows_that_were_not_ranked_can_be_labelled_in_parquet(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = output.glob("windows/*/*.parquet")
+    windows = pq.ParquetFile(path).read(["video_uri", "start", "end", "reason"])
+    missed = windows.filter(pa.compute.is_valid(windows["reason"]))
+    labels = missed.append_column("verdict", pa.array(["rejected"] * len(missed)))
+    pq.write_table(labels, tmp_path / "v.parquet")
+    assert run(["labels", str(output), str(tmp_path / "v.parquet")]) == 0
+    assert f"{len(missed)} of other windows" in " ".join(capsys.readouterr().out.split())
+    (table,) = kept(output)
+    assert set(table["match"].to_pylist()) == {"window"}
+
+
+def test_every_import_is_kept(output: Path, export: list[dict[str, Any]], tmp_path: Path) -> None:
+    for views in ("1", "2"):
+        rows = [row | {"verdict": "published", "views": views} for row in export]
+        assert run(["labels", str(output), str(write_csv(tmp_path / "v.csv", rows))]) == 0
+    assert sorted(table["views"][0].as_py() for table in kept(output)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("v.csv", b"video_uri,start,end,verdict\na,0,5,maybe\n", "row 1: verdict is 'maybe'"),
+        ("v.csv", b"video_uri,start\na,0\n", "v.csv has no column end, verdict"),
+        ("v.csv", b"video_uri,start,end,verdict\n", "v.csv has no labels"),
+        ("v.csv", b"video_uri,start,end,verdict\n\xff\xfe,0,5,rejected\n", "write CSV in UTF-8"),
+        ("v.parquet", b"garbage", "write CSV in UTF-8, or Parquet"),
+    ],
+)
+def test_a_file_with_anything_wrong_leaves_nothing(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert run(["labels", str(output), str(tmp_path / name)]) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+    assert kept(output) == []
