@@ -12,6 +12,7 @@ from tasks.core.records import Failure, Timeline
 from tasks.core.settings import Settings
 from tasks.deep import analyse_candidates
 from tasks.fast import load_fast_model, score_video, score_windows, window_batches
+from tasks.illustrating import illustrate
 from tasks.ledger import Ledger
 from tasks.library import recall
 from tasks.listing import list_videos
@@ -50,7 +51,7 @@ def rank_videos(settings: Settings) -> State[Any]:
 
 
 def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None:
-    """One video: score its windows, choose, analyse, rank."""
+    """One video: score its windows, choose, analyse, rank, illustrate."""
     if isinstance(opened, Failure):
         ledger.refuse(opened)
         return
@@ -59,4 +60,4 @@ def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None
         features = score_windows.map(batches, unmapped(opened), unmapped(run))
         scored = score_video(opened, batches, features.result(), run)
         analyses = analyse_candidates.submit(scored.candidates, opened, run)
-        ledger.rank(rank_video(scored, analyses.result(), run))
+        ledger.rank(illustrate(rank_video(scored, analyses.result(), run), run))

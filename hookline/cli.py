@@ -16,7 +16,7 @@ from rich.markup import escape
 from hookline import ExitCode
 from hookline.embedded import prepare_environment
 from tasks.core.errors import HooklineError, SettingsError
-from tasks.core.settings import Deep, Engine, Fast, Limits, Ranking, Select, Settings, Windows
+from tasks.core.settings import Deep, Engine, Fast, Limits, Publish, Ranking, Select, Settings, Windows
 
 app = App(
     name="hookline",
@@ -42,6 +42,7 @@ def rank(
     fast: Fast = Fast(),
     deep: Deep = Deep(),
     ranking: Ranking = Ranking(),
+    publish: Publish = Publish(),
     limits: Limits = Limits(),
     engine: Engine = Engine(),
 ) -> int:
@@ -70,6 +71,7 @@ def rank(
             fast=fast,
             deep=deep,
             ranking=ranking,
+            publish=publish,
             limits=limits,
             engine=engine,
         )

@@ -264,13 +264,18 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100."""
+    """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100.
+
+    `thumbnail_uri` and `clip_uri` say where its picture and its clip lie under the output, if they do.
+    """
 
     window: Window
     score: int
     fast_score: int
     analysis: Analysis
     rank: int
+    thumbnail_uri: str | None = None
+    clip_uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
