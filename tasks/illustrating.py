@@ -7,7 +7,8 @@ from pathlib import Path
 
 from prefect.logging import get_run_logger
 
-from tasks.core.pictures import sheet_name
+from tasks.adapters.storage import open_store
+from tasks.core.pictures import sheet_name, strongest_tick, thumbnail_folder, thumbnail_name
 from tasks.core.records import Failure, RankedVideo, Stage, VideoRef, Window, legible
 from tasks.media_work import make_media
 from tasks.runs import Run
@@ -28,6 +29,24 @@ def illustrate(ranked: RankedVideo, run: Run) -> RankedVideo:
         get_run_logger().warning("%s: %s (%s)", timeline.video.label, legible(failure.detail), failure.reason)
         return replace(ranked, failures=(*ranked.failures, failure))
     return replace(ranked, segments=media.segments, failures=(*ranked.failures, *media.failures))
+
+
+def with_thumbnails_of_before(ranked: RankedVideo, run: Run) -> RankedVideo:
+    """A video that is ranked without being opened, with those pictures that earlier runs kept of it.
+
+    Raises:
+        StorageError: the output is out of reach.
+    """
+    if not run.settings.publish.thumbnails:
+        return ranked
+    video, fps = ranked.timeline.video, ranked.timeline.fps
+    kept = set(open_store(run.settings.output).names(thumbnail_folder(video)))
+    names = [thumbnail_name(video, strongest_tick(segment, fps), fps) for segment in ranked.segments]
+    segments = (
+        replace(segment, thumbnail_uri=name if name in kept else None)
+        for segment, name in zip(ranked.segments, names, strict=True)
+    )
+    return replace(ranked, segments=tuple(segments))
 
 
 def keep_sheet(sheet: bytes, video: VideoRef, window: Window, run: Run) -> None:

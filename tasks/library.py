@@ -19,6 +19,7 @@ from tasks.core.library import Entry, library_table, ranked_entry, read_library
 from tasks.core.records import Analysis, Kind, RankedVideo, VideoRef
 from tasks.core.tables import RANKINGS, read_failures
 from tasks.deep import find_analyses
+from tasks.illustrating import with_thumbnails_of_before
 from tasks.ledger import Ledger
 from tasks.ranking import damage, rank_video
 from tasks.retries import retry_if_it_may_pass
@@ -151,7 +152,9 @@ def rank_again(entry: Entry, rows: pa.Table | None, run: Run) -> RankedVideo | N
         return None
     scored = scored_again(entry.timeline, rows.to_pydict(), run.settings)
     analyses = scored and find_analyses(scored.candidates, scored.timeline, run)
-    return rank_video(scored, analyses, run) if scored and analyses else None
+    if not (scored and analyses):
+        return None
+    return with_thumbnails_of_before(rank_video(scored, analyses, run), run)
 
 
 def library_of(ledger: Ledger, run: Run) -> pa.Table:

@@ -43,12 +43,12 @@ def make_media(segments: Sequence[Segment], timeline: Timeline, run: Run) -> Med
     """
     opened, asked = opened_here(timeline, run), run.settings.publish
     store = open_store(run.settings.output)
-    made, failures = list(segments), []
+    made, failures = list(segments), list[Failure]()
     if asked.thumbnails:
         made = keep_thumbnails(made, opened, store)
     if asked.clips:
         made, failures = keep_clips(made, opened, run, store)
-    sheets = (contact_sheet(read_frames(opened, sheet_ticks(item.window))) for item in made if asked.report)
+    sheets = (contact_sheet(*read_frames(opened, sheet_ticks(item.window))) for item in made if asked.report)
     return Media(tuple(made), tuple(sheets), tuple(failures))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
@@ -23,7 +22,7 @@ def jpeg(frame: Frame) -> bytes:
     return _saved(Image.fromarray(frame), "JPEG", quality=85, optimize=True)
 
 
-def contact_sheet(frames: Sequence[Frame]) -> bytes:
+def contact_sheet(*frames: Frame) -> bytes:
     """The frames side by side in one small WebP, `SHEET_HEIGHT` pixels high."""
     height, width = frames[0].shape[:2]
     wide = max(1, round(width * SHEET_HEIGHT / height))

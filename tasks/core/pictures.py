@@ -65,7 +65,12 @@ def thumbnail_name(video: VideoRef, tick: int, fps: int) -> str:
     >>> thumbnail_name(VideoRef("file:///a.mp4", "1", 1), 75, 2)
     'thumbnails/60a411e2e325d2aa/000037500.jpg'
     """
-    return f"thumbnails/{video_key(video)}/{tick * 1000 // fps:09}.jpg"
+    return f"{thumbnail_folder(video)}/{tick * 1000 // fps:09}.jpg"
+
+
+def thumbnail_folder(video: VideoRef) -> str:
+    """Where the pictures of one version of a video lie under the output."""
+    return f"thumbnails/{video_key(video)}"
 
 
 def clip_name(video: VideoRef, segment: Segment, cut: Cut, *, run_id: str) -> str:

@@ -18,6 +18,7 @@ from tasks.core.pictures import Crop, Cut
 from tests.media import H264, numbered_video, read_number, run_ffmpeg, sound_only, with_display_rotation
 
 LIMITS = ClipLimits(deadline_s=60, memory_bytes=4 * 10**9)
+MIDDLE = Cut(13.4, 18.6, 15.0)
 RATE = 25
 BEEPS = "aevalsrc=sin(2*PI*1000*t)*lt(mod(t\\,1)\\,0.1):s=48000"
 """A sound that beeps for 0.1 s with every full second."""
@@ -118,7 +119,7 @@ def beeps_of(clip: Path) -> list[float]:
     return onsets
 
 
-def cut(source: Path, folder: Path, *, crop: Crop | None = None, at: Cut = Cut(13.4, 18.6, 15.0)) -> Clip:
+def cut(source: Path, folder: Path, *, crop: Crop | None = None, at: Cut = MIDDLE) -> Clip:
     folder.mkdir()
     return cut_clip(source, folder, at, name="v", crop=crop, limits=LIMITS)
 
