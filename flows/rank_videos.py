@@ -13,6 +13,7 @@ from tasks.core.records import Failure, Timeline
 from tasks.core.settings import Settings
 from tasks.deep import analyse_candidates
 from tasks.fast import load_fast_model, score_video, score_windows, window_batches
+from tasks.illustrating import illustrate
 from tasks.ledger import Ledger
 from tasks.library import recall
 from tasks.listing import list_videos
@@ -53,7 +54,7 @@ def rank_videos(settings: Settings) -> State[Any]:
 
 
 def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None:
-    """One video: score its windows, choose, analyse, rank."""
+    """One video: score its windows, choose, analyse, rank, illustrate."""
     if isinstance(opened, Failure):
         ledger.refuse(opened)
         return
@@ -62,4 +63,4 @@ def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None
         features = score_windows.map(batches, unmapped(opened), unmapped(run))
         scored = score_video(opened, batches, features.result(), run)
         analyses = analyse_candidates.submit(scored.candidates, opened, run)
-        ledger.rank(rank_video(scored, analyses.result(), run))
+        ledger.rank(illustrate(rank_video(scored, analyses.result(), run), run))

@@ -17,7 +17,7 @@ from rich.markup import escape
 from hookline import ExitCode
 from hookline.embedded import prepare_environment
 from tasks.core.errors import HooklineError, SettingsError
-from tasks.core.settings import Deep, Engine, Fast, Limits, Ranking, Select, Settings, Windows
+from tasks.core.settings import Deep, Engine, Fast, Limits, Publish, Ranking, Select, Settings, Windows
 
 app = App(
     name="hookline",
@@ -43,6 +43,7 @@ def rank(
     fast: Fast = Fast(),
     deep: Deep = Deep(),
     ranking: Ranking = Ranking(),
+    publish: Publish = Publish(),
     limits: Limits = Limits(),
     engine: Engine = Engine(),
 ) -> int:
@@ -71,6 +72,7 @@ def rank(
             fast=fast,
             deep=deep,
             ranking=ranking,
+            publish=publish,
             limits=limits,
             engine=engine,
         )

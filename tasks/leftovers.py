@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from tasks.adapters.scratch import has_ended, scratch_name
 from tasks.adapters.storage import Store
 from tasks.core.errors import StorageError
-from tasks.core.tables import table_name
+from tasks.core.schemas import table_name
 
 NOTE = ".hookline"
 ABOUT = "Hookline notes here which runs are under way, and finds out by it that it may write here."

@@ -21,6 +21,7 @@ from tasks.core.schemas import RANKINGS, brought_up
 from tasks.core.standing import PLACES, Previous
 from tasks.core.tables import read_failures
 from tasks.deep import find_analyses
+from tasks.illustrating import with_thumbnails_of_before
 from tasks.ledger import Ledger
 from tasks.logs import tell
 from tasks.ranking import damage, rank_video
@@ -159,12 +160,11 @@ def rank_again(entry: Entry, rows: pa.Table | None, run: Run) -> RankedVideo | N
         return None
     scored = scored_again(entry.timeline, rows.to_pydict(), run.settings)
     analyses = scored and find_analyses(scored.candidates, scored.timeline, run)
-    if not scored or not analyses:
+    if not (scored and analyses):
         return None
+    ranked = with_thumbnails_of_before(rank_video(scored, analyses, run), run)
     # There may be many such videos at once: only what will be published is kept of them.
-    return replace(
-        rank_video(scored, analyses, run), scored=replace(scored, windows=tuple(scored.candidates))
-    )
+    return replace(ranked, scored=replace(scored, windows=tuple(scored.candidates)))
 
 
 def library_of(ledger: Ledger, run: Run) -> pa.Table:

@@ -100,12 +100,17 @@ def frames_of(timeline: Timeline, run: Run) -> ReadFrames:
         DecodeFailed: they are on another machine, and this one cannot make them.
         StorageError: the video could not be fetched again.
     """
-    if timeline.worker not in ("", this_worker()):
-        opened = open_on_worker(timeline.video, run)
-        if isinstance(opened, Failure):
-            raise DecodeFailed(opened.detail, reason=opened.reason)
-        timeline = opened
-    return partial(read_frames, timeline)
+    return partial(read_frames, opened_here(timeline, run))
+
+
+def opened_here(timeline: Timeline, run: Run) -> Timeline:
+    """The same timeline on this machine's disk, where it is brought if need be. Raises as `frames_of`."""
+    if timeline.worker in ("", this_worker()):
+        return timeline
+    opened = open_on_worker(timeline.video, run)
+    if isinstance(opened, Failure):
+        raise DecodeFailed(opened.detail, reason=opened.reason)
+    return opened
 
 
 def cache_of_run(run: Run) -> AnalysisCache | None:

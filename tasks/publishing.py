@@ -26,6 +26,7 @@ from tasks.core.tables import failures_table, rankings_table, windows_table
 from tasks.ledger import Ledger
 from tasks.library import library_of
 from tasks.outcome import FAILED
+from tasks.reporting import report_name, report_page
 from tasks.retries import retry_if_it_may_pass
 from tasks.runs import CODE_VERSION, Run
 
@@ -41,7 +42,7 @@ LIBRARIES = ("prefect", "torch", "transformers", "av", "decord", "pyarrow", "s3f
     cache_policy=NO_CACHE,
 )
 def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
-    """Write the tables, the manifest and `latest.json` under the output, in this order.
+    """Write the tables, the report, the manifest and `latest.json` under the output, in this order.
 
     A failed run is published too, but `latest.json` goes on naming the one before.
 
@@ -64,6 +65,10 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
         local = write_parquet(table, run.scratch / f"{kind}.parquet", run)
         files.append(_file_entry(store.publish(local, name), local, table.num_rows))
     manifest = run_manifest(ledger, run, state=state, files=files)
+    if run.settings.publish.report:
+        page = run.scratch / "index.html"
+        page.write_text(report_page(ledger, run, manifest, tables), encoding="utf-8")
+        manifest["report"] = store.publish(page, report_name(run))
     name = f"runs/{run.run_id}.json"
     local = run.scratch / "manifest.json"
     local.write_bytes(_json(manifest))
@@ -122,6 +127,7 @@ def run_manifest(ledger: Ledger, run: Run, *, state: str, files: list[dict[str, 
         "segments_per_second": _rate(counts["candidates"] - counts["cached"], seconds["deep"]),
         "hours_of_video": sum(video.timeline.duration_s for video in ledger.ranked) / 3600,
         "files": files,
+        "report": None,
         "models": dict(run.stamp.models),
         "settings": run.settings.model_dump(mode="json"),
         "versions": versions(),

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
-from tasks.adapters.decoding import DecodeLimits, decode_timeline
+from tasks.adapters.decoding import FRAMES_NAME, DecodeLimits, decode_timeline
 from tasks.adapters.scratch import run_folder, video_folder
 from tasks.adapters.storage import open_store
 from tasks.core.errors import DecodeFailed, VideoRefused
@@ -25,6 +25,9 @@ from tasks.core.settings import Limits
 from tasks.runs import Run
 
 GB = 10**9
+
+SOURCE = Path("source", "video")
+"""Where the video file lies beside its frames: alone in its folder, whatever it calls itself."""
 
 RANKED_AT_ONCE = 2
 """Opened videos that are with a GPU: while one is looked at closely, the next is scored."""
@@ -38,7 +41,7 @@ def decoded_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     """
     settings = run.settings
     folder = video_folder(run.scratch, video)
-    source = folder / "source" / "video"
+    source = folder / SOURCE
     share = int(settings.limits.scratch_gb * GB / videos_at_once(run))
     if video.size_bytes > min(settings.limits.max_file_gb * GB, share):
         return _rejected(video, Stage.FETCH, "too_large", _too_large(video, settings.limits, share))
@@ -61,7 +64,8 @@ def decoded_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     except DecodeFailed as error:
         return Failure.of(video, Stage.DECODE, error)
     finally:
-        shutil.rmtree(source.parent, ignore_errors=True)
+        if not (settings.publish.clips and (folder / FRAMES_NAME).is_file()):  # clips are cut out of it
+            shutil.rmtree(source.parent, ignore_errors=True)
     if timeline.duration_s < settings.windows.min_window_seconds:
         close_timeline(timeline)
         return _too_short(timeline, settings.windows.min_window_seconds)
@@ -77,6 +81,11 @@ def videos_at_once(run: Run) -> int:
 def ranked_at_once(run: Run) -> int:
     """How many opened videos are with the models, wherever those are."""
     return RANKED_AT_ONCE * run.workers.gpus
+
+
+def source_of(timeline: Timeline) -> Path:
+    """The video file of an opened video: there as long as its frames are, if clips are wanted."""
+    return Path(timeline.path).parent / SOURCE
 
 
 def close_timeline(timeline: Timeline) -> None:

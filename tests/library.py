@@ -83,5 +83,6 @@ def portable(table: pa.Table, source: str) -> list[dict[str, Any]]:
     """Rows that compare between stores: videos by their name in the source, in a fixed order."""
     rows = rows_without(table, "run_id", "video_etag")
     for row in rows:
+        row.pop("thumbnail_uri", None)  # named by URI and ETag
         row["video_uri"] = row["video_uri"].removeprefix(f"{source}/")
     return sorted(rows, key=lambda row: (row["video_uri"], row.get("start") or 0.0))

@@ -6,23 +6,16 @@ stays in here.
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import json
 import os
-import resource
-import signal
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tasks.adapters import decode_decord, decode_ffmpeg, decode_pyav
+from tasks.adapters.child import run_job
 from tasks.adapters.packet_times import DAMAGE_S, damage_sentence
 from tasks.adapters.probe import Probe, probe
 from tasks.core.errors import DecodeFailed, DecoderUnfit, VideoRefused
@@ -30,16 +23,9 @@ from tasks.core.geometry import frame_size, frames_bytes
 from tasks.core.records import FrameBudget
 
 MEGABYTE = 1_000_000
-FILE_SLACK_BYTES = 64 * MEGABYTE
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 THREADS = min(4, os.cpu_count() or 1)
 """More threads of one decoder cost memory and gain little: videos are decoded side by side."""
-
-OPEN_FILES = 64
-"""Decoders and their libraries need a dozen."""
-
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-"""linux/sched.h"""
 
 Decoder = Callable[[], Iterator[bytes]]
 
@@ -52,7 +38,10 @@ FIRST_CHOICE: tuple[tuple[str, Callable[[Probe], bool], Callable[..., Iterator[b
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the parent asks for. `decoder` is empty, or forces `pyav`, `decord` or `ffmpeg`."""
+    """What the parent asks for. `decoder` is empty, or forces `pyav`, `decord` or `ffmpeg`.
+
+    `parent`, `memory_bytes` and `file_bytes` are for `run_job`.
+    """
 
     parent: int
     source: str
@@ -64,22 +53,12 @@ class Job:
     max_duration_s: float
     max_frames_bytes: int
     decoder: str = ""
+    file_bytes: int = 0
 
 
 def main() -> None:
-    """Does the job on standard input; its result, one JSON object, is all that reaches standard output."""
-    result_fd = os.dup(1)
-    # Libraries print as they please.
-    os.dup2(2, 1)
-    job = Job(**json.load(sys.stdin))
-    _leave_the_network()  # before the first thread: afterwards the kernel refuses
-    threading.Thread(target=_end_with_parent, args=(job.parent,), daemon=True).start()
-    _limit(resource.RLIMIT_AS, job.memory_bytes)
-    _limit(resource.RLIMIT_FSIZE, job.max_frames_bytes + FILE_SLACK_BYTES)
-    _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
-    _limit(resource.RLIMIT_CORE, 0)
-    with os.fdopen(result_fd, "w") as out:
-        json.dump(result_of(job), out)
+    """Does the job on standard input; its result is what `result_of` says."""
+    run_job(lambda job: result_of(Job(**job)))
 
 
 def result_of(job: Job) -> dict[str, Any]:
@@ -186,30 +165,6 @@ def _repeat_last_frame(path: Path, times: int, frame_bytes: int) -> None:
         last = file.read(frame_bytes)
         for _ in range(times):
             file.write(last)
-
-
-def _leave_the_network() -> None:
-    """Go where there are no network devices, not even for loopback, if the kernel lets us (Linux).
-
-    Root may; others may in a user namespace of their own, where those are allowed.
-    """
-    with suppress(OSError, AttributeError):
-        unshare = ctypes.CDLL(None, use_errno=True).unshare
-        if unshare(CLONE_NEWNET):
-            unshare(CLONE_NEWUSER | CLONE_NEWNET)
-
-
-def _limit(kind: int, value: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, value))
-
-
-def _end_with_parent(parent: int) -> None:
-    """Ends this process and its ffmpeg once nobody waits for the result any more."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

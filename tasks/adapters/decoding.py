@@ -26,6 +26,7 @@ from tasks.core.geometry import frames_bytes
 from tasks.core.records import FrameBudget, Timeline, VideoRef
 
 FRAMES_NAME = "frames.rgb"
+FILE_SLACK_BYTES = 64_000_000
 LAST_WORDS_BYTES = 4000
 OUT_OF_MEMORY_WORDS = ("MemoryError", "bad_alloc", "Cannot allocate memory", "failed to map segment")
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "IMAGEIO_FFMPEG_EXE")
@@ -83,12 +84,19 @@ def decode_timeline(
         "fps": fps,
         "budget": asdict(budget),
         "memory_bytes": limits.memory_bytes,
+        "file_bytes": limits.max_frames_bytes + FILE_SLACK_BYTES,
         "max_duration_s": limits.max_duration_s,
         "max_frames_bytes": limits.max_frames_bytes,
         "decoder": decoder,
     }
     try:
-        result = _run_child(job, folder=folder, deadline_s=limits.deadline_s)
+        result = run_child(
+            job,
+            program="tasks.adapters.decode_child",
+            doing="Decoding",
+            folder=folder,
+            deadline_s=limits.deadline_s,
+        )
         if "timeline" in result:
             return Timeline(video=video, path=str(path), **result["timeline"])
         if "refused" in result:
@@ -148,11 +156,20 @@ def stop_decoding(root: Path) -> None:
             _kill_group(process)
 
 
-def _run_child(job: dict[str, Any], *, folder: Path, deadline_s: float) -> dict[str, Any]:
-    name = job["name"]
+def run_child(
+    job: dict[str, Any], *, program: str, doing: str, folder: Path, deadline_s: float
+) -> dict[str, Any]:
+    """What a module of ours, run as a program in `folder`, makes of a job that names a video.
+
+    It sees no credentials, and ends with the deadline, with this process or with `stop_decoding`.
+    `doing` begins the sentence that says how it ended.
+
+    Raises `DecodeFailed` (reason `deadline`, `out_of_memory` or `crashed`).
+    """
+    doing = f"{doing} '{job['name']}'"
     with tempfile.TemporaryFile(dir=folder) as words:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tasks.adapters.decode_child"],
+            [sys.executable, "-P", "-m", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=words,
@@ -167,7 +184,7 @@ def _run_child(job: dict[str, Any], *, folder: Path, deadline_s: float) -> dict[
             answer, _ = process.communicate(json.dumps(job).encode(), timeout=deadline_s)
         except subprocess.TimeoutExpired as error:
             raise DecodeFailed(
-                f"Decoding '{name}' was stopped after limits.deadline_seconds = {deadline_s:g}.",
+                f"{doing} was stopped after limits.deadline_seconds = {deadline_s:g}.",
                 reason="deadline",
             ) from error
         finally:
@@ -177,7 +194,7 @@ def _run_child(job: dict[str, Any], *, folder: Path, deadline_s: float) -> dict[
         if process.returncode == 0:
             result: dict[str, Any] = json.loads(answer)
             return result
-        raise _died(name, process.returncode, _last_words(words))
+        raise _died(doing, process.returncode, _last_words(words))
 
 
 def _environment() -> dict[str, str]:
@@ -194,11 +211,11 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
-def _died(name: str, code: int, words: str) -> DecodeFailed:
+def _died(doing: str, code: int, words: str) -> DecodeFailed:
     last = words.strip().splitlines()[-1:] or ["no message"]
     if code == -signal.SIGKILL or any(sign in words for sign in OUT_OF_MEMORY_WORDS):
-        return DecodeFailed(f"Decoding '{name}' ran out of memory ({last[0]}).", reason="out_of_memory")
-    return DecodeFailed(f"The decoder of '{name}' died with code {code} ({last[0]}).", reason="crashed")
+        return DecodeFailed(f"{doing} ran out of memory ({last[0]}).", reason="out_of_memory")
+    return DecodeFailed(f"{doing} crashed with code {code} ({last[0]}).", reason="crashed")
 
 
 def _last_words(words: IO[bytes]) -> str:

@@ -91,12 +91,12 @@ def probe(path: Path, *, name: str) -> Probe:
         raise refuse("empty", f"'{name}' is empty (0 bytes). Upload it again.")
     refuse_known_foreign(path, name=name)
     with _open(path, name=name) as container:
-        stream = _real_video(container, name=name)
+        stream = real_video(container, name=name)
         times, kinds = _scan(container, stream, name=name)
         origin_us = max(0, container.start_time or 0)
         kind, codec = container.format.name, stream.codec_context.codec.canonical_name
         index, count = stream.index, len(container.streams.video)
-        offset_us = _offset_us(container, stream)
+        zero_us = offset_us(container, stream)
         end_s = times.end_s(origin_us)
         damage = times.damage(_declared_s(container, stream))
         stored = times.from_origin(origin_us)
@@ -119,7 +119,7 @@ def probe(path: Path, *, name: str) -> Probe:
         stored=stored,
         kinds=bytes(kinds.kinds),
         in_order=times.in_order(),
-        offset_us=offset_us,
+        offset_us=zero_us,
         end_s=end_s,
         damage=damage,
     )
@@ -156,7 +156,7 @@ def _open(path: Path, *, name: str) -> Any:
         raise explain_unopenable(path, name=name) from error
 
 
-def _real_video(container: Any, *, name: str) -> Any:
+def real_video(container: Any, *, name: str) -> Any:
     """The first video stream that is not a cover picture."""
     covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     real = [stream for stream in container.streams.video if not stream.disposition & covers]
@@ -199,16 +199,17 @@ def _scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, Packe
     return times, kinds
 
 
-def _offset_us(container: Any, stream: Any) -> int:
+def offset_us(container: Any, *streams: Any) -> int:
     """What must be added to ffmpeg's times (option `-itsoffset`) so that 0 is the start of the presentation.
 
     ffmpeg takes the earliest time of the file for 0, be it before 0, as sound often is; and where the
-    clock may jump, the earliest time of the streams it decodes, here the picture's.
+    clock may jump, the earliest time of the `streams` it decodes.
     """
     start_us: int = container.start_time or 0
     ffmpeg_zero_us = start_us
     if container.format.name in JUMPING:
-        ffmpeg_zero_us = round((stream.start_time or 0) * stream.time_base * MICROSECONDS)
+        starts = [(stream.start_time or 0) * stream.time_base for stream in streams]
+        ffmpeg_zero_us = round(min(starts) * MICROSECONDS)
     return ffmpeg_zero_us - max(0, start_us)
 
 

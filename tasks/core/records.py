@@ -281,7 +281,10 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100."""
+    """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100.
+
+    `thumbnail_uri` and `clip_uri` say where its picture and its clip lie under the output, if they do.
+    """
 
     window: Window
     score: int
@@ -289,6 +292,8 @@ class Segment:
     analysis: Analysis
     rank: int
     why: Why | None = None
+    thumbnail_uri: str | None = None
+    clip_uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

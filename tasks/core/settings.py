@@ -227,6 +227,32 @@ class Ranking(Group):
         return self.top_n * self.candidate_multiplier
 
 
+class Publish(Group):
+    """What is made of the ranking for people to look at. None of it decides what is ranked."""
+
+    report: bool = Field(
+        True,
+        title="Report",
+        description="Write reports/<run_id>/index.html: every video with its timeline and its best moments.",
+    )
+    thumbnails: bool = Field(
+        True,
+        title="Thumbnails",
+        description="Keep the strongest picture of every ranked segment under thumbnails/.",
+    )
+    clips: bool = Field(
+        False,
+        title="Clips",
+        description="Cut every ranked segment of the videos opened in this run into "
+        "clips/<run_id>/, as mp4 with sound and a poster; select.rescore opens all videos.",
+    )
+    crop: Literal["none", "9:16", "4:5", "1:1"] = Field(
+        "none",
+        title="Crop clips to",
+        description="Width to height of the clips, cut from the middle of the picture; none = as it is.",
+    )
+
+
 class Limits(Group):
     """What one video may cost, and how much may go wrong."""
 
@@ -334,6 +360,7 @@ class Settings(Group):
     fast: Fast = Field(Fast(), title="Fast stage (VideoMAE)")
     deep: Deep = Field(Deep(), title="Deep stage (VideoLLaMA3)")
     ranking: Ranking = Field(Ranking(), title="Ranking", json_schema_extra=_default_by_field)
+    publish: Publish = Field(Publish(), title="Publish")
     limits: Limits = Field(Limits(), title="Limits")
     engine: Engine = Field(Engine(), title="Engine")
 

@@ -135,6 +135,8 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "videollama3": _answer_struct(analysis.answer, analysis) if analysis.answer else None,
         "deep_status": analysis.status,
         "deep_reason": analysis.reason,
+        "thumbnail_uri": segment.thumbnail_uri,
+        "clip_uri": segment.clip_uri,
         "models": dict(stamp.models),
         **(_why(segment.why, timeline) if segment.why else {}),
     }

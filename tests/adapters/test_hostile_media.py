@@ -18,7 +18,7 @@ import av
 import pytest
 
 from tasks.adapters import decode_ffmpeg
-from tasks.adapters.decode_child import OPEN_FILES
+from tasks.adapters.child import OPEN_FILES
 from tasks.adapters.decoding import CALM, PASSED_ON, stop_decoding
 from tasks.adapters.probe import Probe, open_video
 from tasks.core.errors import DecodeFailed, VideoRefused

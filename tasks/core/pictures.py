@@ -1,0 +1,102 @@
+"""Which pictures stand for a ranked segment, and what pictures and clips are called."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from tasks.core.records import Segment, Timeline, VideoRef, Window
+
+SHEET_FRAMES = 6
+"""Pictures on a contact sheet, evenly spread over the segment."""
+
+NAME_LENGTH = 60
+"""Characters of a video's name that the folder of its clips keeps."""
+
+Crop = tuple[int, int]
+"""Width to height of a picture, as `9:16`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A stretch of a video in seconds on its own clock, and the moment its poster shows."""
+
+    start_s: float
+    end_s: float
+    poster_s: float
+
+
+def video_key(video: VideoRef) -> str:
+    """A short name for one version of a video, the same in every run: 16 hex digits."""
+    return hashlib.sha256(f"{video.uri}\0{video.etag}".encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def strongest_tick(segment: Segment, fps: int) -> int:
+    """The tick of the first moment the model named, else the middle of the segment."""
+    window, answer = segment.window, segment.analysis.answer
+    for moment in answer.viral_moments if answer else ():
+        if window.start <= (tick := int(moment.timestamp_s * fps)) < window.end:
+            return tick
+    return (window.start + window.end) // 2
+
+
+def sheet_ticks(window: Window) -> list[int]:
+    """The ticks on a segment's contact sheet: the middles of `SHEET_FRAMES` equal parts.
+
+    >>> sheet_ticks(Window(0, 60))
+    [5, 15, 25, 35, 45, 55]
+    >>> sheet_ticks(Window(7, 9))
+    [7, 8]
+    """
+    count = min(SHEET_FRAMES, window.length)
+    return [window.start + (2 * part + 1) * window.length // (2 * count) for part in range(count)]
+
+
+def cut_of(segment: Segment, timeline: Timeline) -> Cut:
+    """The stretch that a ranked segment is: the start and end of its row."""
+    seconds, window = timeline.seconds, segment.window
+    return Cut(seconds(window.start), seconds(window.end), seconds(strongest_tick(segment, timeline.fps)))
+
+
+def thumbnail_name(video: VideoRef, tick: int, fps: int) -> str:
+    """Where the picture at a tick of a video lies under the output: the same in every run.
+
+    >>> thumbnail_name(VideoRef("file:///a.mp4", "1", 1), 75, 2)
+    'thumbnails/60a411e2e325d2aa/000037500.jpg'
+    """
+    return f"{thumbnail_folder(video)}/{tick * 1000 // fps:09}.jpg"
+
+
+def thumbnail_folder(video: VideoRef) -> str:
+    """Where the pictures of one version of a video lie under the output."""
+    return f"thumbnails/{video_key(video)}"
+
+
+def clip_name(video: VideoRef, segment: Segment, cut: Cut, *, run_id: str) -> str:
+    """Where the clip of a segment lies under the output; names sort by rank, 1000 of them at the most."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", video.name.rpartition(".")[0] or video.name).strip("._")
+    folder = f"{stem[:NAME_LENGTH]}-{video_key(video)[:8]}"
+    return f"clips/{run_id}/{folder}/{segment.rank:04}_{_stamp(cut.start_s)}-{_stamp(cut.end_s)}.mp4"
+
+
+def sheet_name(video: VideoRef, window: Window) -> str:
+    """What the contact sheet of a segment is called on scratch."""
+    return f"{video_key(video)}-{window.start}-{window.end}.webp"
+
+
+def crop_ratio(crop: str) -> Crop | None:
+    """What `publish.crop` asks for.
+
+    >>> crop_ratio("9:16"), crop_ratio("none")
+    ((9, 16), None)
+    """
+    if crop == "none":
+        return None
+    width, _, height = crop.partition(":")
+    return int(width), int(height)
+
+
+def _stamp(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:.0f}m{rest:04.1f}s" if rest % 1 else f"{minutes:.0f}m{rest:02.0f}s"
