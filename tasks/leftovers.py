@@ -20,6 +20,7 @@ from tasks.core.schemas import table_name
 NOTE = ".hookline"
 ABOUT = "Hookline notes here which runs are under way, and finds out by it that it may write here."
 KINDS = ("windows", "failures", "library", "rankings")
+FOLDERS = ("reports", "clips")
 DEAD_AFTER = timedelta(days=7)
 """A run on another machine is taken for dead so long after its start; nothing else tells from here."""
 
@@ -81,7 +82,10 @@ def clear(store: Store, run_ids: list[str]) -> None:
     with _removing():
         for run_id in run_ids:
             if not store.exists(f"runs/{run_id}.json"):
-                for name in [*_tables(run_id), *store.names(f"reports/{run_id}")]:
+                for name in [
+                    *_tables(run_id),
+                    *(n for folder in FOLDERS for n in store.names(f"{folder}/{run_id}")),
+                ]:
                     store.remove(name)
         store.update(
             NOTE, lambda current: _note({k: v for k, v in runs_in(current).items() if k not in run_ids})

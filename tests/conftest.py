@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from hookline.demo_models import write_demo_models
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("hookline", deadline=None)
+settings.load_profile("hookline")
 
 
 @pytest.fixture(scope="session")
