@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 
-def requirements(project: dict[str, object], extras: list[str]) -> list[str]:
+def requirements(project: dict[str, Any], extras: list[str]) -> list[str]:
     """The dependencies of a project and of some of its extras."""
-    named = project["optional-dependencies"]
-    wanted = [project["dependencies"], *(named[extra] for extra in extras)]  # type: ignore[index]
-    return [line for lines in wanted for line in lines]  # type: ignore[attr-defined]
+    named: dict[str, list[str]] = project["optional-dependencies"]
+    return [*project["dependencies"], *(line for extra in extras for line in named[extra])]
 
 
 if __name__ == "__main__":
