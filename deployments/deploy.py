@@ -1,7 +1,7 @@
 """Everything Hookline needs on a Prefect server: `make deploy [SOURCE=... OUTPUT=...] [SETTINGS=...]`.
 
 Work pools, the deployments of `prefect.yaml`, and automations. It can be run again at any time, after an
-upgrade for instance: what was set on the server stays (who is switched on, parameters changed there).
+upgrade for instance: what was chosen on the server stays (switches, schedules, parameters).
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ import yaml
 from cyclopts import App
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 from prefect.workers.process import ProcessWorker
 from pydantic import SecretStr, ValidationError
@@ -65,10 +64,12 @@ def deploy(source: str = "", output: str = "", *, settings: Path | None = None) 
     with get_client(sync_client=True) as client:
         for name, description in POOLS.items():
             make_pool(client, name, description)
-        with operators_choices_kept(client):
-            prefect_deploy()
+        wanted = with_operators_choices(client, yaml.safe_load((ROOT / "prefect.yaml").read_text()))
         if source or output or settings:
-            set_nightly(client, source, output, settings)
+            (nightly,) = (each for each in wanted["deployments"] if each["name"] == NIGHTLY)
+            before = nightly.get("parameters", {}).get("settings", {})
+            nightly["parameters"] = {"settings": nightly_settings(before, source, output, settings)}
+        prefect_deploy(wanted)
         make_automation(client, crashed())
         if address := os.environ.get(WEBHOOK):
             block = asyncio.run(Webhook(url=SecretStr(address)).asave("hookline-alert", overwrite=True))
@@ -76,14 +77,47 @@ def deploy(source: str = "", output: str = "", *, settings: Path | None = None) 
         report(client)
 
 
-def prefect_deploy() -> None:
-    """Make the deployments of `prefect.yaml`, or bring them up to date.
+def with_operators_choices(client: SyncPrefectClient, wanted: dict[str, Any]) -> dict[str, Any]:
+    """`prefect.yaml`, changed to what was chosen on the server since: switches, schedules, parameters."""
+    for each in wanted["deployments"]:
+        flow = each["entrypoint"].rpartition(":")[2].replace("_", "-")  # our flows are named for themselves
+        try:
+            chosen = client.read_deployment_by_name(f"{flow}/{each['name']}")
+        except ObjectNotFound:
+            continue
+        each.pop("schedules", None)  # without any, those of the server stay
+        each |= {"paused": chosen.paused, "parameters": chosen.parameters}
+    return wanted
+
+
+def nightly_settings(before: dict[str, Any], source: str, output: str, file: Path | None) -> dict[str, Any]:
+    """The settings of the nightly run; what is not named stays as it was.
+
+    Raises:
+        SettingsError: they are not valid together.
+    """
+    places = {name: before[name] for name in ("source", "output") if name in before}
+    chosen = places | _read(file) if file else dict(before)
+    chosen |= {name: place for name, place in (("source", source), ("output", output)) if place}
+    try:
+        Settings.model_validate(chosen)
+    except ValidationError as error:
+        raise SettingsError(f"The nightly run cannot have these settings:\n{explain(error)}") from error
+    return chosen
+
+
+def prefect_deploy(wanted: dict[str, Any]) -> None:
+    """Make deployments, or bring them up to date; `wanted` is the content of a `prefect.yaml`.
 
     Raises:
         HooklineError: with what Prefect said.
     """
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(wanted, file)
+        file.flush()
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+        command += ["--prefect-file", file.name]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise HooklineError(f"`prefect deploy --all` failed:\n{done.stdout}{done.stderr}")
 
@@ -91,7 +125,8 @@ def prefect_deploy() -> None:
 def report(client: SyncPrefectClient) -> None:
     """Say what is there now."""
     table = Table("deployment", "work pool", "schedule", box=None)
-    for each in sorted(client.read_deployments(), key=lambda each: each.name):
+    ours = (each for each in client.read_deployments() if "hookline" in each.tags)
+    for each in sorted(ours, key=lambda each: each.name):
         nights = ", ".join(getattr(one.schedule, "cron", "") for one in each.schedules)
         switch = f"{nights} ({'off' if each.paused else 'on'})" if nights else ""
         table.add_row(each.name, each.work_pool_name, switch)
@@ -111,37 +146,6 @@ def make_pool(client: SyncPrefectClient, name: str, description: str) -> None:
         client.create_work_pool(pool)
     except ObjectAlreadyExists:
         return
-
-
-@contextmanager
-def operators_choices_kept(client: SyncPrefectClient) -> Iterator[None]:
-    """`prefect deploy` writes what `prefect.yaml` says; this puts back what was chosen on the server."""
-    before = client.read_deployments()
-    try:
-        yield
-    finally:
-        for each in before:
-            kept = DeploymentUpdate(paused=each.paused, parameters=each.parameters)
-            client.update_deployment(each.id, kept)
-
-
-def set_nightly(client: SyncPrefectClient, source: str, output: str, file: Path | None) -> None:
-    """Give the nightly run its settings; what is not named stays as it was.
-
-    Raises:
-        SettingsError: they are not valid together.
-    """
-    nightly = client.read_deployment_by_name(f"rank-videos/{NIGHTLY}")
-    chosen: dict[str, Any] = dict(nightly.parameters.get("settings", {}))
-    if file:
-        places = {name: chosen[name] for name in ("source", "output") if name in chosen}
-        chosen = places | _read(file)
-    chosen |= {name: place for name, place in (("source", source), ("output", output)) if place}
-    try:
-        Settings.model_validate(chosen)
-    except ValidationError as error:
-        raise SettingsError(f"The nightly run cannot have these settings:\n{explain(error)}") from error
-    client.update_deployment(nightly.id, DeploymentUpdate(parameters={"settings": chosen}))
 
 
 def make_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.config import JsonDict
 
 from tasks.core.analyses import check_cache
 from tasks.core.answers import DEFAULT_PROMPT
@@ -35,7 +36,7 @@ Share = Annotated[Decimal, Field(ge=0, le=1, json_schema_extra=_in_the_form_a_nu
 """A decimal fraction, exactly as it was written."""
 
 
-PLACE = {"pattern": "^((s3|file)://|(?!.*://))"}
+PLACE: JsonDict = {"pattern": "^((s3|file)://|(?!.*://))"}
 """What forms can check of a place; `split_place` checks the rest."""
 
 

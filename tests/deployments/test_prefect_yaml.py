@@ -1,40 +1,149 @@
-"""The deployments are accepted by a real Prefect server, as the page about them says."""
+"""What `make deploy` sets up on a real Prefect server, and what it leaves alone."""
 
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import yaml
 from prefect.settings import PREFECT_API_URL
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "deployments" / "README.md").read_text()
+FOLDER = ROOT / "deployments"
+
+pytestmark = pytest.mark.usefixtures("prefect")
+
+Deploy = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def commands(start: str) -> list[list[str]]:
-    return [shlex.split(line) for line in re.findall(rf"^({start}.*)$", PAGE, flags=re.MULTILINE)]
+def api(path: str, **body: Any) -> Any:
+    url = f"{PREFECT_API_URL.value()}/{path}"
+    return (httpx.post(url, json=body) if body else httpx.get(url)).raise_for_status().json()
 
 
-@pytest.mark.usefixtures("prefect")
-def test_the_deployments_are_made_and_show_every_setting_in_their_form() -> None:
-    api = str(PREFECT_API_URL.value())
-    environment = os.environ | {
-        "PREFECT_API_URL": api,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    to_run = [*commands("prefect work-pool create"), *commands("prefect --no-prompt deploy")]
-    assert len(to_run) == 2
-    for command in to_run:
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    deployment = httpx.get(f"{api}/deployments/name/rank-videos/on-demand").raise_for_status().json()
-    definitions = deployment["parameter_openapi_schema"]["definitions"]
-    assert definitions["Settings"]["required"] == ["source", "output"]
-    assert definitions["Ranking"]["properties"]["top_n"]["description"]
-    assert commands("prefect deployment run")[0][3] == "rank-videos/on-demand"
+def deployment(name: str) -> dict[str, Any]:
+    return dict(api(f"deployments/name/rank-videos/{name}"))
+
+
+def change(name: str, **values: Any) -> None:
+    url = f"{PREFECT_API_URL.value()}/deployments/{deployment(name)['id']}"
+    httpx.patch(url, json=values).raise_for_status()
+
+
+@pytest.fixture
+def deploy() -> Deploy:
+    """What `make deploy` runs."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), **variables}
+        command = [sys.executable, "-m", "deployments.deploy", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def done(process: subprocess.CompletedProcess[str]) -> str:
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
+
+
+def test_make_deploy_runs_what_is_tested_here() -> None:
+    shown = subprocess.run(
+        ["make", "--dry-run", "deploy", "SOURCE=s3://b/in", "OUTPUT=s3://b/out", "SETTINGS=nightly.yaml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    command = '-m deployments.deploy "s3://b/in" "s3://b/out" --settings "nightly.yaml"'
+    assert command in shown.stdout
+
+
+def test_a_server_is_set_up_and_what_is_chosen_on_it_stays(deploy: Deploy, tmp_path: Path) -> None:
+    printed = done(deploy("", ""))
+    assert "hookline: crashed" in printed
+    nightly = deployment("nightly")
+    assert nightly["paused"]
+    assert nightly["parameters"] == {}
+    assert nightly["schedules"][0]["schedule"] == {"cron": "0 2 * * *", "timezone": "UTC", "day_or": True}
+    assert nightly["global_concurrency_limit"]["limit"] == 1
+    assert nightly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    assert deployment("on-demand-cpu")["work_pool_name"] == "hookline-cpu"
+
+    file = tmp_path / "nightly.yaml"
+    file.write_text("ranking: {top_n: 7}\n")
+    done(deploy("s3://bucket/in", "s3://bucket/out", "--settings", str(file)))
+    settings = {"source": "s3://bucket/in", "output": "s3://bucket/out", "ranking": {"top_n": 7}}
+    assert deployment("nightly")["parameters"] == {"settings": settings}
+
+    later = {"slug": "nightly", "active": True, "schedule": {"cron": "30 4 * * *", "timezone": "Europe/Rome"}}
+    change("nightly", paused=False, schedules=[later])
+    change("on-demand", parameters={"settings": {"source": "/videos"}})
+    crashed = {each["name"]: each["id"] for each in api("automations/filter", limit=50)}["hookline: crashed"]
+    url = f"{PREFECT_API_URL.value()}/automations/{crashed}"
+    httpx.patch(url, json={"enabled": False}).raise_for_status()
+
+    done(deploy("", "s3://bucket/elsewhere"))
+    nightly = deployment("nightly")
+    assert not nightly["paused"]
+    assert nightly["parameters"] == {"settings": settings | {"output": "s3://bucket/elsewhere"}}
+    assert nightly["schedules"][0]["schedule"]["cron"] == "30 4 * * *"
+    assert deployment("on-demand")["parameters"] == {"settings": {"source": "/videos"}}
+    automations = [each for each in api("automations/filter", limit=50) if "hookline" in each["name"]]
+    assert [(each["name"], each["enabled"]) for each in automations] == [("hookline: crashed", False)]
+
+
+def test_wrong_settings_of_the_night_change_nothing(deploy: Deploy, tmp_path: Path) -> None:
+    done(deploy("s3://bucket/in", "s3://bucket/out"))
+    before = deployment("nightly")["parameters"]
+    file = tmp_path / "nightly.yaml"
+    file.write_text("ranking: {top_m: 7}\n")
+    for arguments, words in (
+        (("ftp://host/in", ""), "source: 'ftp://host/in' is no place for files"),
+        (("", "", "--settings", str(file)), "ranking.top_m"),
+        (("", "", "--settings", str(tmp_path / "none.yaml")), "cannot be read"),
+    ):
+        refused = deploy(*arguments)
+        assert refused.returncode == 1
+        assert words in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert deployment("nightly")["parameters"] == before
+
+
+def test_without_a_server_there_is_a_hint(deploy: Deploy) -> None:
+    refused = deploy("", "", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert refused.returncode == 1
+    assert "No Prefect server answers" in refused.stderr
+
+
+def test_the_address_of_the_alert_is_kept_encrypted(deploy: Deploy) -> None:
+    for _ in range(2):
+        done(deploy("", "", HOOKLINE_ALERT_WEBHOOK="http://127.0.0.1:9/s3cret"))
+    names = [each["name"] for each in api("automations/filter", limit=50)]
+    assert names.count("hookline: alert") == 1
+    block = api("block_types/slug/webhook/block_documents/name/hookline-alert")
+    assert "s3cret" not in str(block)
+
+
+def test_the_form_shows_every_setting_with_its_words(deploy: Deploy) -> None:
+    done(deploy("", ""))
+    schema = deployment("on-demand")["parameter_openapi_schema"]
+    assert schema["definitions"]["Settings"]["required"] == ["source", "output"]
+    for group in schema["definitions"].values():
+        assert group["description"]
+        for name, field in group["properties"].items():
+            assert "$ref" in field or (field["title"] and field["description"]), name
+            assert "anyOf" not in field, f"{name} would be shown as several fields"
+
+
+def test_every_deployment_names_a_pool_that_is_made() -> None:
+    from deployments.deploy import POOLS
+
+    wanted = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    assert {each["work_pool"]["name"] for each in wanted["deployments"]} == set(POOLS)

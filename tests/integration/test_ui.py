@@ -87,12 +87,12 @@ def test_a_run_is_started_from_the_form_and_watched_to_its_end(
     browser.click("Submit", "button")
     with browser.server.worker("hookline"):
         browser.click(f"rank {tmp_path}/videos", "a", timeout_s=RUN_TIMEOUT_S)
-        browser.wait_for(lambda text: "Completed" in text.splitlines(), RUN_TIMEOUT_S)
+        browser.find("//span[normalize-space()='Completed']", RUN_TIMEOUT_S)
     browser.picture("completed")
     (run,) = browser.server.flow_runs()
-    latest = json.loads((tmp_path / "rankings" / "latest.json").read_text())
     assert run["state_name"] == "Completed"
-    assert latest["counts"]["ranked"] == 3
+    (manifest,) = (tmp_path / "rankings" / "runs").glob("*.json")
+    assert json.loads(manifest.read_text())["counts"]["ranked"] == 3
     assert browser.hosts_asked() == {browser.server.host}
 
 
@@ -100,9 +100,9 @@ def test_the_nightly_run_is_given_its_videos_and_switched_on_in_the_browser(brow
     server = browser.server
     server.run("deployments.deploy", "s3://bucket/videos", "s3://bucket/rankings")
     browser.open("deployments")
+    browser.find("//*[normalize-space()='At 02:00 AM every day']")
     browser.click("nightly", "a")
-    browser.wait_for(lambda text: "At 02:00 AM every day" in text)
-    browser.find("//*[@role='switch' or @type='checkbox']").click()
+    browser.find("//*[normalize-space()='Schedules']/following::*[@role='switch']").click()
     browser.wait_for(lambda _: not server.deployment("nightly")["paused"])
     browser.picture("nightly")
     server.run("deployments.deploy")

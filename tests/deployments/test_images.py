@@ -1,0 +1,135 @@
+"""Dockerfile, compose file and manifests pass their linters, hold no secret, and start what exists.
+
+No image is built here: that takes a container engine.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployments.requirements import requirements
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deployments"
+DOCKERFILE = (FOLDER / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+MANIFESTS = sorted(path for path in (FOLDER / "kubernetes").glob("*.yaml") if path.stem != "kustomization")
+
+LINTERS = {
+    "yamllint": ["yamllint", "--strict", "prefect.yaml", "deployments"],
+    "hadolint": ["hadolint", "deployments/Dockerfile"],
+    "compose": [
+        *("check-jsonschema", "--builtin-schema", "vendor.compose-spec"),
+        "deployments/compose.yaml",
+    ],
+    "kubernetes": ["kubernetes-validate", "--strict", *map(str, MANIFESTS)],
+}
+
+
+def documents() -> list[dict[str, Any]]:
+    return [document for path in MANIFESTS for document in yaml.safe_load_all(path.read_text())]
+
+
+def containers() -> list[dict[str, Any]]:
+    templates = [
+        each["spec"]["template"]["spec"] for each in documents() if "template" in each.get("spec", {})
+    ]
+    return [container for template in templates for container in template["containers"]]
+
+
+def literals(node: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text below a node, with the name it stands under."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from literals(value, str(key))
+        if isinstance(node.get("value"), str):
+            yield str(node.get("name", "")), node["value"]
+    elif isinstance(node, list):
+        for value in node:
+            yield from literals(value, name)
+    elif isinstance(node, str):
+        yield name, node
+
+
+@pytest.mark.parametrize("command", LINTERS.values(), ids=LINTERS)
+def test_the_linters_are_content(command: list[str]) -> None:
+    program = Path(sys.executable).with_name(command[0])
+    done = subprocess.run([program, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_secret_is_written_down() -> None:
+    secret = re.compile(r"password|secret_?(access)?_?key|access_key|connection_url|webhook", re.IGNORECASE)
+    named = [(name, text) for name, text in literals([COMPOSE, documents()]) if secret.search(name)]
+    assert {name for name, _ in named} >= {
+        "POSTGRES_PASSWORD",
+        "AWS_SECRET_ACCESS_KEY",
+        "MINIO_ROOT_PASSWORD",
+    }
+    for name, text in named:
+        assert re.search(r"\$\{\w+:[?-]", text), (name, text)
+    example = (FOLDER / ".env.example").read_text()
+    assert all(re.fullmatch(r"#.*|\w+=|HOOKLINE_TARGET=cpu", line) for line in example.splitlines())
+
+
+def test_the_env_file_asks_for_what_the_compose_file_needs() -> None:
+    needed = set(re.findall(r"\$\{(\w+):\?", (FOLDER / "compose.yaml").read_text()))
+    assert needed <= set(re.findall(r"^(\w+)=", (FOLDER / ".env.example").read_text(), flags=re.MULTILINE))
+
+
+def test_services_wait_for_those_they_need_and_say_how_they_are() -> None:
+    services = COMPOSE["services"]
+    for name, service in services.items():
+        for other, how in service.get("depends_on", {}).items():
+            waits = how["condition"] == "service_healthy"
+            assert not waits or "healthcheck" in services[other], (name, other)
+
+
+def test_containers_are_no_root_and_pass_signals_on() -> None:
+    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)
+    for stage in ("cpu", "gpu"):
+        (last,) = (text for text in stages if text.startswith(f"base AS {stage}\n"))
+        assert "USER 1000\n" in last
+        assert 'ENTRYPOINT ["tini", "--"]' in last
+    for document in documents():
+        if "template" in document.get("spec", {}):
+            security = document["spec"]["template"]["spec"]["securityContext"]
+            assert security["runAsNonRoot"], document["metadata"]["name"]
+
+
+def test_what_the_images_are_to_start_is_there() -> None:
+    """Each program and its options are asked for their help."""
+    commands = [each["command"] for each in containers()]
+    commands += [each["command"] for each in COMPOSE["services"].values() if "build" in each]
+    commands = [command[2:] if command[0] == "tini" else command for command in commands]
+    assert len(commands) >= 8
+    starts = {tuple(command[:3]) for command in commands}
+    for start in starts:
+        words = [word for word in start if not word.startswith(("-", "tcp:"))]
+        if words[0] == "python":
+            words = ["python", "-m", words[1]]
+        program = Path(sys.executable).with_name(words[0])
+        done = subprocess.run(
+            [program, *words[1:], "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        for command in (each for each in commands if tuple(each[:3]) == start):
+            for option in (word for word in command if word.startswith("--")):
+                assert option in done.stdout, (command, option)
+
+
+def test_the_image_installs_what_the_project_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert requirements(project, []) == project["dependencies"]
+    assert "bitsandbytes" in requirements(project, ["quantization"])[-1]
+    for extras in re.findall(r"requirements\.py ?([\w ]*)>", DOCKERFILE):
+        requirements(project, extras.split())
