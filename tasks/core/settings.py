@@ -9,13 +9,14 @@ import hashlib
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from tasks.core.analyses import check_cache
 from tasks.core.answers import DEFAULT_PROMPT
 from tasks.core.errors import SettingsError
 from tasks.core.patterns import pattern_regex
 from tasks.core.places import split_place
+from tasks.core.secrets import check_no_secret
 
 Seconds = Annotated[int, Field(ge=1, le=600)]
 
@@ -23,7 +24,17 @@ Seconds = Annotated[int, Field(ge=1, le=600)]
 class Group(BaseModel):
     """Frozen, and strict about names: a misspelt setting is an error, never ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _carries_no_secret(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str) and info.field_name not in ("cache", "prompt"):  # a cache has its own fix
+            try:
+                check_no_secret(value)
+            except SettingsError as error:
+                raise ValueError(str(error)) from error
+        return value
 
 
 class Select(Group):
