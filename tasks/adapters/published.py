@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tasks.core.errors import StorageError
 from tasks.core.records import Manifest
 from tasks.core.schemas import table_name
 
+MANIFEST_NAME = re.compile(r"runs/[A-Za-z0-9-]+\.json")
+
 
 def newest_manifest(store: Store) -> Manifest:
     """The manifest of the newest complete run.
@@ -23,7 +26,11 @@ def newest_manifest(store: Store) -> Manifest:
     """
     try:
         pointer = json.loads(store.read_bytes("latest.json"))
+        if not MANIFEST_NAME.fullmatch(pointer["manifest"]):
+            raise ValueError("its manifest is none of runs/")
         manifest: Manifest = json.loads(store.read_bytes(pointer["manifest"]))
+        if not isinstance(manifest, dict):
+            raise ValueError("its manifest is no object")
     except StorageError as error:
         if error.reason != "not_found":
             raise

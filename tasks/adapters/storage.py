@@ -31,6 +31,7 @@ from tasks.core.errors import HooklineError, ObjectChanged, StorageError
 from tasks.core.patterns import pattern_regex
 from tasks.core.places import split_place
 from tasks.core.records import VideoRef, legible
+from tasks.core.secrets import redacted
 
 BLOCK_BYTES = 16 * 2**20
 """How much is asked for at a time; each request names the version it wants."""
@@ -47,7 +48,6 @@ PART_IS_DEAD_AFTER_S = 24 * 3600
 log = logging.getLogger(__name__)
 
 _MD5 = re.compile("[0-9a-f]{32}")
-_URL_SECRETS = re.compile(r"(?<=://)[^/@\s]+@|\?[^\s\"']+")
 
 _FIXES = {
     "not_found": "Check the bucket or folder, and the name.",
@@ -236,7 +236,9 @@ class Store(ABC):
         except Exception as error:  # s3fs lets TypeErrors and IndexErrors out on odd replies
             reason, detail = self._explain(error)
             reason = missing if reason == "not_found" else reason
-            raise _storage_error(uri, reason, _URL_SECRETS.sub("", detail)) from error
+            explained = _storage_error(uri, reason, redacted(detail))
+            # What is behind it is shown with it in every log.
+            raise explained from (error if _may_be_shown(error) else None)
 
     @property
     @abstractmethod
@@ -381,6 +383,15 @@ def _storage_error(uri: str, reason: str, detail: str) -> StorageError:
         reason=reason,
         retryable=reason in _RETRYABLE,
     )
+
+
+def _may_be_shown(error: BaseException | None) -> bool:
+    """Whether neither an error nor any behind it tells a secret."""
+    while error is not None:
+        if redacted(str(error)) != str(error):
+            return False
+        error = error.__cause__ or error.__context__
+    return True
 
 
 def _expect(ref: VideoRef, found: VideoRef) -> None:

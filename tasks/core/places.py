@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.core.errors import SettingsError
+from tasks.core.secrets import check_no_secret
 
 
 def split_place(uri: str) -> tuple[str, str]:
@@ -13,8 +14,10 @@ def split_place(uri: str) -> tuple[str, str]:
     >>> split_place("relative/folder")
     ('file', 'relative/folder')
 
-    Raises SettingsError for a scheme we don't know, or where bucket or folder is missing.
+    Raises SettingsError for a URI with credentials or of a scheme we don't know, or where bucket or folder is
+    missing.
     """
+    check_no_secret(uri)
     scheme, found, rest = uri.partition("://")
     scheme, rest = (scheme.lower(), rest) if found else ("file", uri)
     if scheme not in ("s3", "file") or not rest.strip("/"):

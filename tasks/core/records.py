@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.errors import HooklineError
+from tasks.core.secrets import redacted
 
 FastKind = Literal["head", "salience"]
 """Where a fast score comes from: a fitted head, or how much the window stands out of its video."""
@@ -90,7 +91,7 @@ class Failure:
         reason, detail = "unexpected", f"{type(error).__name__}: {error}"
         if isinstance(error, HooklineError):
             reason, detail = getattr(error, "reason", reason), str(error)
-        return cls(video, stage, Kind.FAILED, reason, detail, attempts)
+        return cls(video, stage, Kind.FAILED, reason, redacted(detail), attempts)
 
 
 @dataclass(frozen=True, slots=True)

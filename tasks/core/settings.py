@@ -9,7 +9,7 @@ import hashlib
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.config import JsonDict
 
 from tasks.core.analyses import check_cache
@@ -17,6 +17,7 @@ from tasks.core.answers import DEFAULT_PROMPT
 from tasks.core.errors import SettingsError
 from tasks.core.patterns import pattern_regex
 from tasks.core.places import split_place
+from tasks.core.secrets import check_no_secret
 
 Seconds = Annotated[int, Field(ge=1, le=600)]
 
@@ -43,7 +44,17 @@ PLACE: JsonDict = {"pattern": "^((s3|file)://|(?!.*://))"}
 class Group(BaseModel):
     """Frozen, and strict about names: a misspelt setting is an error, never ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _carries_no_secret(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str) and info.field_name not in ("cache", "prompt"):  # a cache has its own fix
+            try:
+                check_no_secret(value)
+            except SettingsError as error:
+                raise ValueError(str(error)) from error
+        return value
 
 
 class Select(Group):

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from tasks.core.errors import SettingsError
+from tasks.core.places import split_place
 from tasks.core.settings import Settings
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
 
 
 def settings(**groups: Any) -> Settings:
@@ -112,3 +123,26 @@ def test_a_refused_password_is_not_repeated() -> None:
         settings(deep={"cache": "redis://me:s3cret@host:6379/0"})
     [wrong] = caught.value.errors()
     assert "s3cret" not in wrong["msg"]
+
+
+@given(st.dictionaries(st.sampled_from([*Settings.model_fields, "other"]), ANY_JSON))
+def test_whatever_is_given_is_a_setting_or_named_as_wrong(groups: dict[str, Any]) -> None:
+    with suppress(ValidationError):
+        made = settings(**groups)
+        assert Settings.model_validate_json(made.model_dump_json()) == made
+
+
+@given(st.sampled_from(sorted(path for path, _ in every_field(Settings) if "." in path)), ANY_JSON)
+def test_one_odd_value_is_a_setting_or_named_as_wrong(path: str, value: object) -> None:
+    group, field = path.split(".")
+    with suppress(ValidationError):
+        made = settings(**{group: {field: value}})
+        assert Settings.model_validate_json(made.model_dump_json()) == made
+
+
+@given(st.text())
+def test_any_place_is_split_or_refused(uri: str) -> None:
+    with suppress(SettingsError):
+        scheme, rest = split_place(uri)
+        assert scheme in ("s3", "file")
+        assert uri.endswith(rest)

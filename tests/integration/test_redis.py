@@ -137,7 +137,7 @@ def test_a_redis_that_ends_is_one_warning(start_redis: StartRedis, caplog: pytes
     assert cache.find(KEYS) == {}
     cache.keep(KEYS[1], ANALYSIS)
     [warning] = warnings(caplog)
-    assert "not used from here on" in warning
+    assert "not used for 60 s" in warning
     assert reason_of(lambda: RedisObjects(server.url).get(KEYS[0])) == "unavailable"
 
 

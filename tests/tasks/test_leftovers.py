@@ -11,11 +11,13 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.adapters.scratch import run_folder, scratch_name
 from tasks.adapters.storage import FolderStore, open_store
 from tasks.core.errors import StorageError
-from tasks.leftovers import DEAD_AFTER, NOTE, RUN_ID_TIME, under_way
+from tasks.leftovers import DEAD_AFTER, NOTE, RUN_ID_TIME, is_dead, runs_in, under_way
 
 NOW = datetime.now(UTC)
 KILLED_RUN = """
@@ -29,6 +31,14 @@ with run_folder(root, run_id), under_way(open_store(output), run_id, scratch_dir
     open_store(output).write_bytes(f"windows/run_date={day}/{run_id}.parquet", b"half a run")
     os.kill(os.getpid(), 9)
 """
+
+ANY_JSON = st.recursive(
+    st.none() | st.integers() | st.text() | st.just("20260301T020000Z-aaaaaa"),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("20260301T020000Z"), inner)
+    ),
+    max_leaves=6,
+).map(lambda value: json.dumps(value).encode())
 
 
 def run_id(age: timedelta = timedelta(0), *, end: str = "aaaaaa") -> str:
@@ -184,3 +194,10 @@ def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     note_of_run = under_way(open_store(str(output)), run_id(), scratch_dir=scratch)
     with run_folder(scratch, run_id()), pytest.raises(StorageError, match="folder"):
         note_of_run.__enter__()
+
+
+@given(st.binary() | ANY_JSON | ANY_JSON.map(lambda content: b'{"under_way": %b}' % content))
+def test_any_bytes_name_some_runs_or_none(content: bytes) -> None:
+    for run, place in runs_in(content).items():
+        assert isinstance(place, str)
+        assert is_dead(run, place, "here", scratch_dir="/nowhere") in (True, False)

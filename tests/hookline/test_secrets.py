@@ -1,0 +1,103 @@
+"""What a run is told in secret is in nothing that it prints, logs, records or publishes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.hookline.test_cli import quick
+from tests.media import numbered_video
+from tests.s3 import SECRET_KEY, Bucket, Server
+
+pytest_plugins = ["tests.s3"]
+
+CANARIES = {
+    "AWS_SECRET_ACCESS_KEY": "canary-secret-key",
+    "AWS_SESSION_TOKEN": "canary-session-token",
+    "HOOKLINE_REDIS_PASSWORD": "canary-redis-password",
+    "HF_TOKEN": "canary-hub-token",
+}
+
+
+def hookline(home: Path, *arguments: str, **variables: str) -> str:
+    """Runs the command with everything logged; returns what it printed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= CANARIES | variables | {"PREFECT_HOME": str(home), "PREFECT_LOGGING_LEVEL": "DEBUG"}
+    environment |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "DEBUG"}
+    program = [sys.executable, "-c", "from hookline.cli import main; main()"]
+    done = subprocess.run(
+        [*program, *arguments], env=environment, capture_output=True, timeout=250, check=False
+    )
+    return (done.stdout + done.stderr).decode()
+
+
+def told(printed: str, home: Path, bucket: Bucket) -> list[str]:
+    """All that a run left anywhere, as text."""
+    texts = [printed]
+    texts += [path.read_bytes().decode(errors="replace") for path in home.rglob("*") if path.is_file()]
+    for name in bucket.names():
+        content = bucket.get(name)
+        texts.append(content.decode(errors="replace"))
+        if name.endswith(".parquet"):
+            table = pq.ParquetFile(pa.BufferReader(content)).read()
+            texts += [str(table.to_pylist()), str(table.schema.metadata)]
+    return texts
+
+
+def test_a_run_tells_no_secret(bucket: Bucket, demo_models: Path, tmp_path: Path) -> None:
+    film = numbered_video(tmp_path / "film.mp4", seconds=6).read_bytes()
+    bucket.put("in/film.mp4", film)
+    bucket.put("in/broken.mp4", b"no video")
+    printed = hookline(
+        tmp_path / "prefect",
+        "rank",
+        f"{bucket.uri}/in",
+        f"{bucket.uri}/out",
+        *quick(demo_models),
+        "--deep.cache=redis://127.0.0.1:1/0",
+        f"--limits.scratch_dir={tmp_path}",
+    )
+    assert "1 of 2 videos ranked" in " ".join(printed.split())
+    texts = told(printed, tmp_path / "prefect", bucket)
+    assert any("film.mp4" in text for text in texts[1:])
+    for name, secret in CANARIES.items():
+        assert not [text[:200] for text in texts if secret in text], name
+
+
+@pytest.mark.parametrize("place", ["source", "output"])
+def test_a_run_that_cannot_begin_tells_no_secret(
+    aws: Server, tmp_path: Path, demo_models: Path, place: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    numbered_video(tmp_path / "in" / "film.mp4", seconds=6)
+    nowhere = f"http://canary-user:{SECRET_KEY}@127.0.0.1:1"
+    source, output = (
+        ("s3://bucket/in", str(tmp_path)) if place == "source" else (str(tmp_path / "in"), "s3://b/o")
+    )
+    printed = hookline(
+        tmp_path / "prefect", "rank", source, output, *quick(demo_models), AWS_ENDPOINT_URL=nowhere
+    )
+    assert "Check the" in printed
+    recorded = [path.read_bytes() for path in (tmp_path / "prefect").rglob("*") if path.is_file()]
+    for secret in ["canary-user", SECRET_KEY, *CANARIES.values()]:
+        assert secret not in printed
+        assert not any(secret.encode() in content for content in recorded)
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://AKIA:canary-secret-key@bucket/a", "s3://b/a?X-Amz-Signature=canary-secret-key"]
+)
+def test_a_secret_in_an_argument_is_refused_and_not_repeated(tmp_path: Path, uri: str) -> None:
+    for arguments in (("rank", uri, "out"), ("rank", "in", uri), ("show", uri)):
+        printed = hookline(tmp_path, *arguments)
+        assert "AWS_PROFILE" in printed
+        assert "canary-secret-key" not in printed
+    printed = hookline(tmp_path, "rank", "in", "out", "--fast.model", uri)
+    assert "fast.model" in printed
+    assert "canary-secret-key" not in printed
