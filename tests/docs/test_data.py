@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tests.library import quick_settings, read_table, write_broken_videos, write
 from tests.media import numbered_video
 
 DATA = (Path(__file__).parent.parent.parent / "docs" / "data.md").read_text()
+PUBLISHED = Path(__file__).parent.parent / "fixtures" / "published-schema-2"
 SCHEMAS = {
     "rankings": RANKINGS,
     "windows": windows_schema(768),
@@ -86,7 +89,10 @@ def test_the_page_says_what_came_with_this_schema_version() -> None:
 def nights(
     demo_models: Path, prefect: None, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Manifest]:
-    """A folder with the `output` of two nights, and labels: the second has a new video and other weights."""
+    """A folder with the `output` of three nights, and labels.
+
+    The first was published by an earlier version, the last has a new video and other weights.
+    """
     from flows.rank_videos import rank_videos
 
     folder = tmp_path_factory.mktemp("analyst")
@@ -97,6 +103,10 @@ def nights(
         settings = quick_settings(folder / "videos", folder / "output", demo_models, ranking=ranking)
         manifest = rank_videos(settings, return_state=True).result(raise_on_failure=False)
         numbered_video(folder / "videos" / "added.mp4", seconds=16)
+    yesterday = f"run_date={date.today() - timedelta(days=1)}"
+    for path in PUBLISHED.glob("*/run_date=*/*.parquet"):
+        (before := folder / "output" / path.parts[-3] / yesterday).mkdir()
+        shutil.copy(path, before)
     for verdict in ("rejected", "published"):  # of which the newest counts
         write_labels(folder / "labels.parquet", folder / "output", manifest, verdict)
         assert cli(["labels", str(folder / "output"), str(folder / "labels.parquet")]) == 0
