@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from hookline.cli import run as cli
 from tasks.core.records import Manifest
-from tasks.core.schemas import FAILURES, LIBRARY, RANKINGS, SCHEMA_VERSION, windows_schema
-from tests.library import quick_settings, write_broken_videos, write_good_videos
+from tasks.core.schemas import FAILURES, LABELS, LIBRARY, RANKINGS, SCHEMA_VERSION, windows_schema
+from tests.library import quick_settings, read_table, write_broken_videos, write_good_videos
 from tests.media import numbered_video
 
 DATA = (Path(__file__).parent.parent.parent / "docs" / "data.md").read_text()
+PUBLISHED = Path(__file__).parent.parent / "fixtures" / "published-schema-2"
 SCHEMAS = {
     "rankings": RANKINGS,
     "windows": windows_schema(768),
     "failures": FAILURES,
     "library": LIBRARY,
+    "labels": LABELS,
 }
 
 
@@ -58,6 +64,8 @@ def type_name(kind: pa.DataType) -> str:
         return f"list<{type_name(kind.value_type)}>"
     if pa.types.is_struct(kind):
         return "struct"
+    if pa.types.is_timestamp(kind):
+        return "timestamp"
     names = {"double": "float64", "float": "float32", "halffloat": "float16", "date32[day]": "date32"}
     return names.get(str(kind), str(kind))
 
@@ -74,14 +82,17 @@ def test_the_page_says_what_came_with_this_schema_version() -> None:
     assert f"now {SCHEMA_VERSION};" in promise
     (news,) = re.findall(rf"^\| {SCHEMA_VERSION} \| (.*) \|$", promise, flags=re.MULTILINE)
     named = set(re.findall(r"`(\w+)`", news))
-    assert named - {"rankings", "windows"} <= {*RANKINGS.names, *SCHEMAS["windows"].names}
+    assert named - {"rankings", "windows", "labels"} <= {*RANKINGS.names, *SCHEMAS["windows"].names}
 
 
 @pytest.fixture(scope="module")
 def nights(
     demo_models: Path, prefect: None, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Manifest]:
-    """A folder with the `output` of two nights: the second has a new video and other weights."""
+    """A folder with the `output` of three nights, and labels.
+
+    The first was published by an earlier version, the last has a new video and other weights.
+    """
     from flows.rank_videos import rank_videos
 
     folder = tmp_path_factory.mktemp("analyst")
@@ -92,7 +103,20 @@ def nights(
         settings = quick_settings(folder / "videos", folder / "output", demo_models, ranking=ranking)
         manifest = rank_videos(settings, return_state=True).result(raise_on_failure=False)
         numbered_video(folder / "videos" / "added.mp4", seconds=16)
+    yesterday = f"run_date={date.today() - timedelta(days=1)}"
+    for path in PUBLISHED.glob("*/run_date=*/*.parquet"):
+        (before := folder / "output" / path.parts[-3] / yesterday).mkdir()
+        shutil.copy(path, before)
+    for verdict in ("rejected", "published"):  # of which the newest counts
+        write_labels(folder / "labels.parquet", folder / "output", manifest, verdict)
+        assert cli(["labels", str(folder / "output"), str(folder / "labels.parquet")]) == 0
     return folder, manifest
+
+
+def write_labels(path: Path, output: Path, manifest: Manifest, verdict: str) -> None:
+    ranking = read_table(output, "rankings", manifest["run_id"]).select(["video_uri", "start", "end"])
+    verdicts = ["rejected" if n % 3 else verdict for n in range(len(ranking))]
+    pq.write_table(ranking.append_column("verdict", pa.array(verdicts)), path)
 
 
 def test_the_page_lists_exactly_the_keys_of_the_manifest(nights: tuple[Path, Manifest]) -> None:
