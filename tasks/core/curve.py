@@ -79,7 +79,7 @@ def time_marks(duration_s: float) -> list[tuple[float, float]]:
     """Round times to write under a drawing, as `(percent, seconds)`; the start is one.
 
     >>> time_marks(80)
-    [(0.0, 0.0), (18.75, 15.0), (37.5, 30.0), (56.25, 45.0), (75.0, 60.0)]
+    [(0.0, 0.0), (18.75, 15.0), (37.5, 30.0), (56.25, 45.0), (75.0, 60.0), (93.75, 75.0)]
     """
     step = next((step for step in STEPS_S if duration_s / step < MOST_MARKS), STEPS_S[-1])
     times = [float(at) for at in range(0, int(duration_s) + 1, step)]

@@ -63,7 +63,7 @@ def thumbnail_name(video: VideoRef, tick: int, fps: int) -> str:
     """Where the picture at a tick of a video lies under the output: the same in every run.
 
     >>> thumbnail_name(VideoRef("file:///a.mp4", "1", 1), 75, 2)
-    'thumbnails/60a411e2e325d2aa/000037500.jpg'
+    'thumbnails/c556c2e7639ebbe4/000037500.jpg'
     """
     return f"{thumbnail_folder(video)}/{tick * 1000 // fps:09}.jpg"
 

@@ -174,7 +174,8 @@ def printable(text: object) -> str:
     >>> printable("one\\ntwo \\u202etxt.exe")
     'one two  txt.exe'
     """
-    return "".join(char if char.isprintable() else " " for char in str(text))
+    line = str(text)
+    return line if line.isprintable() else "".join(char if char.isprintable() else " " for char in line)
 
 
 def anchor(uri: str) -> str:

@@ -76,6 +76,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ({"output": "s3://"}, "s3://bucket/prefix, or a folder"),
         ({"select": {"pattern": "*.{mp4"}}, "mp4"),
         ({"deep": {"max_new_tokens": 10}}, "greater than or equal to 160"),
+        ({"publish": {"crop": "16:9"}}, "none|9:16"),
         ({"deep": {"cache": "on"}}, "'on' is no analysis cache: write output, off, or redis://host"),
         ({"deep": {"cache": "redis://me:pass@host"}}, "set HOOKLINE_REDIS_PASSWORD"),
     ],
@@ -106,6 +107,7 @@ def test_the_digest_names_what_decides_the_rows_and_nothing_else() -> None:
     assert settings().digest() == settings(output="elsewhere", engine={"workers": 7}).digest()
     assert settings().digest() != settings(ranking={"top_n": 14}).digest()
     assert settings().digest() == settings(select={"rescore": True}).digest()
+    assert settings().digest() == settings(publish={"clips": True, "crop": "9:16"}).digest()
     spelled_out = {"deep_weight": "0.60", "fast_weight": "0.400", "max_overlap": 0.75}
     assert settings().digest() == settings(ranking=spelled_out).digest()
 

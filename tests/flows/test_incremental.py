@@ -162,12 +162,17 @@ def assert_as_from_scratch(nights: Nights, night: Manifest, output: Path, **grou
     """The same rows as a run that knows nothing but the answers.
 
     VideoLLaMA3 answers in batches, and what else is in one moves the last digits of expected scores.
+    Of a segment that was not ranked when its video was opened, there is no picture.
     """
     shutil.copytree(nights.output / "analyses", output / "analyses")
     scratch = nights.run(output=output, **groups)
     assert scratch["counts"]["unchanged"] == 0
     for kind in ("rankings", "failures"):
-        assert nights.rows(kind, night) == nights.rows(kind, scratch, output=output), kind
+        found, anew = nights.rows(kind, night), nights.rows(kind, scratch, output=output)
+        for row, other in zip(found, anew, strict=True):
+            if row.get("thumbnail_uri", "") is None:
+                other["thumbnail_uri"] = None
+        assert found == anew, kind
 
 
 OTHER_WEIGHTS = {"deep_weight": "0.1", "fast_weight": "0.9", "viral_threshold": 20, "top_n": 1}

@@ -15,7 +15,7 @@ from tasks.core.records import Analysis, Failure, FrameBudget, Timeline, VideoRe
 from tasks.core.settings import Settings
 from tasks.listing import list_videos
 from tasks.runs import Run
-from tasks.shelf import close_timeline, decoded_timeline
+from tasks.shelf import close_timeline, decoded_timeline, source_of
 from tasks.timelines import open_timelines
 from tests.media import numbered_video
 from tests.s3 import Bucket, Disturbance, Fault
@@ -51,10 +51,20 @@ def test_an_open_video_leaves_only_its_frames_on_scratch(video_file: Path, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_refused_video_leaves_nothing(tmp_path: Path) -> None:
+def test_where_clips_are_wanted_the_video_stays_until_it_is_closed(video_file: Path, tmp_path: Path) -> None:
+    run = make_run(video_file.parent, tmp_path, publish={"clips": True})
+    timeline = decoded_timeline(only_video(run), run)
+    assert isinstance(timeline, Timeline)
+    assert source_of(timeline).read_bytes() == video_file.read_bytes()
+    close_timeline(timeline)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_a_refused_video_leaves_nothing(tmp_path: Path, clips: bool) -> None:
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "empty.mp4").touch()
-    run = make_run(tmp_path / "videos", tmp_path / "scratch")
+    run = make_run(tmp_path / "videos", tmp_path / "scratch", publish={"clips": clips})
     failure = decoded_timeline(only_video(run), run)
     assert isinstance(failure, Failure)
     assert (failure.stage, failure.reason) == ("probe", "empty")

@@ -59,7 +59,7 @@ function seek(event, link) {
   const player = link.closest(".card").querySelector("video");
   if (!player || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
-  const play = () => { player.currentTime = Number(link.dataset.at); player.play(); };
+  const play = () => { player.currentTime = Number(link.dataset.at); player.play().catch(() => {}); };
   if (player.readyState) play();
   else { player.addEventListener("loadedmetadata", play, { once: true }); player.load(); player.preload = "auto"; }
 }
@@ -89,7 +89,7 @@ addEventListener("beforeprint", () => videos.forEach((video) => { video.open = t
 if (videos.length) {
   document.querySelector(".tools").addEventListener("submit", (event) => event.preventDefault());
   for (const id of ["search", "least", "viral", "new"]) find(id)?.addEventListener("input", filter);
-  find("sort").addEventListener("input", sort);
+  find("sort").addEventListener("change", sort);
   find("toggle").addEventListener("click", () => {
     const open = !videos.every((video) => video.open);
     videos.forEach((video) => { video.open = open; });

@@ -1,0 +1,119 @@
+"""Reports of made-up runs, as large as wanted and as nasty as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tasks.adapters.pictures import contact_sheet
+from tasks.core.curve import curve_of
+from tasks.core.records import (
+    Analysis,
+    Answer,
+    Failure,
+    Kind,
+    Moment,
+    RankedVideo,
+    ScoredVideo,
+    ScoredWindow,
+    Segment,
+    Stage,
+    Timeline,
+    VideoRef,
+    Window,
+)
+from tasks.core.report import Report, build_report
+from tasks.core.settings import Settings
+from tasks.core.tables import RunStamp, failures_table, rankings_table
+
+SOURCE = "s3://bucket/videos"
+STAMP = RunStamp(
+    "20261122T030000Z-abc123", 70, {"videomae": "mae", "settings_hash": "0", "code_version": "1"}
+)
+NASTY = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "'\"--><svg/onload=alert(1)>",
+    "</style></title></textarea>",
+    "javascript:alert(1)",
+    "{{ 7 * 7 }}{% raw %}",
+    "\u202egpj.exe\u0000\u0007",
+    "&lt;b&gt; & &amp;",
+)
+"""What a file may be called, and what a model may write."""
+
+
+def answer(text: str = "The dog jumps.", *, score: int = 80) -> Answer:
+    return Answer(score, 75, 66, (text, "humour"), (Moment(2.5, text), Moment(4.0, "again")), text, text)
+
+
+def ranked_video(
+    uri: str = f"{SOURCE}/dog.mp4", *, windows: int = 20, segments: int = 3, answered: Answer | None = None
+) -> RankedVideo:
+    """A video with windows of 5 s every 2 s; its first segments are ranked, one after the other."""
+    timeline = Timeline(VideoRef(uri, "etag", 1), "", 2 * windows + 3, 1, 28, 28, 2.0 * windows + 3, "pyav")
+    scored = [ScoredWindow(Window(2 * k, 2 * k + 5), k * 37 % 101, k < 2 * segments) for k in range(windows)]
+    analysis = Analysis.ok(answered) if answered else Analysis.failed("out_of_memory", "No memory.")
+    ranked = tuple(
+        Segment(item.window, max(0, 90 - 7 * place), item.score, analysis, place + 1)
+        for place, item in enumerate(scored[:segments])
+    )
+    video = ScoredVideo(timeline, tuple(scored), np.zeros((windows, 4), np.float16), "salience")
+    return RankedVideo(video, ranked)
+
+
+def with_clips(video: RankedVideo) -> RankedVideo:
+    made = (replace(item, clip_uri="clips/run/dog-1/01 #?.mp4") for item in video.segments)
+    return replace(video, segments=tuple(made))
+
+
+def failure(text: str = "The file is empty.") -> Failure:
+    return Failure(VideoRef(f"{SOURCE}/{text}", "e", 1), Stage.PROBE, Kind.REJECTED, "empty", text, 1, 1, 2)
+
+
+@cache
+def some_sheet() -> bytes:
+    """Of about the size that sheets of real footage have: 6 KB."""
+    noise = np.random.default_rng(0).integers(0, 255, (6, 9, 16, 3), dtype=np.uint8)
+    return contact_sheet(*noise.repeat(24, axis=1).repeat(24, axis=2))
+
+
+def manifest(source: str = SOURCE) -> dict[str, Any]:
+    return {
+        "run_id": STAMP.run_id,
+        "run_date": "2026-11-22",
+        "state": "CompletedWithFailures",
+        "message": "1 of 2 videos ranked, 1 rejected, 0 failed",
+        "source": source,
+        "started_at": "2026-11-22T03:00:00+00:00",
+        "counts": {
+            "ranked": 1, "unchanged": 1, "rejected": 1, "failed": 0, "windows": 20, "candidates": 6
+        },
+        "seconds": {"whole": 62.5},
+        "models": {"videomae": "mae", "videollama3": None, "code_version": "1"},
+        "settings": Settings(source=source, output="out").model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def made_report(
+    *videos: RankedVideo,
+    failures: tuple[Failure, ...] = (),
+    source: str = SOURCE,
+    unchanged: Mapping[str, str] | None = None,
+    sheets: bool = True,
+) -> Report:
+    """The report of a run that ranked these videos; `unchanged` ones were scored in the run it names."""
+    before = unchanged or {}
+    labels = {video.timeline.video.label: video for video in videos}
+    return build_report(
+        manifest(source),
+        rankings_table(videos, STAMP),
+        failures_table(failures, STAMP),
+        curves={uri: curve_of(video.scored) for uri, video in labels.items() if uri not in before},
+        scored_in=before,
+        sheet_of=lambda row: some_sheet() if sheets and row["video_uri"] not in before else None,
+    )
