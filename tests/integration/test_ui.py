@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,12 @@ def test_a_run_is_started_from_the_form_and_watched_to_its_end(
         browser.click(f"rank {tmp_path}/videos", "a", timeout_s=RUN_TIMEOUT_S)
         browser.find("//span[normalize-space()='Completed']", RUN_TIMEOUT_S)
     browser.picture("completed")
+    browser.click("Artifacts", "li")
+    browser.find("//a[.//div[normalize-space()='ranking']]").click()
+    for name in ("first.mp4", "second.mkv", "THIRD.MP4"):
+        rows = "//tr[.//*[contains(normalize-space(), '{}')]]"
+        assert re.search(r"\d+:\d\d - \d+:\d\d", browser.find(rows.format(name)).text)
+    browser.picture("ranking")
     (run,) = browser.server.flow_runs()
     assert run["state_name"] == "Completed"
     (manifest,) = (tmp_path / "rankings" / "runs").glob("*.json")
