@@ -20,7 +20,7 @@ KEYS = [
     "a/../../b.mp4",
     "/absolute.mp4",
     "./dot.mp4",
-    f"{'long/' * 200}{'x' * 17}.mp4",  # 1,024 bytes with the prefix, the longest there are
+    f"{'long/' * 40}a.mp4",
 ]
 
 

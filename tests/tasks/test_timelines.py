@@ -71,6 +71,16 @@ def test_a_refused_video_leaves_nothing(tmp_path: Path, clips: bool) -> None:
     assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []
 
 
+def test_the_longest_key_there_is_is_only_a_key(video_file: Path, bucket: Bucket, tmp_path: Path) -> None:
+    key = f"{'long/' * 203}{'x' * 5}.mp4"
+    assert len(key) == 1024
+    bucket.put(key, video_file.read_bytes())
+    run = make_run(bucket.uri, tmp_path)
+    timeline = decoded_timeline(only_video(run), run)
+    assert isinstance(timeline, Timeline)
+    assert timeline.video.uri == f"{bucket.uri}/{key}"
+
+
 def test_a_store_that_drips_costs_one_video_its_deadline(
     video_file: Path, bucket: Bucket, network: Disturbance, tmp_path: Path, prefect: None
 ) -> None:
