@@ -32,7 +32,8 @@ class ArtifactProgress:
 
     def __init__(self, flow_run_id: UUID, *, period_s: float = PERIOD_S) -> None:
         self._flow_run_id, self._period_s = flow_run_id, period_s
-        self._done, self._expected = dict.fromkeys(COUNTED, 0), dict.fromkeys(COUNTED, 0)
+        self._done: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self._expected: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._lock, self._over, self._began = threading.Lock(), threading.Event(), time.monotonic()
         self._artifact_id: UUID | None = None
         self._written: tuple[tuple[int, ...], ...] = ()

@@ -67,6 +67,6 @@ def open_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
         return Failure.of(video, stage, error, attempts=attempt)
     if isinstance(opened, Timeline):
         seconds = opened.fetch_seconds + opened.decode_seconds
-        facts = {"seconds": seconds, "ticks": opened.n_ticks, "decoder": opened.decoder}
-        tell(run.run_id, "decode", "opened", video=video, **facts)
+        ticks, decoder = opened.n_ticks, opened.decoder
+        tell(run.run_id, "decode", "opened", video=video, seconds=seconds, ticks=ticks, decoder=decoder)
     return opened
