@@ -78,8 +78,8 @@ def show_picture(manifest: Manifest, ledger: Ledger, run: Run) -> None:
         picture = base64.b64encode(timeline_picture(videos).encode()).decode()
         create_markdown_artifact(
             markdown=f"![Scores over time](data:image/svg+xml;base64,{picture})\n\n"
-            "Line: fast score of every window (0-100). Orange: ranked segments; darker, and marked with "
-            "its score: the best of its video.\n",
+            "Line: fast score of every window (0-100). Orange: ranked segments. Red, with its "
+            "score: the best of its video.\n",
             key="timelines",
             description=f"The {len(videos)} best videos of this run over time",
         )

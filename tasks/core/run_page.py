@@ -74,7 +74,7 @@ def summary(manifest: Manifest, failures: Mapping[tuple[str, str, str], int], *,
     if failures:
         rows = [(*key, count) for key, count in sorted(failures.items())]
         parts += ["## What went wrong", _table(["stage", "kind", "reason", "count"], rows)]
-    parts += ["## Work", _table(["", ""], _work(manifest))]
+    parts += ["## Work", _table(["what", "how much"], _work(manifest))]
     parts += ["## Skipped", *_skipped(counts, deep)]
     files = [(entry["rows"], entry["bytes"], entry["uri"]) for entry in manifest["files"]]
     parts += ["## Files", _table(["rows", "bytes", "file"], files)]

@@ -17,7 +17,7 @@ NAME_WIDTH = 80
 
 
 def timeline_picture(videos: Sequence[RankedVideo]) -> str:
-    """An SVG of one row a video. Segments are labelled with their rank and score; the best is darker."""
+    """An SVG of one row a video. Ranked segments are orange; the best is red, with its score."""
     height = ROW_HEIGHT * len(videos) + MARGIN
     rows = "".join(_row(video, MARGIN + ROW_HEIGHT * index) for index, video in enumerate(videos))
     return (
@@ -48,15 +48,16 @@ def _row(video: RankedVideo, top: int) -> str:
 
 
 def _segments(video: RankedVideo, base: int) -> str:
-    """The ranked segments as bands; the label stands at the middle, where overlapping ones differ."""
+    """The ranked segments as bands, the best on top and labelled."""
     drawn = []
     for segment in sorted(video.segments, key=lambda segment: -segment.rank):
         left, right = (
             _x(video.timeline.seconds(t), video) for t in (segment.window.start, segment.window.end)
         )
+        fill, opacity = ("#dc2626", 0.6) if segment.rank == 1 else ("#f97316", 0.15)
         drawn.append(
             f'<rect x="{left:.1f}" y="{base - CURVE_HEIGHT}" width="{max(right - left, 1):.1f}" '
-            f'height="{CURVE_HEIGHT}" fill="#f97316" fill-opacity="{0.45 if segment.rank == 1 else 0.15}" '
+            f'height="{CURVE_HEIGHT}" fill="{fill}" fill-opacity="{opacity}" '
             'stroke="#ea580c" stroke-opacity="0.5"/>'
         )
     best = min(video.segments, key=lambda segment: segment.rank, default=None)

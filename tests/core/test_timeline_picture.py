@@ -37,7 +37,7 @@ def test_every_video_is_a_curve_and_its_segment_lies_at_its_time() -> None:
     texts = [text.text for text in picture.iter(f"{SVG}text")]
     assert r"s3://b/<a>&\x00.mp4" in texts
     assert texts.count("▲ 77") == 2
-    segment = next(rect for rect in picture.iter(f"{SVG}rect") if rect.get("fill") == "#f97316")
+    segment = next(rect for rect in picture.iter(f"{SVG}rect") if rect.get("fill") == "#dc2626")
     assert float(segment.attrib["x"]) == MARGIN + (WIDTH - 2 * MARGIN) * 0.5
 
 
