@@ -61,6 +61,7 @@ def deploy(source: str = "", output: str = "", *, settings: Path | None = None) 
     settings
         A YAML file with all other settings of the nightly run.
     """
+    check_server()
     with get_client(sync_client=True) as client:
         for name, description in POOLS.items():
             make_pool(client, name, description)
@@ -104,6 +105,19 @@ def nightly_settings(before: dict[str, Any], source: str, output: str, file: Pat
     except ValidationError as error:
         raise SettingsError(f"The nightly run cannot have these settings:\n{explain(error)}") from error
     return chosen
+
+
+def check_server() -> None:
+    """
+    Raises:
+        HooklineError: no Prefect server answers.
+    """
+    address = PREFECT_API_URL.value()
+    if not address or not answers(address):
+        raise HooklineError(
+            f"No Prefect server answers at PREFECT_API_URL ({address or 'not set'}): start one, and set "
+            "the variable, as in PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
 
 
 def prefect_deploy(wanted: dict[str, Any]) -> None:
@@ -170,13 +184,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point: `python -m deployments.deploy`."""
-    address = PREFECT_API_URL.value()
     try:
-        if not address or not answers(address):
-            raise HooklineError(
-                f"No Prefect server answers at PREFECT_API_URL ({address or 'not set'}): start one, and set "
-                "the variable, as in PREFECT_API_URL=http://127.0.0.1:4200/api"
-            )
         app()
     except HooklineError as error:
         Console(stderr=True).print(f"make deploy: {error}", style="bold red", markup=False, soft_wrap=True)

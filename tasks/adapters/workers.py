@@ -12,6 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, wait
 from concurrent.futures import TimeoutError as CallTimeout
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +24,9 @@ from pebble import ProcessExpired, ProcessPool
 from tasks.core.errors import WorkerLost
 
 T = TypeVar("T")
+
+LOOK_S = 5.0
+"""Seconds from one look at a worker to the next, while a call waits for it."""
 
 
 class Workers(ABC):
@@ -88,43 +92,75 @@ class GpuProcesses(Workers):
 
     def __init__(self, gpus: Sequence[str], *, deadline_s: float) -> None:
         self._deadline_s = deadline_s
-        self._pools = [_process(gpu, share=len(gpus)) for gpu in gpus]
-        self._free: SimpleQueue[ProcessPool] = SimpleQueue()
-        for pool in self._pools:
-            self._free.put(pool)
+        self._processes = [_GpuProcess(gpu, share=len(gpus)) for gpu in gpus]
+        self._free: SimpleQueue[_GpuProcess] = SimpleQueue()
+        for process in self._processes:
+            self._free.put(process)
 
     @property
     def gpus(self) -> int:
-        return len(self._pools)
+        return len(self._processes)
 
     def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, near: str = "") -> T:
         if not gpu:
             return work(*args)
-        pool = self._free.get()
+        process = self._free.get()
         try:
-            result: T = pool.schedule(work, args=args, timeout=self._deadline_s).result()
-            return result
-        except CallTimeout as error:
-            raise WorkerLost(
-                f"A GPU worker was stopped after limits.deadline_seconds = {self._deadline_s:g}.",
-                reason="deadline",
-            ) from error
-        except ProcessExpired as error:
-            raise WorkerLost(
-                f"A GPU worker died with code {error.exitcode}: see what it or the system's log says, "
-                "most often it is memory."
-            ) from error
+            return process.call(work, args, deadline_s=self._deadline_s)
         finally:
-            self._free.put(pool)
+            self._free.put(process)
 
     def each(self, work: Callable[..., Iterator[T]], *args: Any, near: str = "") -> Iterator[T]:
         return iter(self.call(all_of, work, *args))
 
     def close(self) -> None:
-        for pool in self._pools:
-            pool.stop()
-        for pool in self._pools:
-            pool.join()
+        for process in self._processes:
+            process.end()
+
+
+class _GpuProcess:
+    """A pool of one process. When that dies, the pool starts another, or breaks and is replaced."""
+
+    def __init__(self, gpu: str, *, share: int) -> None:
+        self._gpu, self._cores = gpu, max(1, (os.cpu_count() or 1) // share)
+        self._pool = self._new_pool()
+
+    def call(self, work: Callable[..., T], args: tuple[Any, ...], *, deadline_s: float) -> T:
+        if not self._pool.active:
+            self.end()
+            self._pool = self._new_pool()
+        try:
+            future = self._pool.schedule(work, args=args, timeout=deadline_s)
+            while not wait([future], LOOK_S).done:
+                if not self._pool.active:  # it would never say
+                    raise WorkerLost("A GPU worker died while it was started.")
+            result: T = future.result()
+            return result
+        except CallTimeout as error:
+            raise WorkerLost(
+                f"A GPU worker was stopped after limits.deadline_seconds = {deadline_s:g}.", reason="deadline"
+            ) from error
+        except (ProcessExpired, RuntimeError, CancelledError) as error:
+            if isinstance(error, RuntimeError) and self._pool.active:
+                raise  # it came from the work
+            code = f" with code {error.exitcode}" if isinstance(error, ProcessExpired) else ""
+            raise WorkerLost(
+                f"A GPU worker died{code}: see what it or the system's log says, most often it is memory."
+            ) from error
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self._pool.stop()
+        self._pool.join()
+
+    def _new_pool(self) -> ProcessPool:
+        # Spawned: CUDA and the threads of a flow do not survive a fork.
+        return ProcessPool(
+            max_workers=1,
+            initializer=become_worker,
+            initargs=(self._gpu, self._cores, os.getpid()),
+            context=get_context("spawn"),
+        )
 
 
 def all_of(work: Callable[..., Iterator[T]], *args: Any) -> list[T]:
@@ -157,17 +193,6 @@ def find_gpus(count: int) -> list[str]:
     if not count:
         return there
     return [*there, *[""] * count][:count]
-
-
-def _process(gpu: str, *, share: int) -> ProcessPool:
-    cores = max(1, (os.cpu_count() or 1) // share)
-    # Spawned: CUDA and the threads of a flow do not survive a fork.
-    return ProcessPool(
-        max_workers=1,
-        initializer=become_worker,
-        initargs=(gpu, cores, os.getpid()),
-        context=get_context("spawn"),
-    )
 
 
 def become_worker(gpu: str, cores: int, parent: int) -> None:

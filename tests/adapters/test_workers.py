@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -145,3 +146,24 @@ def test_gpus_are_those_the_process_may_see(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert find_gpus(count) == gpus
+
+
+def test_a_worker_killed_from_outside_at_any_moment_is_replaced() -> None:
+    workers = GpuProcesses([""], deadline_s=60)
+    try:
+        for pause in (0.0, 0.02, 0.1, 0.3):
+            with ThreadPoolExecutor(1) as pool:
+                pid = workers.call(os.getpid)
+                call = pool.submit(workers.call, time.sleep, 0.2)
+                time.sleep(pause)
+                os.kill(pid, signal.SIGKILL)
+                with suppress(WorkerLost):
+                    call.result(30)
+            for _ in range(3):  # the loss of an idle worker shows at the next call
+                with suppress(WorkerLost):
+                    assert workers.call(os.getpid) != pid
+                    break
+            else:
+                pytest.fail("no worker was started again")
+    finally:
+        workers.close()

@@ -100,10 +100,10 @@ def watch(source: Path, monkeypatch: pytest.MonkeyPatch) -> Touched:
     seen = Touched(source)
     download, features, analyse = Store.download, VideoMAE.features, VideoLlama3.analyse
 
-    def watched_download(self: Store, ref: VideoRef, path: Path) -> None:
+    def watched_download(self: Store, ref: VideoRef, path: Path, **more: Any) -> None:
         if ref.uri.startswith(prefix := f"file://{source}/"):
             seen.fetched.append(ref.uri.removeprefix(prefix))
-        download(self, ref, path)
+        download(self, ref, path, **more)
 
     def watched_features(self: VideoMAE, frames: Any, windows: Sequence[Window], **more: Any) -> Any:
         seen.scored.extend(windows)
@@ -220,10 +220,10 @@ def test_what_failed_is_tried_again(
     nights = Nights(library, tmp_path, demo_models)
     download = Store.download
 
-    def refuse_first(self: Store, ref: VideoRef, path: Path) -> None:
+    def refuse_first(self: Store, ref: VideoRef, path: Path, **more: Any) -> None:
         if ref.name == "first.mp4":
             raise ObjectChanged(f"{ref.uri} was replaced.")
-        download(self, ref, path)
+        download(self, ref, path, **more)
 
     with monkeypatch.context() as broken:
         broken.setattr(Store, "download", refuse_first)

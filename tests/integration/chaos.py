@@ -37,13 +37,13 @@ from hookline.demo_models import write_demo_models
 from hookline.embedded import prefect_server, prepare_environment
 from tasks.core.records import legible
 from tasks.core.settings import Settings
-from tests.library import upload, write_broken_videos, write_good_videos
+from tests.library import ABOUT_THE_RUN_BEFORE, upload, write_broken_videos, write_good_videos
 from tests.media import numbered_video
 from tests.s3 import Bucket, Server
 
 ROOT = Path(__file__).parents[2]
 TABLES = ("rankings", "windows", "failures", "library")
-DIFFERS = {"run_id", "run_date", "scored_in", "scored_on", "batch_size"}
+DIFFERS = {"run_id", "run_date", "scored_in", "scored_on", "batch_size", *ABOUT_THE_RUN_BEFORE}
 """What may differ between two runs over the same videos; `batch_size` as some answers are known already."""
 GONE_WITHIN_S = 20
 RUN_MARK = "HOOKLINE_CHAOS_RUN"
@@ -132,10 +132,10 @@ class Chaos:
             environment["PREFECT_API_URL"] = url
         settings = self.root / "settings.json"  # JSON is YAML
         settings.write_text(json.dumps(self.groups))
-        log = (self.root / "last-run.log").open("wb")
         program = "from hookline.cli import main; main()"
         command = [sys.executable, "-c", program, "rank", source, output.uri, "--settings", str(settings)]
-        return subprocess.Popen(command, env=environment, cwd=self.root, stdout=log, stderr=log)
+        with (self.root / "last-run.log").open("wb") as log:
+            return subprocess.Popen(command, env=environment, cwd=self.root, stdout=log, stderr=log)
 
     @property
     def groups(self) -> dict[str, dict[str, Any]]:

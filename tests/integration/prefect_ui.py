@@ -51,7 +51,11 @@ def running(
         yield process
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:  # a Prefect worker may lose its event loop while it stops
+            process.kill()
+            process.wait()
 
 
 @dataclass(frozen=True)
