@@ -2,7 +2,7 @@
 # make test    linters, types, import rules, tests
 # make bench   how fast it is, beside its baselines: three quarters of an hour
 # make deploy  work pools, deployments and automations on the Prefect server of PREFECT_API_URL; for the
-#              nightly run: make deploy SOURCE=s3://... OUTPUT=s3://... [SETTINGS=settings.yaml]
+#              nightly run: make deploy SOURCE=s3://... OUTPUT=s3://... [SETTINGS=settings.yaml] [SCHEDULE=on|off]
 # make chaos   fifty runs killed at random moments, and what the next run makes of it: half an hour
 # Each sets up .venv first, on any machine with Python 3.11+.
 
@@ -42,7 +42,7 @@ integration: setup
 	$(BIN)/python -m pytest -m integration tests/integration
 
 deploy: setup
-	$(BIN)/python -m deployments.deploy "$(SOURCE)" "$(OUTPUT)" $(if $(SETTINGS),--settings "$(SETTINGS)")
+	$(BIN)/python -m deployments.deploy "$(SOURCE)" "$(OUTPUT)" $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(SCHEDULE),--schedule "$(SCHEDULE)")
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py

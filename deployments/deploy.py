@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from cyclopts import App
@@ -49,7 +49,13 @@ app = App(help="Set up the work pools, deployments and automations of Hookline o
 
 
 @app.default
-def deploy(source: str = "", output: str = "", *, settings: Path | None = None) -> None:
+def deploy(
+    source: str = "",
+    output: str = "",
+    *,
+    settings: Path | None = None,
+    schedule: Literal["on", "off"] | None = None,
+) -> None:
     """Set everything up, or bring it up to date.
 
     Parameters
@@ -60,14 +66,18 @@ def deploy(source: str = "", output: str = "", *, settings: Path | None = None) 
         Where the nightly run puts its rankings; empty = as it was.
     settings
         A YAML file with all other settings of the nightly run.
+    schedule
+        Switches the nightly run on or off; empty = as it was, at first off.
     """
     check_server()
     with get_client(sync_client=True) as client:
         for name, description in POOLS.items():
             make_pool(client, name, description)
         wanted = with_operators_choices(client, yaml.safe_load((ROOT / "prefect.yaml").read_text()))
+        (nightly,) = (each for each in wanted["deployments"] if each["name"] == NIGHTLY)
+        if schedule:
+            nightly["paused"] = schedule == "off"
         if source or output or settings:
-            (nightly,) = (each for each in wanted["deployments"] if each["name"] == NIGHTLY)
             before = nightly.get("parameters", {}).get("settings", {})
             nightly["parameters"] = {"settings": nightly_settings(before, source, output, settings)}
         prefect_deploy(wanted)

@@ -55,13 +55,21 @@ def done(process: subprocess.CompletedProcess[str]) -> str:
 
 def test_make_deploy_runs_what_is_tested_here() -> None:
     shown = subprocess.run(
-        ["make", "--dry-run", "deploy", "SOURCE=s3://b/in", "OUTPUT=s3://b/out", "SETTINGS=nightly.yaml"],
+        [
+            "make",
+            "--dry-run",
+            "deploy",
+            "SOURCE=s3://b/in",
+            "OUTPUT=s3://b/out",
+            "SETTINGS=nightly.yaml",
+            "SCHEDULE=on",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    command = '-m deployments.deploy "s3://b/in" "s3://b/out" --settings "nightly.yaml"'
+    command = '-m deployments.deploy "s3://b/in" "s3://b/out" --settings "nightly.yaml" --schedule "on"'
     assert command in shown.stdout
 
 
@@ -73,6 +81,10 @@ def test_a_server_is_set_up_and_what_is_chosen_on_it_stays(deploy: Deploy, tmp_p
     assert nightly["parameters"] == {}
     assert nightly["schedules"][0]["schedule"] == {"cron": "0 2 * * *", "timezone": "UTC", "day_or": True}
     assert nightly["global_concurrency_limit"]["limit"] == 1
+    done(deploy("", "", "--schedule", "on"))
+    assert not deployment("nightly")["paused"]
+    done(deploy("", "", "--schedule", "off"))
+    assert deployment("nightly")["paused"]
     assert nightly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
     assert deployment("on-demand-cpu")["work_pool_name"] == "hookline-cpu"
 
