@@ -30,7 +30,7 @@ demo: setup
 	$(BIN)/hookline demo
 
 test: setup lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

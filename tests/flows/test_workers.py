@@ -42,11 +42,12 @@ def rank(videos: Path, output: Path, models: Path, **engine: Any) -> dict[str, A
 
 
 def rows(output: Path, manifest: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    """Rows that compare between runs: who shares a batch with whom shows in the last digits of a mean."""
+    """Rows that compare between runs: who shared a batch with whom is said, and shows in the last digits."""
     table = read_table(output, kind, manifest["run_id"])
     found = rows_without(table, "run_id", *({"models"} & set(table.column_names)))
     for row in found:
         if answer := row.get("videollama3"):
+            del answer["batch_size"]
             answer.update({name: round(answer[name], 2) for name in answer if name.startswith("expected")})
     return found
 
