@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -37,7 +38,9 @@ class ArtifactProgress:
         self._lock, self._over, self._began = threading.Lock(), threading.Event(), time.monotonic()
         self._artifact_id: UUID | None = None
         self._written: tuple[tuple[int, ...], ...] = ()
-        self._thread = threading.Thread(target=self._write_now_and_then, name="progress", daemon=True)
+        # Which server is the run's own is known to its context only: elsewhere Prefect would start one.
+        work = (self._write_now_and_then,)
+        self._thread = threading.Thread(target=copy_context().run, args=work, name="progress", daemon=True)
         self._thread.start()
 
     def expect(self, what: Counted, count: int) -> None:

@@ -7,7 +7,8 @@ import json
 import logging
 import time
 from pathlib import Path
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 from xml.etree import ElementTree
 
 import pytest
@@ -15,13 +16,14 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import Artifact
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.rank_videos import rank_videos
 from tasks import artifacts
 from tasks.core.records import VideoRef
 from tasks.logs import log_line
 from tasks.progress import watcher
-from tasks.progress_artifact import progress_on_the_page
+from tasks.progress_artifact import ArtifactProgress, progress_on_the_page
 from tests.library import quick_settings
 from tests.media import numbered_video
 
@@ -129,3 +131,18 @@ def test_a_name_cannot_forge_a_line() -> None:
         r'run=r1 stage=deep video="s3://b/a\" stage=fake\nrun=other\x1b[2K.mp4" no\nrun=2 '
         r'reason="x\r" seconds=1.3 cached=0'
     )
+
+
+def test_progress_goes_to_the_server_of_the_run_and_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    def client(**_: Any) -> None:
+        asked.append(PREFECT_API_URL.value())
+        raise OSError("nobody there")
+
+    monkeypatch.setattr("tasks.progress_artifact.get_client", client)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        shown = ArtifactProgress(uuid4(), period_s=60)
+        shown.expect("videos", 1)
+        shown.finish()
+    assert asked == ["http://127.0.0.1:1/api"]
