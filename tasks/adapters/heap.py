@@ -8,7 +8,7 @@ from contextlib import suppress
 M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3
 """The options' numbers in glibc's malloc.h."""
 
-LARGE_BYTES = 20 * 2**20
+LARGE_BYTES = 4 * 2**20
 """What is larger is taken from the system and given back by itself, instead of leaving holes in a heap."""
 
 

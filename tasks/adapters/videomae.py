@@ -27,7 +27,7 @@ AUTO_BATCH = {"cuda": 32, "cpu": 4}
 """Windows a forward pass by device, where the setting leaves it open (2.7 windows/s on 2 AMX cores)."""
 
 
-FRAMES_AT_ONCE = 32
+FRAMES_AT_ONCE = 16
 """Frames that are made floats and resized together: each step of it holds all of them once more."""
 
 READ_AHEAD = 1
