@@ -1,61 +1,61 @@
-"""Reading back what runs have published: a run, or a clear error, whatever lies there."""
+"""Runs are found by their names."""
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tasks.adapters.published import newest_manifest
-from tasks.adapters.storage import open_store
+from tasks.adapters.published import manifest_before, manifest_of, run_ids
+from tasks.adapters.storage import Store, open_store
 from tasks.core.errors import StorageError
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-CONTENT = st.binary() | JSON.map(lambda value: json.dumps(value).encode())
-POINTERS = CONTENT | JSON.map(lambda value: json.dumps({"run_id": "a", "manifest": value}).encode())
+RUNS = {
+    "20261122T010000Z-aaaaaa": "Completed",
+    "20261123T010000Z-bbbbbb": "Failed",
+    "20261123T020000Z-cccccc": "CompletedWithFailures",
+    "20261124T010000Z-dddddd": "Completed",
+}
 
 
-def publish(output: Path, latest: bytes, manifest: bytes = b"{}") -> None:
-    (output / "runs").mkdir(exist_ok=True)
-    (output / "latest.json").write_bytes(latest)
-    (output / "runs" / "a-1.json").write_bytes(manifest)
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    (tmp_path / "runs").mkdir()
+    for run_id, state in RUNS.items():
+        manifest = {"run_id": run_id, "run_date": "2026-11-24", "state": state}
+        (tmp_path / "runs" / f"{run_id}.json").write_text(json.dumps(manifest))
+    return open_store(str(tmp_path))
 
 
-def test_the_manifest_that_latest_names_is_read(tmp_path: Path) -> None:
-    publish(tmp_path, b'{"run_id": "a-1", "manifest": "runs/a-1.json"}', b'{"run_id": "a-1"}')
-    assert newest_manifest(open_store(str(tmp_path))) == {"run_id": "a-1"}
+def test_the_oldest_run_comes_first(store: Store) -> None:
+    assert run_ids(store) == list(RUNS)
 
 
 @pytest.mark.parametrize(
-    "named", ["../secret.json", "/etc/hostname", "runs/../../secret.json", "secret.json"]
+    ("named", "found"), [("20261122", 0), ("20261123T02", 2), ("20261124T010000Z-dddddd", 3)]
 )
-def test_a_pointer_leads_to_no_other_file(tmp_path: Path, named: str) -> None:
-    output = tmp_path / "out"
-    output.mkdir()
-    (tmp_path / "secret.json").write_text('{"run_id": "secret"}')
-    (output / "secret.json").write_text('{"run_id": "secret"}')
-    publish(output, json.dumps({"run_id": "a", "manifest": named}).encode())
-    with pytest.raises(StorageError, match="rank again to replace it"):
-        newest_manifest(open_store(str(output)))
+def test_a_run_is_found_by_the_beginning_of_its_id(store: Store, named: str, found: int) -> None:
+    assert manifest_of(store, named)["run_id"] == list(RUNS)[found]
 
 
-@settings(deadline=None)
-@given(latest=POINTERS, manifest=CONTENT)
-def test_whatever_lies_there_gives_a_manifest_or_a_clear_error(latest: bytes, manifest: bytes) -> None:
-    with TemporaryDirectory() as output:
-        publish(Path(output), latest, manifest)
-        with pytest.raises(StorageError) as caught:
-            newest_manifest(open_store(output))
-        assert caught.value.reason in {"invalid", "not_found"}
-        publish(Path(output), b'{"run_id": "a-1", "manifest": "runs/a-1.json"}', manifest)
-        with suppress(StorageError):
-            assert isinstance(newest_manifest(open_store(output)), dict)
+@pytest.mark.parametrize(("named", "says"), [("20261123", "are 2 run"), ("2027", "is no run '2027'")])
+def test_a_run_that_is_not_named_clearly_is_refused(store: Store, named: str, says: str) -> None:
+    with pytest.raises(StorageError, match=says) as refused:
+        manifest_of(store, named)
+    assert "20261124T010000Z-dddddd" in str(refused.value)
+
+
+def test_the_run_before_is_the_newest_that_did_not_fail(store: Store) -> None:
+    first, _, third, fourth = RUNS
+    assert manifest_before(store, fourth)["run_id"] == third
+    assert manifest_before(store, third)["run_id"] == first
+    with pytest.raises(StorageError, match="no run before"):
+        manifest_before(store, first)
+
+
+@pytest.mark.parametrize("content", ["garbage", "[]", "{}"])
+def test_what_is_no_manifest_is_refused(store: Store, tmp_path: Path, content: str) -> None:
+    (tmp_path / "runs" / "2027.json").write_text(content)
+    with pytest.raises(StorageError, match="is no manifest"):
+        manifest_of(store, "2027")
