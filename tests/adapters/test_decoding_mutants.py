@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import DecodeFailed, VideoRefused
-from tests.adapters.test_decoding import B_FRAMES, LIMITS, VP8, processes_in, timeline_of
+from tests.adapters.test_decoding import B_FRAMES, LIMITS, VP8, left_in, timeline_of
 from tests.media import H264, numbered_video
 
 SEEDS = range(3)
@@ -70,7 +70,7 @@ def test_a_mutant_has_a_clean_end(
     with suppress(VideoRefused, DecodeFailed):
         timeline = timeline_of(tmp_path / "video", limits=replace(LIMITS, deadline_s=DEADLINE_S))
     assert time.monotonic() - began < DEADLINE_S + 5
-    assert not processes_in(tmp_path)
+    assert not left_in(tmp_path)
     if timeline is None:
         assert not list((tmp_path / "out").iterdir())
     else:
