@@ -192,10 +192,10 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Entry point: `python -m deployments.deploy`."""
     try:
-        app()
+        app(arguments)
     except HooklineError as error:
         Console(stderr=True).print(f"make deploy: {error}", style="bold red", markup=False, soft_wrap=True)
         sys.exit(1)

@@ -120,10 +120,15 @@ def test_show_without_a_ranking_says_how_to_get_one(
     assert "hookline rank" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's folder: its database takes seconds to make."""
+    return tmp_path_factory.mktemp("prefect")
+
+
 @pytest.fixture
-def embedded(tmp_path: Path, demo_models: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `hookline rank` in a process of its own, with a Prefect home of its own."""
-    home = tmp_path / "prefect"
+def embedded(home: Path, tmp_path: Path, demo_models: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `hookline rank` in a process of its own."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     # What was started in the background ignores Ctrl-C; so would its children.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -144,7 +149,7 @@ def embedded(tmp_path: Path, demo_models: Path) -> Iterator[Callable[..., subpro
 
 
 def test_an_embedded_run_prints_its_result_and_loses_no_history(
-    embedded: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    embedded: Callable[..., subprocess.Popen[str]], home: Path, tmp_path: Path
 ) -> None:
     write_good_videos(tmp_path / "videos")
     write_broken_videos(tmp_path / "videos")
@@ -152,9 +157,12 @@ def test_an_embedded_run_prints_its_result_and_loses_no_history(
         printed, errors = process.communicate(timeout=240)
     assert (process.returncode, errors) == (3, "")
     assert "CompletedWithFailures: 3 of 8 videos ranked, 5 rejected, 0 failed" in printed
-    with sqlite3.connect(tmp_path / "prefect" / "prefect.db") as database:
-        ((flow_state,),) = database.execute("select state_name from flow_run")
-        task_states = database.execute("select name, state_type from task_run").fetchall()
+    with sqlite3.connect(home / "prefect.db") as database:
+        newest = "select id, state_name from flow_run order by start_time desc limit 1"
+        ((flow_run, flow_state),) = database.execute(newest)
+        task_states = database.execute(
+            "select name, state_type from task_run where flow_run_id = ?", [flow_run]
+        ).fetchall()
     assert flow_state == "CompletedWithFailures"
     kinds = [name.split()[0] for name, state in task_states if state == "COMPLETED"]
     expected = {"list": 1, "read": 1, "open": 8, "score": 3, "analyse": 3, "publish": 1}
