@@ -24,7 +24,7 @@ from tasks.publishing import publish
 from tasks.ranking import rank_video
 from tasks.runs import Run, start_run
 from tasks.shelf import ranked_at_once
-from tasks.timelines import open_timelines
+from tasks.timelines import kept_open, open_timelines
 
 
 @flow(name="rank-videos", flow_run_name="rank {settings.source}")
@@ -58,7 +58,7 @@ def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None
     if isinstance(opened, Failure):
         ledger.refuse(opened)
         return
-    with ledger.account_for(opened):
+    with ledger.account_for(opened), kept_open(opened, run):
         batches = window_batches(opened, run)
         features = score_windows.map(batches, unmapped(opened), unmapped(run))
         scored = score_video(opened, batches, features.result(), run)

@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.markup import escape
 
-from hookline.show import clock, name_in, printable, titled
+from hookline.show import name_in, printable, titled
 from tasks.adapters.published import read_table
 from tasks.adapters.storage import Store
+from tasks.core.clock import clock
 from tasks.core.differences import COMPARED, Change, Night, changed
 from tasks.core.records import Manifest
 

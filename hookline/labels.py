@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
-from hookline.show import clock, name_in, titled
+from hookline.show import name_in, titled
 from tasks.adapters.published import read_columns, read_table
 from tasks.adapters.storage import Store
+from tasks.core.clock import clock
 from tasks.core.errors import SettingsError
 from tasks.core.labels import Label, Labelled, Spans, checked_labels, labels_table, matched
 from tasks.core.layout import write_options

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tasks.adapters.published import read_table
 from tasks.adapters.storage import Store
+from tasks.core.clock import clock
 from tasks.core.errors import SettingsError
 from tasks.core.records import Manifest
 from tasks.core.schemas import RANKINGS, brought_up, table_name
@@ -160,17 +161,6 @@ def titled(title: str, *, first_column: str) -> Table:
     table.padding = (0, 0)
     table.add_column(first_column, no_wrap=True)
     return table
-
-
-def clock(seconds: float) -> str:
-    """Seconds as people write them.
-
-    >>> clock(59), clock(3723.5)
-    ('0:59', '1:02:03')
-    """
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def printable(text: str, *, width: int) -> str:

@@ -10,7 +10,6 @@ from tasks.core.known import Known
 from tasks.core.records import Failure, Kind, RankedVideo, Stage, Timeline, VideoRef
 from tasks.logs import tell
 from tasks.progress import watcher
-from tasks.shelf import close_timeline
 
 
 class Ledger:
@@ -47,13 +46,11 @@ class Ledger:
 
     @contextmanager
     def account_for(self, timeline: Timeline) -> Iterator[None]:
-        """Whatever goes wrong inside is this video's failure alone; its scratch space is freed after."""
+        """Whatever goes wrong inside is this video's failure alone."""
         try:
             yield
         except Exception as error:
             self.refuse(Failure.of(timeline.video, Stage.FAST, error))
-        finally:
-            close_timeline(timeline)
 
     @property
     def failures(self) -> list[Failure]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from queue import SimpleQueue
 
@@ -18,7 +19,7 @@ from tasks.logs import tell
 from tasks.model_work import open_on_worker
 from tasks.retries import may_pass
 from tasks.runs import Run
-from tasks.shelf import decoded_timeline
+from tasks.shelf import close_timeline, decoded_timeline
 
 RETRY_SECONDS: list[float] = [2, 10]
 
@@ -45,6 +46,16 @@ def open_timelines(videos: Sequence[VideoRef], run: Run) -> Iterator[Timeline | 
         yield opened.result()
 
 
+@contextmanager
+def kept_open(timeline: Timeline, run: Run) -> Iterator[None]:
+    """An opened video for the block; afterwards its space is free for the next."""
+    try:
+        yield
+    finally:
+        close_timeline(timeline)
+        run.workers.done(timeline.video)
+
+
 @task(
     name="open timeline",
     task_run_name="open {video.name}",
@@ -57,10 +68,12 @@ def open_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     attempt = task_run.run_count or 1
     try:
         if run.workers.open_videos:
-            opened = run.workers.call(open_on_worker, video, run.for_workers, gpu=False)
+            place = run.workers.place(video)
+            opened = run.workers.call(open_on_worker, video, run.for_workers, gpu=False, near=place)
         else:
             opened = decoded_timeline(video, run)
     except Exception as error:  # whatever it is, it must not stop the other videos
+        run.workers.done(video)
         if may_pass(error) and attempt <= len(RETRY_SECONDS):
             raise
         stage = Stage.FETCH if isinstance(error, StorageError) else Stage.DECODE
@@ -69,4 +82,6 @@ def open_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
         seconds = opened.fetch_seconds + opened.decode_seconds
         ticks, decoder = opened.n_ticks, opened.decoder
         tell(run.run_id, "decode", "opened", video=video, seconds=seconds, ticks=ticks, decoder=decoder)
+    else:
+        run.workers.done(video)
     return opened

@@ -14,7 +14,8 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from tasks.core.report import Report, clock, printable
+from tasks.core.clock import clock
+from tasks.core.report import Report, printable
 
 PARTS = files("tasks.adapters") / "report"
 

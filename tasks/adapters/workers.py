@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
 from concurrent.futures import TimeoutError as CallTimeout
 from multiprocessing import get_context
@@ -61,6 +61,14 @@ class Workers(ABC):
     @abstractmethod
     def each(self, work: Callable[..., Iterator[T]], *args: Any, near: str = "") -> Iterator[T]:
         """What `work(*args)` yields: as it comes where that is this process, else when all is there."""
+
+    def place(self, video: Hashable) -> str:
+        """Where a video is best opened, for `near`: the worker with the fewest that are not `done`."""
+        return ""
+
+    def done(self, video: Hashable) -> None:
+        """Nothing more will be asked about this video, or not before it has a new place."""
+        return
 
     @abstractmethod
     def close(self) -> None:

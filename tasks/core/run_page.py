@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tasks.core.clock import clock
 from tasks.core.records import Manifest
-from tasks.core.untrusted import UNKNOWN, clock, in_markdown, link
+from tasks.core.untrusted import UNKNOWN, in_markdown, link
 
 Row = Mapping[str, Any]
 
@@ -65,7 +66,7 @@ def summary(manifest: Manifest, failures: Mapping[tuple[str, str, str], int], *,
     counts, seconds = manifest["counts"], manifest["seconds"]
     parts = [
         f"# {in_markdown(manifest['state'])}",
-        in_markdown(manifest["message"]) + f", in {clock(seconds['whole'])}.",
+        in_markdown(manifest["message"]) + f", in {clock(round(seconds['whole']))}.",
         _table(
             ["videos", "count"],
             [(name, counts[name]) for name in ("listed", "ranked", "unchanged", "rejected", "failed")],
@@ -116,9 +117,9 @@ def progress(done: Mapping[str, int], expected: Mapping[str, int], *, elapsed_s:
         count = min(done[what], total)
         filled = BAR_WIDTH * count // total if total else 0
         rate = count / elapsed_s if elapsed_s > 0 else 0
-        left = clock((total - count) / rate) if rate else UNKNOWN
+        left = clock(round((total - count) / rate)) if rate else UNKNOWN
         rows.append((what, f"{count} of {total}", "█" * filled + "░" * (BAR_WIDTH - filled), left))
-    return f"{_table(['', 'done', '', 'left'], rows)}\n\nAfter {clock(elapsed_s)}.\n"
+    return f"{_table(['', 'done', '', 'left'], rows)}\n\nAfter {clock(round(elapsed_s))}.\n"
 
 
 def counted(rows: Sequence[Row]) -> Counter[tuple[str, str, str]]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 
+from tasks.core.clock import clock
 from tasks.core.records import RankedVideo
-from tasks.core.untrusted import clock, one_line, without_secrets
+from tasks.core.untrusted import one_line, without_secrets
 
 WIDTH, ROW_HEIGHT, CURVE_HEIGHT, MARGIN = 900, 130, 80, 10
 POINTS = 300

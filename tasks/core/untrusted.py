@@ -79,18 +79,5 @@ def link(text: str, uri: str | None) -> str:
     return f"[{shown}]({target})"
 
 
-def clock(seconds: float | None) -> str:
-    """Seconds as people write them.
-
-    >>> clock(59), clock(3723.5), clock(None)
-    ('00:59', '1:02:03', '—')
-    """
-    if seconds is None:
-        return UNKNOWN
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
-
-
 def _percent(found: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in found[0].encode())

@@ -37,7 +37,7 @@ def ranked(**change: Any) -> dict[str, Any]:
 def test_a_segment_is_a_row_with_its_links() -> None:
     (row,) = ranking_rows([ranked()], "s3://bucket/videos")
     assert row["video"] == "[more/a.mp4](s3://bucket/videos/more/a.mp4)"
-    assert row["from - to"] == "01:05 - 02:04"
+    assert row["from - to"] == "1:05 - 2:04"
     assert (row["score"], row["fast"], row["deep"], row["hook"], row["engagement"]) == (75, 66, 81, 70, 0)
     assert row["elements"] == r"a\|b, \<i\>"
     assert row["recommendation"] == r"Publish\\nnow"
@@ -107,5 +107,5 @@ def test_the_summary_counts_reasons_and_says_what_was_skipped() -> None:
 
 def test_progress_never_passes_its_total_and_needs_none() -> None:
     text = progress({"videos": 3, "windows": 0}, {"videos": 2, "windows": 0}, elapsed_s=4)
-    assert f"| videos | 2 of 2 | {'█' * 20} | 00:00 |" in text
+    assert f"| videos | 2 of 2 | {'█' * 20} | 0:00 |" in text
     assert f"| windows | 0 of 0 | {'░' * 20} | {UNKNOWN} |" in text

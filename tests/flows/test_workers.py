@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import psutil
 import pytest
 
 from flows.rank_videos import rank_videos
+from tasks.adapters.dask_workers import DaskWorkers
 from tests.cluster import Cluster, cluster
 from tests.library import quick_settings, read_table, rows_without, write_broken_videos, write_good_videos
 
@@ -76,6 +79,16 @@ def test_a_cluster_ranks_as_one_process_does_and_each_worker_opens_videos(
     assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
     for number in range(2):
         assert list(dask.folder.glob(f"worker-{number}/hookline-*/worker-*/*"))
+
+
+def test_a_video_is_opened_where_the_fewest_are_in_work(dask: Cluster) -> None:
+    with closing(DaskWorkers(dask.address, deadline_s=60)) as workers:
+        first, *others = [workers.place(video) for video in "abcd"]
+        assert Counter([first, *others]) == dict.fromkeys([first, *others], 2)
+        in_first = [video for video, place in zip("abcd", [first, *others], strict=True) if place == first]
+        for video in in_first:
+            workers.done(video)
+        assert [workers.place(video) for video in "ef"] == [first, first]
 
 
 def test_a_gpu_process_killed_over_its_analyses_loses_nothing(

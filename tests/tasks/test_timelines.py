@@ -16,7 +16,7 @@ from tasks.core.settings import Settings
 from tasks.listing import list_videos
 from tasks.runs import Run
 from tasks.shelf import close_timeline, decoded_timeline, source_of
-from tasks.timelines import open_timelines
+from tasks.timelines import kept_open, open_timelines
 from tests.media import numbered_video
 from tests.s3 import Bucket, Disturbance, Fault
 
@@ -129,6 +129,18 @@ def test_the_decode_deadline_ends_as_a_failure_worth_another_try(video_file: Pat
     failure = decoded_timeline(only_video(run), replace(run, settings=hurried))
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.reason) == ("failed", "deadline")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_however_it_ends_a_video_frees_its_space(
+    video_file: Path, tmp_path: Path, error: type[BaseException]
+) -> None:
+    run = make_run(video_file.parent, tmp_path)
+    timeline = decoded_timeline(only_video(run), run)
+    assert isinstance(timeline, Timeline)
+    with pytest.raises(error), kept_open(timeline, run):
+        raise error
+    assert list(tmp_path.iterdir()) == []
 
 
 @flow
