@@ -124,7 +124,8 @@ def test_frames_that_do_not_fit_their_share_are_refused(video_file: Path, tmp_pa
 def test_the_decode_deadline_ends_as_a_failure_worth_another_try(video_file: Path, tmp_path: Path) -> None:
     run = make_run(video_file.parent, tmp_path)
     hurried = run.settings.model_copy(
-        update={"limits": run.settings.limits.model_copy(update={"deadline_seconds": 0.01})}
+        # Long enough to fetch six seconds of video, and not to start what decodes them.
+        update={"limits": run.settings.limits.model_copy(update={"deadline_seconds": 0.15})}
     )
     failure = decoded_timeline(only_video(run), replace(run, settings=hurried))
     assert isinstance(failure, Failure)
