@@ -3,7 +3,7 @@
 # make bench   how fast it is, beside its baselines: three quarters of an hour
 # make deploy  work pools, deployments and automations on the Prefect server of PREFECT_API_URL; for the
 #              nightly run: make deploy SOURCE=s3://... OUTPUT=s3://... [SETTINGS=settings.yaml] [SCHEDULE=on|off]
-# make chaos   fifty runs killed at random moments, and what the next run makes of it: half an hour
+# make chaos   fifty runs killed at random moments, and what the next run makes of it: twenty minutes
 # Each sets up .venv first, on any machine with Python 3.11+.
 
 PYTHON ?= python3
