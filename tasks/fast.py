@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from itertools import chain
 
@@ -10,6 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.core.candidates import choose_candidates
+from tasks.core.errors import WorkerLost
 from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, Window, WindowFeatures
 from tasks.core.scores import salience
 from tasks.core.windows import MAX_BATCH, batches, windows
@@ -25,8 +27,15 @@ def load_fast_model(run: Run) -> None:
 
     Raises:
         ModelError: it cannot be loaded.
+        WorkerLost: no worker lived to load it.
     """
-    run.workers.call(check_fast_model, run.fast)
+    for pause in (*WORK_RETRY_SECONDS, None):
+        try:
+            return run.workers.call(check_fast_model, run.fast)
+        except WorkerLost:
+            if pause is None:
+                raise
+            time.sleep(pause)
 
 
 def window_batches(timeline: Timeline, run: Run) -> list[list[Window]]:

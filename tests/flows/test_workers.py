@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ import psutil
 import pytest
 
 from flows.rank_videos import rank_videos
+from tasks.adapters.checkpoints import resolve_checkpoint
 from tasks.adapters.dask_workers import DaskWorkers
+from tasks.adapters.workers import GpuProcesses
+from tasks.fast import load_fast_model
 from tests.cluster import Cluster, cluster
 from tests.library import quick_settings, read_table, rows_without, write_broken_videos, write_good_videos
+from tests.tasks.test_timelines import make_run
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -89,6 +94,18 @@ def test_a_video_is_opened_where_the_fewest_are_in_work(dask: Cluster) -> None:
         for video in in_first:
             workers.done(video)
         assert [workers.place(video) for video in "ef"] == [first, first]
+
+
+def test_a_gpu_process_killed_while_it_loads_the_model_is_replaced(
+    videos: Path, demo_models: Path, tmp_path: Path
+) -> None:
+    fast = resolve_checkpoint(str(demo_models / "videomae"))
+    with (
+        closing(GpuProcesses([""], deadline_s=60)) as workers,
+        killing(gpu_processes, once=lambda: bool(gpu_processes())) as killed,
+    ):
+        load_fast_model(replace(make_run(videos, tmp_path), workers=workers, fast=fast))
+    assert len(killed) == 1
 
 
 def test_a_gpu_process_killed_over_its_analyses_loses_nothing(
