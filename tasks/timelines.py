@@ -73,11 +73,10 @@ def open_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
         else:
             opened = decoded_timeline(video, run)
     except Exception as error:  # whatever it is, it must not stop the other videos
-        run.workers.done(video)
         if may_pass(error) and attempt <= len(RETRY_SECONDS):
             raise
         stage = Stage.FETCH if isinstance(error, StorageError) else Stage.DECODE
-        return Failure.of(video, stage, error, attempts=attempt)
+        opened = Failure.of(video, stage, error, attempts=attempt)
     if isinstance(opened, Timeline):
         seconds = opened.fetch_seconds + opened.decode_seconds
         ticks, decoder = opened.n_ticks, opened.decoder

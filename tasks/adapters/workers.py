@@ -67,7 +67,7 @@ class Workers(ABC):
         return ""
 
     def done(self, video: Hashable) -> None:
-        """Nothing more will be asked about this video, or not before it has a new place."""
+        """Nothing more will be asked about this video."""
         return
 
     @abstractmethod

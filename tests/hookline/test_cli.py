@@ -120,12 +120,6 @@ def test_show_without_a_ranking_says_how_to_get_one(
     assert "hookline rank" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prefect's folder: its database takes seconds to make."""
-    return tmp_path_factory.mktemp("prefect")
-
-
 @pytest.fixture
 def embedded(home: Path, tmp_path: Path, demo_models: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts `hookline rank` in a process of its own."""

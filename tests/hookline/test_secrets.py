@@ -26,12 +26,6 @@ CANARIES = {
 }
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prefect's folder: its database takes seconds to make."""
-    return tmp_path_factory.mktemp("prefect")
-
-
 def hookline(home: Path, *arguments: str, **variables: str) -> str:
     """Runs the command with everything logged; returns what it printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
