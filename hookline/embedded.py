@@ -63,7 +63,11 @@ def prefect_server() -> Iterator[Callable[[State[Any]], bool]]:
     if not os.environ.get("PREFECT_API_URL"):
         server.launch()
     try:
-        from prefect.settings import PREFECT_API_URL, temporary_settings
+        from prefect.settings import (
+            PREFECT_API_URL,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+            temporary_settings,
+        )
 
         if configured := PREFECT_API_URL.value():
             server.stop()  # a profile names another one
@@ -76,7 +80,9 @@ def prefect_server() -> Iterator[Callable[[State[Any]], bool]]:
             return
         importlib.import_module("flows.rank_videos")
         server.wait()
-        with temporary_settings({PREFECT_API_URL: server.api_url}):
+        # Nobody waits for heartbeats of this run, and their thread takes up to a second to end.
+        own = {PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+        with temporary_settings(own):
             try:
                 yield drain
             finally:

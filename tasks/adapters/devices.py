@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 LOADING = threading.Lock()
 """Held while weights are loaded: transformers changes PyTorch's default dtype for the whole process."""
 
+_MODELS = ThreadPoolExecutor(1, "models")
 
-IN_USE = threading.Lock()
-"""Held while a model computes: two at once would take the memory that each counts on."""
+
+def computed(work: Callable[[], T]) -> T:
+    """What the work returns, done by the one thread of this process in which models compute.
+
+    One at a time: two at once would take the memory that each counts on. And always the same thread:
+    PyTorch's libraries keep buffers for each thread that ever called them, as long as it lives, and a flow
+    has a thread for each of a video's mapped tasks until it ends.
+
+    Raises:
+        Exception: what the work raised.
+    """
+    return _MODELS.submit(work).result()
 
 
 def pick_device() -> torch.device:

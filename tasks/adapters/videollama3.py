@@ -13,13 +13,14 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from tasks.adapters.checkpoints import Checkpoint
 from tasks.adapters.costs import Costs
-from tasks.adapters.devices import IN_USE, LOADING, pick_device, pick_dtype
+from tasks.adapters.devices import LOADING, computed, pick_device, pick_dtype
 from tasks.adapters.videollama3_checkpoint import load_model
 from tasks.adapters.videollama3_config import FrameSpec, read_frame_spec
 from tasks.adapters.videollama3_decoder import Decoder, Prompt, Written
@@ -117,15 +118,14 @@ class VideoLlama3:
         size = batch_size or self._fitting_batch(encoded, windows, question, max_frames=max_frames)
         ladder = Ladder(windows, size=size, max_frames=max_frames)
         while attempt := ladder.next():
-            outcome = self._attempt(attempt, encoded, question)
+            outcome = computed(partial(self._attempt, attempt, encoded, question))
             if isinstance(outcome, list):
                 yield from zip(attempt.windows, outcome, strict=True)
                 continue
             log.warning("%d segments: %s (%s)", len(attempt.windows), outcome.reason, outcome.detail)
             if outcome.reason == "out_of_memory":
                 encoded.forget()
-                with IN_USE:
-                    torch.cuda.empty_cache()
+                computed(torch.cuda.empty_cache)
                 again = ladder.reduce(attempt)
             else:
                 again = ladder.separate(attempt)
@@ -138,7 +138,7 @@ class VideoLlama3:
         """One analysis a segment; or a single failed one, if something went wrong with the batch."""
         # What fails is returned, not raised: a traceback would keep the batch's tensors alive.
         try:
-            with IN_USE, torch.inference_mode():
+            with torch.inference_mode():
                 prompts = self._prompts(attempt, encoded, question)
                 answers = self.decoder.answer(prompts, max_new_tokens=question.max_new_tokens)
         except Exception as error:
@@ -173,8 +173,7 @@ class VideoLlama3:
     ) -> int:
         """How many of the longest segments fit the memory that is free, if they keep all tokens."""
         try:
-            with IN_USE:
-                free, tokens_per_frame = free_bytes(self.device), encoded.tokens_per_frame
+            free, tokens_per_frame = computed(lambda: (free_bytes(self.device), encoded.tokens_per_frame))
             frames = max(len(shown_ticks(window, max_frames)) for window in windows)
         except Exception:  # no windows, or no frames: the first attempt will say why
             return 1

@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from tasks.adapters.checkpoints import Checkpoint
-from tasks.adapters.devices import IN_USE, LOADING, pick_device, pick_dtype
+from tasks.adapters.devices import LOADING, computed, pick_device, pick_dtype
 from tasks.core.errors import ModelError
 from tasks.core.records import ReadFrames, Window, WindowFeatures
 from tasks.core.windows import batches, sample_ticks
@@ -81,23 +81,28 @@ class VideoMAE:
         size = batch_size or AUTO_BATCH[self.device.type]
         with self._room:
             frames = read_frames(ticks)
-            with IN_USE, torch.inference_mode():
-                began = time.perf_counter()
-                pixels = self.pixels(frames)
-                outputs = [
-                    self._forward(
-                        pixels[torch.tensor([[place[tick] for tick in window] for window in batch])]
-                    )
-                    for batch in batches(sampled, size=size)
-                ]
-                embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
-                seconds = time.perf_counter() - began
+            chosen = [
+                torch.tensor([[place[tick] for tick in window] for window in batch])
+                for batch in batches(sampled, size=size)
+            ]
+            embeddings, change, seconds = computed(lambda: self._features(frames, chosen))
         if not (np.isfinite(embeddings).all() and np.isfinite(change).all()):
             raise ModelError(
                 f"{self.checkpoint.model} gives values that are no numbers: are its weights whole?",
                 reason="not_finite",
             )
         return WindowFeatures(embeddings, change, seconds)
+
+    @torch.inference_mode()
+    def _features(
+        self, frames: npt.NDArray[np.uint8], chosen: Sequence[torch.Tensor]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]:
+        """Embeddings and change of batches of windows, `b x frames` indices each; and seconds."""
+        began = time.perf_counter()
+        pixels = self.pixels(frames)
+        outputs = [self._forward(pixels[indices]) for indices in chosen]
+        embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
+        return embeddings, change, time.perf_counter() - began
 
     def pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
         """Resize, crop and normalise on the device: uint8 `n x h x w x 3` to `n x 3 x 224 x 224`.
