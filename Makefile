@@ -30,7 +30,7 @@ demo: setup
 	$(BIN)/hookline demo
 
 test: setup lint
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .
@@ -39,7 +39,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 integration: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m integration tests/integration
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m integration tests/integration
 
 deploy: setup
 	$(BIN)/python -m deployments.deploy "$(SOURCE)" "$(OUTPUT)" $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(SCHEDULE),--schedule "$(SCHEDULE)")

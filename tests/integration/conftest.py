@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks.adapters.analysis_cache import redis_client
+from tests.integration.reader import ROOT
 from tests.s3 import Bucket, Server, clean_aws, point_at
 
 __all__ = ["clean_aws"]
@@ -42,6 +43,16 @@ def free_ports(count: int) -> int:
             for each in sockets:
                 each.close()
     raise RuntimeError("no free ports between 20000 and 30000")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This clone before `make demo`."""
+    folder = tmp_path_factory.mktemp("clone")
+    for path in ROOT.iterdir():
+        if path.name != "demo":
+            (folder / path.name).symlink_to(path)
+    return folder
 
 
 @pytest.fixture(scope="session")
