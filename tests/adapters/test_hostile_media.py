@@ -10,6 +10,7 @@ import time
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -123,12 +124,8 @@ def test_the_child_is_held_by_the_kernel(tmp_path: Path, monkeypatch: pytest.Mon
     with ThreadPoolExecutor(1) as pool:
         decoding = pool.submit(timeline_of, source)
         until = time.monotonic() + 60
-        while len(processes_in(tmp_path)) < 2 and time.monotonic() < until:
+        while len(held := held_in(tmp_path)) < 2 and time.monotonic() < until:
             time.sleep(0.02)
-        children = [Path("/proc", number) for number in processes_in(tmp_path)]
-        held = [
-            (limits_of(child), environment_of(child), (child / "ns" / "net").readlink()) for child in children
-        ]
         stop_decoding(tmp_path)
         with pytest.raises(DecodeFailed):
             decoding.result(timeout=10)
@@ -142,6 +139,16 @@ def test_the_child_is_held_by_the_kernel(tmp_path: Path, monkeypatch: pytest.Mon
         assert "canary-secret" not in environment.values()
         if may_leave_the_network():
             assert network != Path("/proc/self/ns/net").readlink()
+
+
+def held_in(folder: Path) -> list[tuple[dict[str, float], dict[str, str], Path]]:
+    """Limits, environment and network of each process in a folder; of one that ends meanwhile, nothing."""
+    held = []
+    for number in processes_in(folder):
+        process = Path("/proc", number)
+        with suppress(FileNotFoundError, ProcessLookupError):
+            held.append((limits_of(process), environment_of(process), (process / "ns" / "net").readlink()))
+    return held
 
 
 def limits_of(process: Path) -> dict[str, float]:
