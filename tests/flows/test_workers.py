@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,8 +146,12 @@ def test_an_address_without_a_scheduler_is_said(
 
 
 def gpu_processes() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [child for child in children if "multiprocessing.spawn" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # it has ended meanwhile
+            if "multiprocessing.spawn" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def analyses_in(output: Path) -> Callable[[], bool]:
@@ -165,8 +169,8 @@ class killing:
 
     def wait_and_kill(self) -> None:
         while not self.over.is_set():
-            if self.once():
-                victim = self.find()[0]
+            if self.once() and (found := self.find()):
+                victim = found[0]
                 victim.kill()
                 self.killed.append(victim.pid)
                 return
