@@ -11,6 +11,8 @@ PYTHON ?= python3
 export OMP_WAIT_POLICY := PASSIVE
 
 BIN := .venv/bin
+# In their own order: pytest-xdist would begin with the files of most tests, and end with the longest.
+FILES := --dist loadfile --no-loadscope-reorder
 READY := .venv/.complete
 
 .PHONY: setup demo test lint integration deploy bench chaos clean
@@ -30,7 +32,7 @@ demo: setup
 	$(BIN)/hookline demo
 
 test: setup lint
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 $(FILES)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -39,7 +41,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 integration: setup
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m integration tests/integration
+	$(BIN)/python -m pytest --numprocesses 3 $(FILES) -m integration tests/integration
 
 deploy: setup
 	$(BIN)/python -m deployments.deploy "$(SOURCE)" "$(OUTPUT)" $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(SCHEDULE),--schedule "$(SCHEDULE)")

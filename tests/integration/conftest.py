@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import subprocess
@@ -14,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from tasks.adapters.analysis_cache import redis_client
-from tests.integration.reader import ROOT
 from tests.s3 import Bucket, Server, clean_aws, point_at
 
 __all__ = ["clean_aws"]
+
+ROOT = Path(__file__).parents[2]
 
 PROGRAMS = ["radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph"]
 PACKAGES = "radosgw ceph-mon ceph-osd"
@@ -30,7 +32,8 @@ REDIS_START_TIMEOUT_S = 10
 
 def free_ports(count: int) -> int:
     """The first of `count` neighbouring ports that nobody listens on."""
-    for first in range(20_000, 30_000, count):
+    places = range(20_000, 30_000, count)
+    for first in random.sample(places, len(places)):  # other processes of the tests look, too
         sockets = [socket.socket() for _ in range(count)]
         try:
             for offset, each in enumerate(sockets):

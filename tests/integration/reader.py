@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from contextlib import ExitStack
@@ -11,8 +10,8 @@ from pathlib import Path
 
 from hookline.server import answers
 from tests.cluster import end
+from tests.integration.conftest import free_ports
 
-ROOT = Path(__file__).parents[2]
 SERVES = ("prefect server start", "prefect worker start", "dask scheduler", "dask worker")
 START_S = 120
 
@@ -22,7 +21,8 @@ class Reader:
 
     def __init__(self, clone: Path, folder: Path, terminals: ExitStack) -> None:
         self.clone, self.folder, self.terminals = clone, folder, terminals
-        self.ports = {"4200": free_port(), "8786": free_port()}
+        first = free_ports(2)
+        self.ports = {"4200": first, "8786": first + 1}
         self.exports: list[str] = []
         self.printed: list[str] = []
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
@@ -68,12 +68,6 @@ class Reader:
         if "prefect server start" in script:
             wait_until_it_answers(self.api)
         return process
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until_it_answers(api_url: str) -> None:

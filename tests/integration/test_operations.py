@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.reader import ROOT, Reader
+from tests.integration.conftest import ROOT
+from tests.integration.reader import Reader
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 

@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.cluster import end
-from tests.integration.reader import ROOT, Reader, free_port
+from tests.integration.conftest import ROOT, free_ports
+from tests.integration.reader import Reader
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -115,7 +116,7 @@ def postgres() -> Iterator[Postgres]:
     with TemporaryDirectory(prefix="hookline-postgres-") as folder:
         if os.getuid() == 0:
             shutil.chown(folder, "nobody")
-        made = Postgres(Path(found).resolve().parent, Path(folder), free_port())
+        made = Postgres(Path(found).resolve().parent, Path(folder), free_ports(1))
         made.run(
             "initdb", "--pgdata", f"{folder}/data", "--username", "prefect", "--auth", "trust", "--no-sync"
         )
