@@ -17,7 +17,7 @@ from typing import Any
 
 from transformers import VideoLlama3Config
 
-from tasks.adapters.videollama3_memory import fitting_batch, row_bytes, weight_bytes
+from tasks.adapters.models.videollama3.memory import fitting_batch, row_bytes, weight_bytes
 
 OUTPUT = Path(__file__).parent / "results" / "deep_memory.json"
 

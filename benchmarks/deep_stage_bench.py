@@ -18,14 +18,14 @@ from naive import NaivePath
 from operations import Rates, measure_rates
 from untrained import Shape, write_checkpoint
 
-from tasks.adapters import videollama3_decoder
-from tasks.adapters.devices import pick_device, pick_dtype
-from tasks.adapters.videollama3 import VideoLlama3
-from tasks.adapters.videollama3_config import frame_budget, read_frame_spec
-from tasks.adapters.videollama3_rows import Rows
-from tasks.core.answers import DEFAULT_PROMPT
+from tasks.adapters.models.devices import pick_device, pick_dtype
+from tasks.adapters.models.videollama3 import generator as videollama3_decoder
+from tasks.adapters.models.videollama3.config import frame_budget, read_frame_spec
+from tasks.adapters.models.videollama3.kv_cache import Rows
+from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.core.geometry import frame_size
 from tasks.core.records import FrameBudget, ReadFrames, Window
+from tasks.core.scoring.answers import DEFAULT_PROMPT
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tasks.adapters.decoding import DecodeLimits, decode_timeline, read_frames
+from tasks.adapters.video.timeline import DecodeLimits, decode_timeline, read_frames
 from tasks.core.records import FrameBudget, ReadFrames, VideoRef, Window
 
 Frames = npt.NDArray[np.uint8]

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from footage import Frames
 
-from tasks.adapters.checkpoints import Checkpoint
-from tasks.adapters.videollama3_checkpoint import load_model
-from tasks.adapters.videollama3_config import read_frame_spec
-from tasks.adapters.videollama3_frames import changed_tokens, patchify
-from tasks.adapters.videollama3_prompt import PromptLanguage, load_tokenizer
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.models.videollama3.checkpoint import load_model
+from tasks.adapters.models.videollama3.config import read_frame_spec
+from tasks.adapters.models.videollama3.frames import changed_tokens, patchify
+from tasks.adapters.models.videollama3.prompt import PromptLanguage, load_tokenizer
 from tasks.core.records import Window
 
 

@@ -17,8 +17,8 @@ import torch
 from torch.nn import functional
 from transformers import VideoLlama3Config
 
-from tasks.adapters.videollama3_config import VIDEO_MERGE
-from tasks.adapters.videollama3_encoder import FRAMES_A_PASS
+from tasks.adapters.models.videollama3.config import VIDEO_MERGE
+from tasks.adapters.models.videollama3.encoder import FRAMES_A_PASS
 
 Rates = dict[str, float]
 """Operations a second by kind (`rows_8`: writing 8 answers side by side), `bytes` a second, and where

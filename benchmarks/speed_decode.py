@@ -14,9 +14,9 @@ import decord
 from deep_stage_report import at_least, at_most
 from footage import LIMITS, ffmpeg, shoot
 
-from tasks.adapters.decoding import decode_timeline
+from tasks.adapters.video.timeline import decode_timeline
 from tasks.core.records import FrameBudget, VideoRef, Window
-from tasks.core.windows import sample_ticks, windows
+from tasks.core.scoring.windows import sample_ticks, windows
 
 BUDGET = FrameBudget(max_pixels=616 * 336, min_pixels=112 * 112, multiple_of=28)
 """The size VideoLLaMA3 wants frames of 59 s segments to have."""

@@ -13,10 +13,10 @@ from deep_stage_report import at_least
 from footage import Frames, draw
 from transformers import VideoMAEConfig, VideoMAEImageProcessorPil, VideoMAEModel
 
-from tasks.adapters.checkpoints import Checkpoint, resolve_checkpoint
-from tasks.adapters.videomae import load_videomae
+from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
+from tasks.adapters.models.videomae import load_videomae
 from tasks.core.records import Window, WindowFeatures
-from tasks.core.windows import sample_ticks, windows
+from tasks.core.scoring.windows import sample_ticks, windows
 
 WINDOWS_AN_HOUR = 3600 / 3
 """Windows of an hour of video, one every 3 s."""

@@ -18,16 +18,16 @@ from library import multiply
 from speed_whole import rank
 
 from hookline.demo_models import write_demo_models
-from tasks.adapters.checkpoints import Checkpoint, resolve_checkpoint
-from tasks.adapters.decoding import read_frames
+from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
+from tasks.adapters.models.videomae import load_videomae
 from tasks.adapters.storage import open_store
-from tasks.adapters.videomae import load_videomae
+from tasks.adapters.video.timeline import read_frames
 from tasks.core.records import Analysis, Timeline
+from tasks.core.scoring.windows import MAX_BATCH, batches, windows
 from tasks.core.settings import Settings
-from tasks.core.windows import MAX_BATCH, batches, windows
-from tasks.overlap import side_by_side
-from tasks.runs import FAST_ONLY_BUDGET, Run
-from tasks.shelf import RANKED_AT_ONCE, close_timeline, decoded_timeline
+from tasks.run.concurrency import side_by_side
+from tasks.run.run import FAST_ONLY_BUDGET, Run
+from tasks.work.opening import RANKED_AT_ONCE, close_timeline, decoded_timeline
 
 DEEP_OFF = "--deep.enabled=false"
 PEAK = Path(__file__).with_name("peak.py")

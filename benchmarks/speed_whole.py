@@ -25,11 +25,11 @@ from speed_decode import read_window
 from speed_fast import naive_window_seconds, write_videomae
 from untrained import TINY, write_checkpoint
 
-from tasks.adapters.checkpoints import Checkpoint
-from tasks.adapters.devices import pick_device
-from tasks.core.answers import DEFAULT_PROMPT
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.models.devices import pick_device
 from tasks.core.records import Window
-from tasks.core.windows import windows
+from tasks.core.scoring.answers import DEFAULT_PROMPT
+from tasks.core.scoring.windows import windows
 
 ROOT = Path(__file__).parents[1]
 CLI = (sys.executable, "-c", "from hookline.cli import main; main()")

@@ -27,9 +27,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from cyclopts import App
 
-from tasks.core.layout import write_options
-from tasks.core.schemas import RANKINGS, VIDEOLLAMA3, windows_schema
-from tasks.core.standing import best_first
+from tasks.core.tables.parquet_options import write_options
+from tasks.core.tables.run_ranking import best_first
+from tasks.core.tables.schemas import RANKINGS, VIDEOLLAMA3, windows_schema
 
 RESULTS = Path(__file__).parent / "results" / "tables.json"
 TIMES = 5

@@ -24,7 +24,7 @@ from hookline.demo_models import (
     train_tokenizer,
     write_json,
 )
-from tasks.adapters.checkpoints import Checkpoint, resolve_checkpoint
+from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
 
 LETTERS = "etaoinshrdlucmfwypvbgkjqxzETAOINSHRDLUCMFWYPVBGKJQXZ"
 

@@ -30,8 +30,8 @@ from speed_fast import write_videomae
 from speed_flow import DEEP_OFF, loops
 from speed_whole import rank
 
-from tasks.adapters.checkpoints import Checkpoint
-from tasks.adapters.videomae import load_videomae
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.models.videomae import load_videomae
 from tasks.core.records import Window
 
 RESULT = Path(__file__).parent / "results" / "workers.json"

@@ -14,17 +14,17 @@ from tasks.core.settings import Settings
 from tasks.deep import analyse_candidates
 from tasks.fast import load_fast_model, score_video, score_windows, window_batches
 from tasks.illustrating import illustrate
-from tasks.ledger import Ledger
 from tasks.library import recall
 from tasks.listing import list_videos
-from tasks.outcome import conclude, conclude_without_run, verdict
-from tasks.overlap import side_by_side
-from tasks.progress_artifact import progress_on_the_page
 from tasks.publishing import publish
 from tasks.ranking import rank_video
-from tasks.runs import Run, start_run
-from tasks.shelf import ranked_at_once
+from tasks.run.concurrency import side_by_side
+from tasks.run.ledger import Ledger
+from tasks.run.outcome import conclude, conclude_without_run, verdict
+from tasks.run.progress_artifact import progress_on_the_page
+from tasks.run.run import Run, start_run
 from tasks.timelines import kept_open, open_timelines
+from tasks.work.opening import ranked_at_once
 
 
 @flow(name="rank-videos", flow_run_name="rank {settings.source}")

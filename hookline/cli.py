@@ -98,8 +98,8 @@ def show(output: str, /, *, run: str = "", video: str = "", json: bool = False, 
     """
     from hookline.export import write_csv, write_json
     from hookline.show import columns_of, of_videos, print_run, print_videos, ranking_of
-    from tasks.adapters.published import manifest_of, newest_manifest
     from tasks.adapters.storage import open_store
+    from tasks.adapters.storage.published import manifest_of, newest_manifest
 
     one_form(json, csv)
     store = open_store(output)
@@ -137,9 +137,9 @@ def diff(output: str, run_a: str = "", run_b: str = "", /, *, json: bool = False
     """
     from hookline.differences import print_changes, read_night
     from hookline.export import write_csv, write_json
-    from tasks.adapters.published import manifest_before, manifest_of, newest_manifest
     from tasks.adapters.storage import open_store
-    from tasks.core.differences import Change, changes
+    from tasks.adapters.storage.published import manifest_before, manifest_of, newest_manifest
+    from tasks.core.tables.differences import Change, changes
 
     one_form(json, csv)
     store = open_store(output)
@@ -171,8 +171,8 @@ def labels(output: str, file: Path, /) -> int:
         A CSV or Parquet file.
     """
     from hookline.labels import import_labels, print_labels
-    from tasks.adapters.published import newest_manifest
     from tasks.adapters.storage import open_store
+    from tasks.adapters.storage.published import newest_manifest
 
     store = open_store(output)
     newest = newest_manifest(store)

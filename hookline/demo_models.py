@@ -16,7 +16,7 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 
-from tasks.core.answers import DEFAULT_PROMPT
+from tasks.core.scoring.answers import DEFAULT_PROMPT
 
 VIDEOMAE_CONFIG: dict[str, Any] = {
     "hidden_size": 48,
@@ -139,7 +139,7 @@ def _write_videollama3(folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
-    from tasks.adapters.videollama3_checkpoint import native_config
+    from tasks.adapters.models.videollama3.checkpoint import native_config
 
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _write_tokenizer(folder)

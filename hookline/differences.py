@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from hookline.show import name_in, printable, titled
-from tasks.adapters.published import read_table
 from tasks.adapters.storage import Store
-from tasks.core.clock import clock
-from tasks.core.differences import COMPARED, Change, Night, changed
+from tasks.adapters.storage.published import read_table
 from tasks.core.records import Manifest
+from tasks.core.tables.differences import COMPARED, Change, Night, changed
+from tasks.core.views.clock import clock
 
 MOST_CHANGES = 100
 """Changes that are printed."""

@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from hookline.show import name_in, titled
-from tasks.adapters.published import read_columns, read_table
 from tasks.adapters.storage import Store
-from tasks.core.clock import clock
+from tasks.adapters.storage.published import read_columns, read_table
 from tasks.core.errors import SettingsError
-from tasks.core.labels import Label, Labelled, Spans, checked_labels, labels_table, matched
-from tasks.core.layout import write_options
-from tasks.core.library import Entry, read_library
 from tasks.core.records import Manifest
-from tasks.core.schemas import SCHEMA_VERSION
+from tasks.core.tables.labels import Label, Labelled, Spans, checked_labels, labels_table, matched
+from tasks.core.tables.library import Entry, read_library
+from tasks.core.tables.parquet_options import write_options
+from tasks.core.tables.schemas import SCHEMA_VERSION
+from tasks.core.views.clock import clock
 
 SPAN = ["video_uri", "start", "end"]
 

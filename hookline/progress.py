@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from tasks.progress import Counted, watcher
+from tasks.run.progress import Counted, watcher
 
 COUNTED: tuple[Counted, ...] = ("videos", "windows", "segments")
 

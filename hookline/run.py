@@ -39,7 +39,7 @@ def run_embedded(settings: Settings) -> int:
 
 def report(state: State[Any], settings: Settings, *, out: Console, err: Console) -> int:
     """Print how a run ended; returns its exit code."""
-    from tasks.outcome import COMPLETED, DRY_RUN
+    from tasks.run.outcome import COMPLETED, DRY_RUN
 
     result = state.result(raise_on_failure=False)
     if not isinstance(result, dict):

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tasks.adapters.published import read_table
 from tasks.adapters.storage import Store
-from tasks.core.clock import clock
+from tasks.adapters.storage.published import read_table
 from tasks.core.errors import SettingsError
 from tasks.core.records import Manifest
-from tasks.core.schemas import RANKINGS, brought_up, table_name
+from tasks.core.tables.schemas import RANKINGS, brought_up, table_name
+from tasks.core.views.clock import clock
 
 NAME_WIDTH = 28
 

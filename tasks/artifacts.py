@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.core.records import Analysis, Manifest, RankedVideo
-from tasks.core.run_page import counted, failure_rows, ranking_rows, summary
-from tasks.core.timeline_picture import timeline_picture
-from tasks.ledger import Ledger
-from tasks.logs import tell
-from tasks.runs import Run
+from tasks.core.views.run_page import counted, failure_rows, ranking_rows, summary
+from tasks.core.views.timeline_picture import timeline_picture
+from tasks.run.ledger import Ledger
+from tasks.run.logs import tell
+from tasks.run.run import Run
 
 MOST_ROWS = 100
 """Rows of a table: more than people read, and few enough for a page that opens at once."""

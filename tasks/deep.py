@@ -11,14 +11,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from tasks.adapters.analysis_cache import AnalysisCache
+from tasks.adapters.storage.analysis_cache import AnalysisCache
 from tasks.core.errors import WorkerLost
 from tasks.core.records import Analysis, ScoredWindow, Timeline, Window
-from tasks.logs import tell
-from tasks.model_work import cache_keys, cache_of_run, new_analyses
-from tasks.progress import watcher
-from tasks.retries import WORK_RETRY_SECONDS, retry_if_it_may_pass
-from tasks.runs import Run
+from tasks.run.logs import tell
+from tasks.run.progress import watcher
+from tasks.run.retries import WORK_RETRY_SECONDS, retry_if_it_may_pass
+from tasks.run.run import Run
+from tasks.work.models import cache_keys, cache_of_run, new_analyses
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,16 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.candidates import choose_candidates
 from tasks.core.errors import WorkerLost
 from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, Window, WindowFeatures
-from tasks.core.scores import salience
-from tasks.core.windows import MAX_BATCH, batches, windows
-from tasks.logs import tell
-from tasks.model_work import check_fast_model, window_features
-from tasks.progress import watcher
-from tasks.retries import WORK_RETRY_SECONDS, retry_if_it_may_pass
-from tasks.runs import Run
+from tasks.core.scoring.candidates import choose_candidates
+from tasks.core.scoring.scores import salience
+from tasks.core.scoring.windows import MAX_BATCH, batches, windows
+from tasks.run.logs import tell
+from tasks.run.progress import watcher
+from tasks.run.retries import WORK_RETRY_SECONDS, retry_if_it_may_pass
+from tasks.run.run import Run
+from tasks.work.models import check_fast_model, window_features
 
 
 def load_fast_model(run: Run) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from prefect.logging import get_run_logger
 
 from tasks.adapters.storage import open_store
-from tasks.core.pictures import sheet_name, strongest_tick, thumbnail_folder, thumbnail_name
 from tasks.core.records import Failure, RankedVideo, Stage, VideoRef, Window, legible
-from tasks.media_work import make_media
-from tasks.runs import Run
+from tasks.core.views.pictures import sheet_name, strongest_tick, thumbnail_folder, thumbnail_name
+from tasks.run.run import Run
+from tasks.work.media import make_media
 
 
 def illustrate(ranked: RankedVideo, run: Run) -> RankedVideo:

@@ -11,22 +11,22 @@ import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.adapters.published import newest_manifest, read_columns, read_table
 from tasks.adapters.storage import Store, open_store
+from tasks.adapters.storage.published import newest_manifest, read_columns, read_table
 from tasks.core.errors import StorageError
-from tasks.core.known import SCORES, Earlier, Known, recognise, rows_of, scored_again, scores_by_video
-from tasks.core.library import Entry, library_table, ranked_entry, read_library
 from tasks.core.records import Analysis, Kind, RankedVideo, VideoRef
-from tasks.core.schemas import RANKINGS, brought_up
-from tasks.core.standing import PLACES, Previous
-from tasks.core.tables import read_failures
+from tasks.core.tables.library import Entry, library_table, ranked_entry, read_library
+from tasks.core.tables.reuse import SCORES, Earlier, Known, recognise, rows_of, scored_again, scores_by_video
+from tasks.core.tables.rows import read_failures
+from tasks.core.tables.run_ranking import PLACES, Previous
+from tasks.core.tables.schemas import RANKINGS, brought_up
 from tasks.deep import find_analyses
 from tasks.illustrating import with_thumbnails_of_before
-from tasks.ledger import Ledger
-from tasks.logs import tell
 from tasks.ranking import damage, rank_video
-from tasks.retries import retry_if_it_may_pass
-from tasks.runs import Run
+from tasks.run.ledger import Ledger
+from tasks.run.logs import tell
+from tasks.run.retries import retry_if_it_may_pass
+from tasks.run.run import Run
 
 RETRY_SECONDS: list[float] = [2, 10]
 

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.adapters.storage import open_store
 from tasks.core.records import VideoRef
 from tasks.core.settings import Settings
-from tasks.retries import retry_if_it_may_pass
+from tasks.run.retries import retry_if_it_may_pass
 
 
 @task(

@@ -17,18 +17,18 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.adapters.checkpoints import embedding_size
+from tasks.adapters.models.checkpoints import embedding_size
 from tasks.adapters.storage import open_store
-from tasks.core.layout import write_options
 from tasks.core.records import Manifest
-from tasks.core.schemas import SCHEMA_VERSION, table_name
-from tasks.core.tables import failures_table, rankings_table, windows_table
-from tasks.ledger import Ledger
+from tasks.core.tables.parquet_options import write_options
+from tasks.core.tables.rows import failures_table, rankings_table, windows_table
+from tasks.core.tables.schemas import SCHEMA_VERSION, table_name
 from tasks.library import library_of
-from tasks.outcome import FAILED
 from tasks.reporting import report_name, report_page
-from tasks.retries import retry_if_it_may_pass
-from tasks.runs import CODE_VERSION, Run
+from tasks.run.ledger import Ledger
+from tasks.run.outcome import FAILED
+from tasks.run.retries import retry_if_it_may_pass
+from tasks.run.run import CODE_VERSION, Run
 
 LIBRARIES = ("prefect", "torch", "transformers", "av", "decord", "pyarrow", "s3fs")
 

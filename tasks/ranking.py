@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tasks.core.ranking import explained, rank_segments
 from tasks.core.records import (
     Analysis,
     Failure,
@@ -15,8 +14,9 @@ from tasks.core.records import (
     Timeline,
     Window,
 )
+from tasks.core.scoring.ranking import explained, rank_segments
 from tasks.deep import Analyses
-from tasks.runs import Run
+from tasks.run.run import Run
 
 
 def rank_video(scored: ScoredVideo, analyses: Analyses, run: Run) -> RankedVideo:

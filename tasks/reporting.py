@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.adapters.report_page import render
-from tasks.core.curve import curve_of
+from tasks.adapters.report.page import render
 from tasks.core.records import Manifest
-from tasks.core.report import build_report
+from tasks.core.views.curve import curve_of
+from tasks.core.views.report import build_report
 from tasks.illustrating import sheet_path
-from tasks.ledger import Ledger
-from tasks.runs import Run
+from tasks.run.ledger import Ledger
+from tasks.run.run import Run
 
 
 def report_name(run: Run) -> str:

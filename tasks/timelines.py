@@ -15,11 +15,11 @@ from prefect.runtime import task_run
 from tasks.core.errors import StorageError
 from tasks.core.prefetch import Prefetch
 from tasks.core.records import Failure, Stage, Timeline, VideoRef
-from tasks.logs import tell
-from tasks.model_work import open_on_worker
-from tasks.retries import may_pass
-from tasks.runs import Run
-from tasks.shelf import close_timeline, decoded_timeline
+from tasks.run.logs import tell
+from tasks.run.retries import may_pass
+from tasks.run.run import Run
+from tasks.work.models import open_on_worker
+from tasks.work.opening import close_timeline, decoded_timeline
 
 RETRY_SECONDS: list[float] = [2, 10]
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.adapters.pictures import contact_sheet
-from tasks.core.curve import curve_of
+from tasks.adapters.video.pictures import contact_sheet
 from tasks.core.records import (
     Analysis,
     Answer,
@@ -26,9 +25,10 @@ from tasks.core.records import (
     VideoRef,
     Window,
 )
-from tasks.core.report import Report, build_report
 from tasks.core.settings import Settings
-from tasks.core.tables import RunStamp, failures_table, rankings_table
+from tasks.core.tables.rows import RunStamp, failures_table, rankings_table
+from tasks.core.views.curve import curve_of
+from tasks.core.views.report import Report, build_report
 
 SOURCE = "s3://bucket/videos"
 STAMP = RunStamp(

@@ -24,7 +24,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
-from tasks.adapters import s3 as s3_adapter
+from tasks.adapters.storage import s3 as s3_adapter
 
 ACCESS_KEY = "testing-access-key"
 SECRET_KEY = "testing-secret-key"

@@ -13,12 +13,12 @@ import yaml
 
 from hookline.cli import run
 from tasks.core.settings import Settings
+from tests import ROOT
 from tests.library import quick_settings, upload, write_good_videos
 from tests.s3 import Server
 
 pytest_plugins = ["tests.s3"]
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
@@ -80,7 +80,7 @@ def test_the_readmes_settings_file_is_valid() -> None:
 
 
 def test_every_column_of_the_rankings_is_explained() -> None:
-    from tasks.core.schemas import RANKINGS
+    from tasks.core.tables.schemas import RANKINGS
 
     table = README[README.index("The columns of `rankings`") : README.index("In `windows`")]
     explained = set(re.findall(r"`(\w+)`", table))

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from tasks.core.analyses import check_cache
-from tasks.core.answers import DEFAULT_PROMPT
 from tasks.core.errors import SettingsError
 from tasks.core.patterns import pattern_regex
-from tasks.core.places import split_place
+from tasks.core.scoring.analyses import check_cache
+from tasks.core.scoring.answers import DEFAULT_PROMPT
 from tasks.core.secrets import check_no_secret
+from tasks.core.uris import split_place
 
 Seconds = Annotated[int, Field(ge=1, le=600)]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.adapters.checkpoints import resolve_checkpoint
-from tasks.adapters.videollama3 import VideoLlama3
+from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.adapters.models.videollama3.model import VideoLlama3
 
 
 @pytest.fixture(scope="module")

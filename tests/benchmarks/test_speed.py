@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 PARTS = ("decode", "fast", "whole")
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+from tests import ROOT
 
 
 def test_every_question_is_answered_alike_in_both_layouts(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.core.errors import SettingsError
-from tasks.core.places import split_place
 from tasks.core.secrets import check_no_secret, redacted
 from tasks.core.settings import Settings
+from tasks.core.uris import split_place
 
 WITH_SECRETS = [
     "s3://AKIA123:hush-hush@bucket/videos",

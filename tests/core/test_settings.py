@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from tasks.core.errors import SettingsError
-from tasks.core.places import split_place
 from tasks.core.settings import Settings
+from tasks.core.uris import split_place
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

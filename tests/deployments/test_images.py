@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from deployments.requirements import requirements
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deployments"
 DOCKERFILE = (FOLDER / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())

@@ -13,8 +13,8 @@ import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.deploy import POOLS, main
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deployments"
 
 pytestmark = pytest.mark.usefixtures("prefect")

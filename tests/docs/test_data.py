@@ -18,12 +18,13 @@ import pytest
 
 from hookline.cli import run as cli
 from tasks.core.records import Manifest
-from tasks.core.schemas import FAILURES, LABELS, LIBRARY, RANKINGS, SCHEMA_VERSION, windows_schema
+from tasks.core.tables.schemas import FAILURES, LABELS, LIBRARY, RANKINGS, SCHEMA_VERSION, windows_schema
+from tests import FIXTURES, ROOT
 from tests.library import quick_settings, read_table, write_broken_videos, write_good_videos
 from tests.media import numbered_video
 
-DATA = (Path(__file__).parent.parent.parent / "docs" / "data.md").read_text()
-PUBLISHED = Path(__file__).parent.parent / "fixtures" / "published-schema-2"
+DATA = (ROOT / "docs" / "data.md").read_text()
+PUBLISHED = FIXTURES / "published-schema-2"
 SCHEMAS = {
     "rankings": RANKINGS,
     "windows": windows_schema(768),

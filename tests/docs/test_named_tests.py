@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 DOCUMENTS = {"docs/reliability.md": 20, "SECURITY.md": 10, "README.md": 1}
 """Each with how many tests it names at least."""

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from flows.rank_videos import rank_videos
+from tasks.adapters.models.videollama3.model import VideoLlama3
+from tasks.adapters.models.videomae import VideoMAE
 from tasks.adapters.storage import Store
-from tasks.adapters.videollama3 import VideoLlama3
-from tasks.adapters.videomae import VideoMAE
 from tasks.core.errors import ObjectChanged
 from tasks.core.records import Manifest, VideoRef, Window
 from tests.library import quick_settings, read_table, rows_without, write_good_videos

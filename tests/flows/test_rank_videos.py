@@ -17,8 +17,8 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.rank_videos import rank_videos
-from tasks.adapters.videollama3 import VideoLlama3
-from tasks.adapters.videomae import VideoMAE
+from tasks.adapters.models.videollama3.model import VideoLlama3
+from tasks.adapters.models.videomae import VideoMAE
 from tasks.core.records import ReadFrames, Window
 from tests.library import (
     BROKEN,

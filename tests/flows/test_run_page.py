@@ -21,9 +21,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.rank_videos import rank_videos
 from tasks import artifacts
 from tasks.core.records import VideoRef
-from tasks.logs import log_line
-from tasks.progress import watcher
-from tasks.progress_artifact import ArtifactProgress, progress_on_the_page
+from tasks.run.logs import log_line
+from tasks.run.progress import watcher
+from tasks.run.progress_artifact import ArtifactProgress, progress_on_the_page
 from tests.library import quick_settings
 from tests.media import numbered_video
 
@@ -140,7 +140,7 @@ def test_progress_goes_to_the_server_of_the_run_and_starts_none(monkeypatch: pyt
         asked.append(PREFECT_API_URL.value())
         raise OSError("nobody there")
 
-    monkeypatch.setattr("tasks.progress_artifact.get_client", client)
+    monkeypatch.setattr("tasks.run.progress_artifact.get_client", client)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         shown = ArtifactProgress(uuid4(), period_s=60)
         shown.expect("videos", 1)

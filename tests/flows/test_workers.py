@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from flows.rank_videos import rank_videos
-from tasks.adapters.checkpoints import resolve_checkpoint
-from tasks.adapters.dask_workers import DaskWorkers
-from tasks.adapters.workers import GpuProcesses
+from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.adapters.workers.dask import DaskWorkers
+from tasks.adapters.workers.processes import GpuProcesses
 from tasks.fast import load_fast_model
 from tests.cluster import Cluster, cluster
 from tests.library import quick_settings, read_table, rows_without, write_broken_videos, write_good_videos
@@ -136,7 +136,7 @@ def test_a_cluster_whose_worker_is_killed_goes_on_with_the_others(
 def test_an_address_without_a_scheduler_is_said(
     videos: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.adapters.dask_workers.ANSWER_S", 1.0)
+    monkeypatch.setattr("tasks.adapters.workers.dask.ANSWER_S", 1.0)
     settings = quick_settings(
         videos, tmp_path, demo_models, engine={"runner": "dask", "dask_address": "tcp://127.0.0.1:1"}
     )

@@ -11,8 +11,8 @@ import torch
 from transformers import Qwen2Tokenizer, VideoMAEForVideoClassification
 
 from hookline.demo_models import write_demo_models
-from tasks.adapters.checkpoints import resolve_checkpoint
-from tasks.adapters.videollama3_config import frame_budget
+from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.adapters.models.videollama3.config import frame_budget
 
 
 def contents(folder: Path) -> dict[str, str]:

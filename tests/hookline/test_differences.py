@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hookline.cli import run
-from tasks.core.schemas import RANKINGS, brought_up
+from tasks.core.tables.schemas import RANKINGS, brought_up
+from tests import FIXTURES
 
-PUBLISHED = Path(__file__).parent.parent / "fixtures" / "published-schema-2"
+PUBLISHED = FIXTURES / "published-schema-2"
 NIGHT_BEFORE = "20261123T000000Z-abcdef"
 
 

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hookline.cli import run
-from tasks.core.schemas import LABELS
+from tasks.core.tables.schemas import LABELS
+from tests import FIXTURES
 
-PUBLISHED = Path(__file__).parent.parent / "fixtures" / "published-schema-2"
+PUBLISHED = FIXTURES / "published-schema-2"
 
 
 @pytest.fixture

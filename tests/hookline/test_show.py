@@ -16,7 +16,8 @@ from rich.console import Console
 from hookline.cli import run
 from hookline.show import MOST_FAILURES, MOST_VIDEOS, print_run, print_videos
 from tasks.adapters.storage import open_store
-from tasks.core.schemas import FAILURES, RANKINGS, table_name
+from tasks.core.tables.schemas import FAILURES, RANKINGS, table_name
+from tests import FIXTURES
 
 
 def manifest_of(output: Path, *, videos: int, failures: int, **more: Any) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def test_of_many_failures_the_first_are_printed(tmp_path: Path) -> None:
     assert "... and 7 more failures" in text
 
 
-PUBLISHED = Path(__file__).parent.parent / "fixtures" / "published-schema-2"
+PUBLISHED = FIXTURES / "published-schema-2"
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str, output: Path = PUBLISHED) -> str:

@@ -37,11 +37,11 @@ from hookline.demo_models import write_demo_models
 from hookline.embedded import prefect_server, prepare_environment
 from tasks.core.records import legible
 from tasks.core.settings import Settings
+from tests import ROOT
 from tests.library import ABOUT_THE_RUN_BEFORE, upload, write_broken_videos, write_good_videos
 from tests.media import numbered_video
 from tests.s3 import Bucket, Server
 
-ROOT = Path(__file__).parents[2]
 TABLES = ("rankings", "windows", "failures", "library")
 DIFFERS = {"run_id", "run_date", "scored_in", "scored_on", "batch_size", *ABOUT_THE_RUN_BEFORE}
 """What may differ between two runs over the same videos; `batch_size` as some answers are known already."""

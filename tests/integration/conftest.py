@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.adapters.analysis_cache import redis_client
+from tasks.adapters.storage.analysis_cache import redis_client
+from tests import ROOT
 from tests.s3 import Bucket, Server, clean_aws, point_at
 
 __all__ = ["clean_aws"]
 
-ROOT = Path(__file__).parents[2]
 
 PROGRAMS = ["radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph"]
 PACKAGES = "radosgw ceph-mon ceph-osd"

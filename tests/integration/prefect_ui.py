@@ -23,8 +23,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from hookline.server import answers
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 120
 PAGE_TIMEOUT_S = 30
 QUIET = (

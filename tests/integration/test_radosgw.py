@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.adapters.s3 import S3Store
 from tasks.adapters.storage import open_store
+from tasks.adapters.storage.s3 import S3Store
 from tasks.core.errors import ObjectChanged, StorageError
 from tasks.core.records import VideoRef
 from tests.s3 import Bucket, Server, point_at

@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.adapters.analysis_cache import AnalysisCache, RedisObjects, open_analysis_cache, redis_client
-from tasks.core.analyses import analysis_json
+from tasks.adapters.storage.analysis_cache import (
+    AnalysisCache,
+    RedisObjects,
+    open_analysis_cache,
+    redis_client,
+)
 from tasks.core.errors import StorageError
 from tasks.core.records import Analysis, Answer
+from tasks.core.scoring.analyses import analysis_json
 
 if TYPE_CHECKING:
     from tests.integration.conftest import RedisServer

@@ -14,8 +14,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from tasks.adapters.report_page import render
-from tasks.core.report import Report
+from tasks.adapters.report.page import render
+from tasks.core.views.report import Report
 from tests.report import NASTY, SOURCE, answer, failure, made_report, ranked_video
 
 pytestmark = pytest.mark.integration

@@ -15,8 +15,8 @@ from pathlib import Path
 import botocore.auth
 import pytest
 
-from tasks.adapters import s3 as s3_adapter
 from tasks.adapters.storage import open_store
+from tasks.adapters.storage import s3 as s3_adapter
 from tasks.core.errors import ObjectChanged, StorageError
 from tasks.core.records import VideoRef
 from tests.s3 import Bucket, Disturbance, Fault, Server, disturbed

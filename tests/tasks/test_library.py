@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from prefect.logging import disable_run_logger
 
-from tasks.adapters.checkpoints import resolve_checkpoint
+from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.storage import Store
 from tasks.core.errors import StorageError
 from tasks.core.records import (
@@ -31,16 +31,17 @@ from tasks.core.records import (
     Window,
 )
 from tasks.core.settings import Ranking, Settings
-from tasks.core.tables import rankings_table
-from tasks.ledger import Ledger
+from tasks.core.tables.rows import rankings_table
 from tasks.library import known_from, read_earlier
 from tasks.publishing import publish
-from tasks.runs import FAST_ONLY_BUDGET, Run
+from tasks.run.ledger import Ledger
+from tasks.run.run import FAST_ONLY_BUDGET, Run
+from tests import FIXTURES
 from tests.library import BROKEN
 
 RANKED = VideoRef("s3://b/ranked.mp4", "etag", 9)
 REFUSED = VideoRef("s3://b/refused.mp4", "etag", 9)
-PUBLISHED = Path(__file__).parent.parent / "fixtures" / "published-schema-2"
+PUBLISHED = FIXTURES / "published-schema-2"
 
 
 @pytest.fixture

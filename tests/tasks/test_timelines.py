@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from prefect import flow
 
-from tasks.adapters.checkpoints import Checkpoint
+from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.core.records import Analysis, Failure, FrameBudget, Timeline, VideoRef
 from tasks.core.settings import Settings
 from tasks.listing import list_videos
-from tasks.runs import Run
-from tasks.shelf import close_timeline, decoded_timeline, source_of
+from tasks.run.run import Run
 from tasks.timelines import kept_open, open_timelines
+from tasks.work.opening import close_timeline, decoded_timeline, source_of
 from tests.media import numbered_video
 from tests.s3 import Bucket, Disturbance, Fault
 

@@ -1,0 +1,1 @@
+"""VideoLLaMA3 through transformers: checkpoints, frames, prompts, answers."""

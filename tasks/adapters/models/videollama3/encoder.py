@@ -1,0 +1,112 @@
+"""The frames of one timeline as VideoLLaMA3's vision encoder sees them, each encoded once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import islice, pairwise
+from typing import Any
+
+import torch
+
+from tasks.adapters.models.usage import Costs
+from tasks.adapters.models.videollama3.config import FrameSpec
+from tasks.adapters.models.videollama3.frames import changed_tokens, patchify
+from tasks.core.records import ReadFrames
+from tasks.core.scoring.windows import batches
+
+FRAMES_A_PASS, PATCHES_A_PASS = 16, 16 * 1056
+"""Frames in one pass, or as many as have so many patches (16 of 616x336). For one timeline always the
+same: frames never attend to each other, but in bfloat16 what comes out varies with the shape of a pass
+by about 0.02."""
+
+
+class FrameEncoder:
+    """Vision encoder and projector of a loaded VideoLLaMA3."""
+
+    def __init__(self, model: Any, spec: FrameSpec, costs: Costs) -> None:
+        self.model, self.spec, self.costs = model, spec, costs
+        self.device = model.device
+
+    def __call__(self, patches: torch.Tensor, *, grid: tuple[int, int]) -> torch.Tensor:
+        """Vision tokens of frames, each on its own: `n x tokens x hidden`.
+
+        `patches` is `n x patches x values` as `patchify` gives them, `grid` the patches down and across.
+        """
+        shape = torch.tensor([[len(patches), *grid]], device=self.device)
+        merge = torch.tensor([self.spec.merge], device=self.device)
+        output = self.model.model.get_video_features(patches.flatten(0, 1), shape, merge)
+        tokens: torch.Tensor = torch.cat(output.pooler_output)
+        return tokens.view(len(patches), -1, tokens.shape[1])
+
+
+class EncodedFrames:
+    """The encoded frames of one timeline, shared by all segments that contain them.
+
+    `planned` are the ticks that will be asked for, in order, so that every pass of the encoder can be
+    a full one. Frames are forgotten when no later segment needs them.
+    """
+
+    def __init__(self, encoder: FrameEncoder, frames_of: ReadFrames, planned: Iterable[int]) -> None:
+        self.encoder, self.frames_of = encoder, frames_of
+        self.planned = sorted(set(planned))
+        self._features: dict[int, torch.Tensor] = {}
+        self._changed: dict[tuple[int, int], torch.Tensor] = {}
+
+    @cached_property
+    def tokens_per_frame(self) -> int:
+        """Vision tokens of a frame, before any are dropped."""
+        height, width = self._pixels(self.planned[:1]).shape[1:3]
+        return int(height * width // self.encoder.spec.token_side**2)
+
+    @property
+    def frames_a_pass(self) -> int:
+        """Frames that go through the encoder together."""
+        patches = self.tokens_per_frame * self.encoder.spec.merge**2
+        return max(1, min(FRAMES_A_PASS, PATCHES_A_PASS // patches))
+
+    def kept(self, ticks: Sequence[int]) -> torch.Tensor:
+        """Which tokens are worth keeping of a segment seen at these ticks: bool `n x tokens`.
+
+        The Differential Frame Pruner of the paper: what does not change from one frame to the next is
+        dropped. The first frame keeps all, every frame at least one.
+        """
+        spec = self.encoder.spec
+        with self.encoder.costs.timing("look"):
+            new = [pair for pair in pairwise(ticks) if pair not in self._changed]
+            for some in batches(new, size=self.frames_a_pass) if new else ():
+                before, after = (self._pixels(side) for side in zip(*some, strict=True))
+                self._changed.update(zip(some, changed_tokens(after, before, spec), strict=True))
+            first = torch.ones(self.tokens_per_frame, dtype=torch.bool, device=self.encoder.device)
+            kept = torch.stack([first, *(self._changed[pair] for pair in pairwise(ticks))])
+            kept[:, 0] |= ~kept.any(1)
+        return kept
+
+    def features(self, ticks: Sequence[int]) -> torch.Tensor:
+        """The vision tokens of the frames at these ticks: `n x tokens x hidden`."""
+        with self.encoder.costs.timing("vision"):
+            new = [tick for tick in ticks if tick not in self._features]
+            if new:
+                ahead = (tick for tick in self.planned if tick > new[-1] and tick not in self._features)
+                new += islice(ahead, -len(new) % self.frames_a_pass)
+            for start in range(0, len(new), self.frames_a_pass):
+                some = new[start : start + self.frames_a_pass]
+                self._features.update(zip(some, self._encode(some), strict=True))
+        return torch.stack([self._features[tick] for tick in ticks])
+
+    def forget(self, *, before: float = math.inf) -> None:
+        """Free what was encoded of the ticks before this one, or of all."""
+        for tick in [tick for tick in self._features if tick < before]:
+            del self._features[tick]
+
+    def _encode(self, ticks: Sequence[int]) -> torch.Tensor:
+        full = [*ticks, *[ticks[-1]] * (self.frames_a_pass - len(ticks))]
+        pixels = self._pixels(full)
+        grid = (pixels.shape[1] // self.encoder.spec.patch, pixels.shape[2] // self.encoder.spec.patch)
+        self.encoder.costs.count["frames"] += len(ticks)
+        return self.encoder(patchify(pixels, self.encoder.spec), grid=grid)[: len(ticks)]
+
+    def _pixels(self, ticks: Sequence[int]) -> torch.Tensor:
+        # A copy: what is read may be a read-only map of the file, which torch warns about.
+        return torch.tensor(self.frames_of(ticks), device=self.encoder.device)

@@ -1,0 +1,176 @@
+"""Answering many prompts at once: read each, then write all answers side by side, inside the grammar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tasks.adapters.models.usage import Costs
+from tasks.adapters.models.videollama3.grammar import AnswerGrammar, AnswerWriter, Tokens
+from tasks.adapters.models.videollama3.kv_cache import Rows, lay_out_for_few_rows, use_row_attention
+from tasks.core.scoring.answers import SCORES
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question: token ids, what fills their video places, and the schema of the answer.
+
+    `video` is called when the prompt's turn comes, and gives `places x hidden`. The first `shared`
+    tokens are the previous prompt's as well, and so is what they stand for.
+    """
+
+    ids: Tokens
+    video: Callable[[], torch.Tensor]
+    schema: dict[str, Any]
+    shared: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer's text, and its leading scores (`SCORES`) as probability-weighted means, 0-100."""
+
+    text: str
+    expected: tuple[float, ...]
+
+
+class Decoder:
+    """The language model of a loaded VideoLLaMA3, and how it answers."""
+
+    def __init__(self, model: Any, tokenizer: Any, grammar: AnswerGrammar, costs: Costs) -> None:
+        self.model, self.tokenizer, self.grammar, self.costs = model, tokenizer, grammar, costs
+        self.language_model = model.model.language_model
+        self.device = model.device
+        self.is_quantized = bool(getattr(model, "is_quantized", False))
+        use_row_attention(self.language_model)
+        if self.device.type == "cpu" and not self.is_quantized:
+            lay_out_for_few_rows(self.language_model, model.lm_head)
+
+    def answer(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
+        """Answer all prompts: greedily whatever the generation config says, each inside its schema.
+
+        Raises:
+            ValueError: `max_new_tokens` is too small for even the emptiest answer.
+        """
+        with self.costs.timing("grammar"):
+            writers = [AnswerWriter(self.grammar, p.schema, max_new_tokens=max_new_tokens) for p in prompts]
+        longest = max(len(prompt.ids) for prompt in prompts) + max_new_tokens
+        capture = self.device.type == "cuda" and not self.is_quantized
+        rows = Rows(self.language_model, len(prompts), longest, capture=capture)
+        hidden = torch.cat([self._read(rows, i, prompts[i], writers[i]) for i in range(len(prompts))])
+        with self.costs.timing("generate"):
+            expected = self._write(rows, writers, hidden)
+        self.costs.count["new_tokens"] += sum(len(writer.tokens) for writer in writers)
+        return [
+            Written(str(self.tokenizer.decode(writer.tokens)), tuple(means))
+            for writer, means in zip(writers, expected.tolist(), strict=True)
+        ]
+
+    def _read(self, rows: Rows, row: int, prompt: Prompt, writer: AnswerWriter) -> torch.Tensor:
+        """Read a prompt and what every answer begins with; the last hidden state, `1 x hidden`."""
+        video = prompt.video()
+        with self.costs.timing("prefill"):
+            ids = torch.tensor(prompt.ids + writer.tokens, device=self.device)
+            embeddings = self.language_model.embed_tokens(ids)
+            places = ids == self.model.config.video_token_id
+            embeddings[places] = video.to(embeddings.dtype)
+            hidden = rows.read(row, embeddings, shared=prompt.shared)
+        self.costs.count["prompt_tokens"] += len(prompt.ids)
+        self.costs.count["shared_tokens"] += prompt.shared
+        self.costs.count["forced_tokens"] += len(writer.tokens)
+        return hidden
+
+    def _write(self, rows: Rows, writers: Sequence[AnswerWriter], hidden: torch.Tensor) -> torch.Tensor:
+        """Write all answers to their ends; the expected scores, `rows x len(SCORES)`."""
+        expected = []
+        for _ in SCORES:
+            scores, mean = self._scores(rows, hidden)
+            expected.append(mean)
+            chosen = [self._number(score) for score in scores]
+            hidden = self._advance(rows, writers, chosen, hidden)
+        while not all(writer.finished for writer in writers):
+            hidden = self._advance(rows, writers, self._likeliest(writers, hidden), hidden)
+        return torch.stack(expected, dim=1)
+
+    def _scores(self, rows: Rows, hidden: torch.Tensor) -> tuple[list[int], torch.Tensor]:
+        """The score that greedy decoding writes next in each row, and its probability-weighted mean.
+
+        One pass over a tree of eleven tokens, the ten first digits and the second of "10", holds the
+        probability of every number from 0 to 100.
+        """
+        digits = self.grammar.digits
+        nodes = torch.tensor([*digits, digits[0]], device=self.device)
+        depths = torch.tensor([0] * 10 + [1], device=self.device)
+        sees = torch.eye(11, dtype=torch.bool, device=self.device)
+        sees[10, 1] = True
+        states = torch.cat([hidden[:, None], rows.peek(nodes, depths, sees)], dim=1)
+        wanted = self.model.lm_head.weight[[*digits, self.grammar.number_end]]
+        logits = states.float() @ wanted.float().T
+        return greedy_scores(logits), score_chances(logits) @ torch.arange(101.0, device=self.device)
+
+    def _number(self, score: int) -> Tokens:
+        digits = [self.grammar.digits[int(digit)] for digit in str(score)]
+        # Only these could go on; all others have to end here, which the grammar knows.
+        return [*digits, self.grammar.number_end] if 1 <= score <= 10 else digits
+
+    def _likeliest(self, writers: Sequence[AnswerWriter], hidden: torch.Tensor) -> list[Tokens]:
+        """The likeliest allowed token of each row; none for those that are finished."""
+        waiting = [row for row, writer in enumerate(writers) if not writer.finished]
+        logits = self.model.lm_head(hidden[waiting])
+        with self.costs.timing("grammar", whole=False):
+            packed = self.grammar.allowed([writers[row] for row in waiting])
+        words = torch.from_numpy(packed).to(self.device)
+        bits = words[:, :, None] >> torch.arange(32, dtype=torch.int32, device=self.device) & 1
+        allowed = bits.flatten(1)[:, : logits.shape[1]].bool()
+        # The embedding may have more rows than there are tokens.
+        tokens = logits[:, : allowed.shape[1]].masked_fill(~allowed, -torch.inf).argmax(-1).tolist()
+        chosen: list[Tokens] = [[] for _ in writers]
+        for row, token in zip(waiting, tokens, strict=True):
+            chosen[row] = [token]
+        return chosen
+
+    def _advance(
+        self, rows: Rows, writers: Sequence[AnswerWriter], chosen: list[Tokens], hidden: torch.Tensor
+    ) -> torch.Tensor:
+        """Write what was chosen and what has to follow; the hidden states after it, `rows x hidden`."""
+        with self.costs.timing("grammar", whole=False):
+            written = [w.write(tokens) if tokens else [] for w, tokens in zip(writers, chosen, strict=True)]
+            unread = [[] if w.finished else tokens for w, tokens in zip(writers, written, strict=True)]
+        self.costs.count["forced_tokens"] += sum(map(len, written)) - sum(map(len, chosen))
+        self.costs.count["steps"] += 1
+        return rows.extend(unread, hidden)
+
+
+def score_chances(logits: torch.Tensor) -> torch.Tensor:
+    """Probabilities of the numbers 0 to 100: `rows x 101`.
+
+    `logits` is `rows x 12 states x 11`: before the number, after each first digit, after "10"; for
+    each of them the ten digits, and the number's end.
+    """
+    first = logits[:, 0, :10].softmax(-1)
+    second = logits[:, 1:11].softmax(-1)
+    third = logits[:, 11][:, [0, 10]].softmax(-1)
+    tens = first[:, 1:, None] * second[:, 1:, :10]
+    ten = tens[:, 0, 0].clone()
+    tens[:, 0, 0] = ten * third[:, 1]
+    ones = torch.cat([first[:, :1], first[:, 1:] * second[:, 1:, 10]], dim=1)
+    return torch.cat([ones, tens.flatten(1), ten[:, None] * third[:, :1]], dim=1)
+
+
+def greedy_scores(logits: torch.Tensor) -> list[int]:
+    """The number that greedy decoding writes, token by token; `logits` as for `score_chances`."""
+    first = logits[:, 0, :10].argmax(-1).tolist()
+    second = logits[:, 1:11].argmax(-1).tolist()
+    hundred = (logits[:, 11, 0] > logits[:, 11, 10]).tolist()
+    scores = []
+    for row, digit in enumerate(first):
+        following = second[row][digit]
+        if digit == 0 or following == 10:
+            scores.append(digit)
+        elif (digit, following) == (1, 0) and hundred[row]:
+            scores.append(100)
+        else:
+            scores.append(10 * digit + following)
+    return scores

@@ -1,0 +1,274 @@
+"""VideoLLaMA3 through transformers: from frames of the timeline to judged segments.
+
+A batch of segments takes five steps: look which tokens are worth keeping, write the prompts, encode
+the frames (once, however many segments share them), answer side by side, parse.
+
+Zhang et al. 2025, "VideoLLaMA 3: Frontier Multimodal Foundation Models for Image and Video
+Understanding". The published weights are under Apache-2.0.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.models.devices import LOADING, computed, pick_device, pick_dtype
+from tasks.adapters.models.usage import Costs
+from tasks.adapters.models.videollama3.checkpoint import load_model
+from tasks.adapters.models.videollama3.config import FrameSpec, read_frame_spec
+from tasks.adapters.models.videollama3.encoder import EncodedFrames, FrameEncoder
+from tasks.adapters.models.videollama3.generator import Decoder, Prompt, Written
+from tasks.adapters.models.videollama3.memory import fitting_batch, free_bytes, row_bytes
+from tasks.adapters.models.videollama3.prompt import PromptLanguage, common_length, load_tokenizer
+from tasks.core.errors import ModelError
+from tasks.core.records import Analysis, ReadFrames, Window
+from tasks.core.scoring.answers import answer_schema, parse_answer
+from tasks.core.scoring.oom_fallback import Attempt, Ladder
+from tasks.core.scoring.windows import sample_ticks
+
+LARGEST_BATCH = {"cuda": 32, "cpu": 8}
+"""Segments answered at once where memory is no limit; more gain little on a device that is busy."""
+
+WORKING_BYTES = 2**30
+"""What passing frames and prompts through the model takes, besides weights and rows."""
+
+TEXT_TOKENS_A_FRAME = 12
+"""Tokens of `,Time 1234.5s:` at the most."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about every segment of a timeline with `fps` frames a second."""
+
+    prompt: str
+    fps: int
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """What this process holds of the deep model; `memory_bytes` is what its weights take."""
+
+    loaded: bool
+    model: str | None = None
+    revision: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    quantization: str | None = None
+    memory_bytes: int = 0
+
+
+class VideoLlama3:
+    """A loaded VideoLLaMA3. `load_videollama3` gives one a process; threads may share it.
+
+    `costs` are running totals of what it did.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        quantization: str = "none",
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.checkpoint, self.quantization = checkpoint, quantization
+        self.device = device or pick_device()
+        self.dtype = dtype or pick_dtype(self.device)
+        self.frames: FrameSpec = read_frame_spec(checkpoint)
+        tokenizer, grammar = load_tokenizer(checkpoint)
+        self.model: Any = load_model(
+            checkpoint, dtype=self.dtype, quantization=quantization, device=self.device
+        )
+        self.language = PromptLanguage(tokenizer, video_token_id=self.model.config.video_token_id)
+        self.costs = Costs(self.device)
+        self.encoder = FrameEncoder(self.model, self.frames, self.costs)
+        self.decoder = Decoder(self.model, tokenizer, grammar, self.costs)
+
+    def analyse(
+        self,
+        frames_of: ReadFrames,
+        windows: Sequence[Window],
+        *,
+        fps: int,
+        prompt: str,
+        max_frames: int,
+        max_new_tokens: int,
+        batch_size: int = 0,
+    ) -> Iterator[tuple[Window, Analysis]]:
+        """Judge segments of one timeline, `batch_size` at once; 0 = as many as memory allows.
+
+        A segment is seen through all its ticks, or `max_frames` evenly spread ones. `frames_of` gives
+        frames at a size that `frame_budget` allows. Where memory runs out, less is tried at once (see
+        `Ladder`), and the analysis says so. Whatever else goes wrong with a segment becomes its
+        `Analysis.failed`: `out_of_memory`, `invalid_answer` or `model_error`; the others go on.
+        """
+        question = Question(prompt, fps, max_new_tokens)
+        ticks = {tick for window in windows for tick in shown_ticks(window, max_frames)}
+        encoded = EncodedFrames(self.encoder, frames_of, ticks)
+        size = batch_size or self._fitting_batch(encoded, windows, question, max_frames=max_frames)
+        ladder = Ladder(windows, size=size, max_frames=max_frames)
+        while attempt := ladder.next():
+            outcome = computed(partial(self._attempt, attempt, encoded, question))
+            if isinstance(outcome, list):
+                yield from zip(attempt.windows, outcome, strict=True)
+                continue
+            log.warning("%d segments: %s (%s)", len(attempt.windows), outcome.reason, outcome.detail)
+            if outcome.reason == "out_of_memory":
+                encoded.forget()
+                computed(torch.cuda.empty_cache)
+                again = ladder.reduce(attempt)
+            else:
+                again = ladder.separate(attempt)
+            if not again:
+                yield attempt.windows[0], outcome
+
+    def _attempt(
+        self, attempt: Attempt, encoded: EncodedFrames, question: Question
+    ) -> list[Analysis] | Analysis:
+        """One analysis a segment; or a single failed one, if something went wrong with the batch."""
+        # What fails is returned, not raised: a traceback would keep the batch's tensors alive.
+        try:
+            with torch.inference_mode():
+                prompts = self._prompts(attempt, encoded, question)
+                answers = self.decoder.answer(prompts, max_new_tokens=question.max_new_tokens)
+        except Exception as error:
+            return _failed(error)
+        return [_analysis(*pair, attempt) for pair in zip(attempt.windows, answers, strict=True)]
+
+    def _prompts(self, attempt: Attempt, encoded: EncodedFrames, question: Question) -> list[Prompt]:
+        """What the model is asked about each segment; frames are encoded only as each is read."""
+        prompts: list[Prompt] = []
+        before: list[int] = []
+        for window in attempt.windows:
+            ticks = shown_ticks(window, attempt.max_frames)
+            kept = encoded.kept(ticks)
+            tokens = kept.sum(1).tolist()
+            ids = self.language.ids(tokens, [t / question.fps for t in ticks], prompt=question.prompt)
+            # The first and last whole second that lie within the segment.
+            schema = answer_schema(
+                start_s=-(-window.start // question.fps), end_s=-(-window.end // question.fps)
+            )
+            shared = self.language.length(ids, vision_tokens=sum(tokens[: common_length(before, ticks)]))
+
+            def video(ticks: list[int] = ticks, kept: torch.Tensor = kept) -> torch.Tensor:
+                encoded.forget(before=ticks[0])
+                return encoded.features(ticks)[kept]
+
+            prompts.append(Prompt(ids, video, schema, shared))
+            before = ticks
+        return prompts
+
+    def _fitting_batch(
+        self, encoded: EncodedFrames, windows: Sequence[Window], question: Question, *, max_frames: int
+    ) -> int:
+        """How many of the longest segments fit the memory that is free, if they keep all tokens."""
+        try:
+            free, tokens_per_frame = computed(lambda: (free_bytes(self.device), encoded.tokens_per_frame))
+            frames = max(len(shown_ticks(window, max_frames)) for window in windows)
+        except Exception:  # no windows, or no frames: the first attempt will say why
+            return 1
+        nothing_shown = self.language.ids([], [], prompt=question.prompt)
+        tokens = frames * (tokens_per_frame + TEXT_TOKENS_A_FRAME)
+        tokens += len(nothing_shown) + question.max_new_tokens
+        return fitting_batch(
+            free,
+            row=row_bytes(self.model.config, tokens=tokens, itemsize=self.dtype.itemsize),
+            reserve=WORKING_BYTES,
+            most=LARGEST_BATCH[self.device.type],
+        )
+
+
+def shown_ticks(window: Window, max_frames: int) -> list[int]:
+    """The ticks through which a segment is seen: all, or `max_frames` evenly spread ones."""
+    return sample_ticks(window, count=min(window.length, max_frames))
+
+
+_held: tuple[tuple[Checkpoint, str], VideoLlama3 | tuple[str, str]] | None = None
+"""The model asked for last; or, as message and reason, why there is none. An error itself would keep
+what was half loaded alive."""
+
+
+def load_videollama3(checkpoint: Checkpoint, *, quantization: str = "none") -> VideoLlama3:
+    """The model of a checkpoint: loaded at the first call, the same object afterwards.
+
+    A process holds one. A failure is remembered like a model, unless memory was short, which may pass.
+
+    Raises:
+        ModelError: the checkpoint does not hold a VideoLLaMA3, or not all of it, or it does not fit.
+    """
+    global _held
+    wanted = (checkpoint, quantization)
+    with LOADING:
+        if _held is None or _held[0] != wanted:
+            _held = None  # before the next is loaded: both would rarely fit
+            _held = (wanted, _load(*wanted))
+        loaded = _held[1]
+        if isinstance(loaded, VideoLlama3):
+            return loaded
+        message, reason = loaded
+        if reason == "out_of_memory":
+            _held = None
+    raise ModelError(message, reason=reason)
+
+
+def videollama3_status() -> ModelStatus:
+    """What this process holds of the deep model. Waits for nothing, loads nothing."""
+    model = _held[1] if _held else None
+    if not isinstance(model, VideoLlama3):
+        return ModelStatus(loaded=False)
+    return ModelStatus(
+        loaded=True,
+        model=model.checkpoint.model,
+        revision=model.checkpoint.revision,
+        device=str(model.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+        quantization=model.quantization,
+        memory_bytes=model.model.get_memory_footprint(),
+    )
+
+
+def _load(checkpoint: Checkpoint, quantization: str) -> VideoLlama3 | tuple[str, str]:
+    try:
+        return VideoLlama3(checkpoint, quantization=quantization)
+    except ModelError as error:
+        return str(error), error.reason
+    except Exception as error:  # above all a card it does not fit: the run goes on without it
+        failed = _failed(error)
+        return f"{checkpoint.model} cannot be loaded: {failed.detail}", failed.reason or "model_error"
+
+
+def _analysis(window: Window, written: Written, attempt: Attempt) -> Analysis:
+    try:
+        answer = parse_answer(written.text)
+    except ValueError as error:
+        return Analysis.failed("invalid_answer", str(error))
+    if not all(map(math.isfinite, written.expected)):
+        return Analysis.failed("model_error", "What the model computed are no numbers (NaN).")
+    score, hook, engagement = (round(mean, 3) for mean in written.expected)
+    return Analysis.ok(
+        answer,
+        reason=attempt.reason,
+        detail=attempt.detail,
+        expected_score=score,
+        expected_hook=hook,
+        expected_engagement=engagement,
+        frames=len(shown_ticks(window, attempt.max_frames)),
+        batch_size=len(attempt.windows),
+    )
+
+
+def _failed(error: Exception) -> Analysis:
+    # PyTorch's CPU allocator has no exception of its own.
+    exhausted = isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+    reason = "out_of_memory" if exhausted else "model_error"
+    return Analysis.failed(reason, f"{type(error).__name__}: {error}")

@@ -1,0 +1,162 @@
+"""VideoMAE through transformers: from frames of the timeline to an embedding of every window.
+
+Tong et al. 2022, "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised
+Video Pre-Training". Published weights are under CC-BY-NC-4.0.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.models.devices import LOADING, computed, pick_device, pick_dtype
+from tasks.core.errors import ModelError
+from tasks.core.records import ReadFrames, Window, WindowFeatures
+from tasks.core.scoring.windows import batches, sample_ticks
+
+AUTO_BATCH = {"cuda": 32, "cpu": 4}
+"""Windows a forward pass by device, where the setting leaves it open (2.7 windows/s on 2 AMX cores)."""
+
+
+FRAMES_AT_ONCE = 16
+"""Frames that are made floats and resized together: each step of it holds all of them once more."""
+
+READ_AHEAD = 1
+"""Batches whose frames are read while another is with the model."""
+
+
+class VideoMAE:
+    """A loaded VideoMAE encoder. `load_videomae` gives one a process; threads may share it."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        from transformers import VideoMAEImageProcessorPil, VideoMAEModel
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()  # what is missing is refused below; the classifier is not needed
+        self.checkpoint = checkpoint
+        self.device = pick_device()
+        self.dtype = pick_dtype(self.device)
+        # Class defaults differ from what fine-tuned checkpoints were trained with: read theirs.
+        self.processor: Any = VideoMAEImageProcessorPil.from_pretrained(checkpoint.path)
+        model, report = VideoMAEModel.from_pretrained(
+            checkpoint.path, use_safetensors=True, dtype=self.dtype, output_loading_info=True
+        )
+        if report["missing_keys"]:
+            missing = ", ".join(sorted(report["missing_keys"])[:3])
+            raise ModelError(
+                f"{checkpoint.model} is not a VideoMAE checkpoint: {len(report['missing_keys'])} weights "
+                f"are missing ({missing}, ...). Name one with the layout of MCG-NJU/videomae-base."
+            )
+        self.model: Any = model.to(self.device).eval()
+        self._room = threading.Semaphore(READ_AHEAD + 1)
+
+    @property
+    def frames_per_window(self) -> int:
+        return int(self.model.config.num_frames)
+
+    def features(
+        self, read_frames: ReadFrames, windows: Sequence[Window], *, batch_size: int = 0
+    ) -> WindowFeatures:
+        """Embed windows of one timeline, each from `frames_per_window` evenly spread frames.
+
+        Every distinct frame is read and preprocessed once, however many windows share it.
+        `batch_size` windows go through the model together; 0 leaves it to the device.
+
+        Raises:
+            ModelError: the model gave something that is no number; it would pass for a high score.
+        """
+        sampled = [sample_ticks(window, count=self.frames_per_window) for window in windows]
+        ticks = sorted({tick for window in sampled for tick in window})
+        place = {tick: i for i, tick in enumerate(ticks)}
+        size = batch_size or AUTO_BATCH[self.device.type]
+        with self._room:
+            frames = read_frames(ticks)
+            chosen = [
+                torch.tensor([[place[tick] for tick in window] for window in batch])
+                for batch in batches(sampled, size=size)
+            ]
+            embeddings, change, seconds = computed(lambda: self._features(frames, chosen))
+        if not (np.isfinite(embeddings).all() and np.isfinite(change).all()):
+            raise ModelError(
+                f"{self.checkpoint.model} gives values that are no numbers: are its weights whole?",
+                reason="not_finite",
+            )
+        return WindowFeatures(embeddings, change, seconds)
+
+    @torch.inference_mode()
+    def _features(
+        self, frames: npt.NDArray[np.uint8], chosen: Sequence[torch.Tensor]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]:
+        """Embeddings and change of batches of windows, `b x frames` indices each; and seconds."""
+        began = time.perf_counter()
+        pixels = self.pixels(frames)
+        outputs = [self._forward(pixels[indices]) for indices in chosen]
+        embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
+        return embeddings, change, time.perf_counter() - began
+
+    def pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Resize, crop and normalise on the device: uint8 `n x h x w x 3` to `n x 3 x 224 x 224`.
+
+        The same steps as transformers' own processor for the checkpoint, to within 1/255.
+        """
+        crop = (self.processor.crop_size["height"], self.processor.crop_size["width"])
+        pixels = torch.empty((len(frames), 3, *crop), dtype=self.dtype, device=self.device)
+        for start in range(0, len(frames), FRAMES_AT_ONCE):
+            pixels[start : start + FRAMES_AT_ONCE] = self._pixels(frames[start : start + FRAMES_AT_ONCE])
+        return pixels
+
+    def _pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
+        images = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).float()
+        height, width = images.shape[-2:]
+        short = self.processor.size["shortest_edge"]
+        scale = short / min(height, width)
+        # transformers truncates the long side; so do we.
+        resized = (short, int(width * scale)) if height <= width else (int(height * scale), short)
+        images = functional.interpolate(images, resized, mode="bilinear", antialias=True).round_()
+        images = _centre_crop(images, self.processor.crop_size["height"], self.processor.crop_size["width"])
+        mean = torch.tensor(self.processor.image_mean, device=self.device).view(3, 1, 1)
+        std = torch.tensor(self.processor.image_std, device=self.device).view(3, 1, 1)
+        normalised: torch.Tensor = (images * self.processor.rescale_factor - mean) / std
+        return normalised
+
+    def _forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`b x frames x 3 x h x w` to embeddings `b x d` and change `b`."""
+        tokens = self.model(pixels).last_hidden_state.float()
+        moments = tokens.unflatten(1, (self.frames_per_window // self.model.config.tubelet_size, -1)).mean(2)
+        similarity = functional.cosine_similarity(moments[:, 1:], moments[:, :-1], dim=-1)
+        return tokens.mean(1), 1 - similarity.mean(1)
+
+
+def load_videomae(checkpoint: Checkpoint) -> VideoMAE:
+    """The model of a checkpoint: loaded at the first call, the same object afterwards.
+
+    Raises:
+        ModelError: the checkpoint does not hold a VideoMAE.
+    """
+    with LOADING:
+        return _load(checkpoint)
+
+
+@cache
+def _load(checkpoint: Checkpoint) -> VideoMAE:
+    try:
+        return VideoMAE(checkpoint)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{checkpoint.model} cannot be loaded as VideoMAE: {error}", reason="model_unavailable"
+        ) from error
+
+
+def _centre_crop(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+    return images[..., top : top + height, left : left + width]

@@ -1,0 +1,107 @@
+"""The folder side of storage: files of this machine."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from tasks.adapters.storage.store import PART_IS_DEAD_AFTER_S, PART_SUFFIX, Store, replacing, save
+from tasks.core.records import VideoRef, legible
+
+log = logging.getLogger(__name__)
+
+
+class FolderStore(Store):
+    """A folder of this machine. A version is told by its size and the time it was last written."""
+
+    scheme = "file://"
+
+    def names(self, folder: str = "") -> list[str]:
+        return super().names(folder) if Path(self._root, folder).exists() else []
+
+    @property
+    def _fs(self) -> AbstractFileSystem:
+        return LocalFileSystem()
+
+    def _find(self, path: str) -> Iterator[VideoRef]:
+        def skip(error: OSError) -> None:
+            if error.filename == path:
+                raise error
+            if not isinstance(error, FileNotFoundError):
+                folder = legible(str(error.filename))
+                log.warning("%s: what is in this folder is not seen (%s).", folder, error.strerror)
+
+        if Path(path).is_file():
+            yield self._stat(path)
+            return
+        # Not fsspec's find(): it passes over folders that cannot be read without a word.
+        for folder, _, names in os.walk(path, onerror=skip):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    if not name.endswith(PART_SUFFIX):
+                        yield self._stat(f"{folder.rstrip('/')}/{name}")
+
+    def _stat(self, path: str) -> VideoRef:
+        return self._ref(path, Path(path).stat())
+
+    def _open(self, path: str, ends_at: float) -> Any:
+        return self._fs.open(path, "rb")
+
+    def _opened(self, stream: Any) -> VideoRef:
+        return self._ref(stream.path, os.fstat(stream.fileno()))
+
+    def _ref(self, path: str, status: os.stat_result) -> VideoRef:
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(path)
+        return VideoRef(self.scheme + path, f"{status.st_size:x}-{status.st_mtime_ns:x}", status.st_size)
+
+    def _put(self, local: Path, path: str) -> None:
+        with replacing(Path(path)) as part, local.open("rb") as stream:
+            save(stream, part)
+
+    def _put_bytes(self, content: bytes, path: str) -> None:
+        with replacing(Path(path)) as part:
+            save(BytesIO(content), part)
+
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None], *, sure: bool) -> bool:
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(file.parent):
+            changed = change(file.read_bytes() if file.exists() else None)
+            if changed is not None:
+                self._put_bytes(changed, path)
+        return True
+
+    def _remove(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)
+
+    def _remove_parts(self) -> None:
+        for path in Path(self._root).rglob(f".*{PART_SUFFIX}"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > PART_IS_DEAD_AFTER_S:
+                    path.unlink()
+
+    def _is_opaque(self, ref: VideoRef) -> bool:
+        return False
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """No two programs are in this block for the same folder at once."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

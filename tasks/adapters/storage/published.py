@@ -1,0 +1,143 @@
+"""Reading back what runs have published: the newest manifest, and tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.adapters.storage.store import Store
+from tasks.core.errors import StorageError
+from tasks.core.records import Manifest
+from tasks.core.tables.schemas import table_name
+
+MANIFEST_NAME = re.compile(r"runs/[A-Za-z0-9-]+\.json")
+
+
+def newest_manifest(store: Store) -> Manifest:
+    """The manifest of the newest complete run.
+
+    Raises:
+        StorageError: there is none, or what is there was not written by Hookline.
+    """
+    try:
+        pointer = json.loads(store.read_bytes("latest.json"))
+        if not MANIFEST_NAME.fullmatch(pointer["manifest"]):
+            raise ValueError("its manifest is none of runs/")
+        manifest: Manifest = json.loads(store.read_bytes(pointer["manifest"]))
+        if not isinstance(manifest, dict):
+            raise ValueError("its manifest is no object")
+    except StorageError as error:
+        if error.reason != "not_found":
+            raise
+        raise StorageError(
+            f"There is no ranking under {store.uri} yet: run `hookline rank SOURCE {store.uri}` first.",
+            reason="not_found",
+            retryable=False,
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{store.uri}/latest.json does not name a run ({error}): rank again to replace it.",
+            reason="invalid",
+            retryable=False,
+        ) from error
+    return manifest
+
+
+def manifest_of(store: Store, run: str) -> Manifest:
+    """The manifest of a complete run by its id, or by as much of its beginning as no other run has.
+
+    Raises:
+        StorageError: there is no such run, or several.
+    """
+    runs = run_ids(store)
+    found = [run_id for run_id in runs if run_id == run] or [name for name in runs if name.startswith(run)]
+    if len(found) != 1:
+        how_many = "is no" if not found else f"are {len(found)}"
+        newest = ", ".join(runs[-3:]) or "none"
+        raise StorageError(
+            f"There {how_many} run {run!r} under {store.uri}: write an id in full (the newest: {newest}).",
+            reason="not_found",
+            retryable=False,
+        )
+    return _manifest(store, f"runs/{found[0]}.json")
+
+
+def manifest_before(store: Store, run_id: str) -> Manifest:
+    """The manifest of the newest run before this one that did not fail.
+
+    Raises:
+        StorageError: there is none.
+    """
+    for earlier in reversed([name for name in run_ids(store) if name < run_id]):
+        manifest = _manifest(store, f"runs/{earlier}.json")
+        if manifest["state"] != "Failed":
+            return manifest
+    raise StorageError(
+        f"There is no run before {run_id} under {store.uri}.", reason="not_found", retryable=False
+    )
+
+
+def run_ids(store: Store) -> list[str]:
+    """All complete runs, the oldest first: their ids begin with the time they started."""
+    names = (name.removeprefix("runs/") for name in store.names("runs"))
+    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+
+
+def _manifest(store: Store, name: str) -> Manifest:
+    try:
+        manifest: Manifest = json.loads(store.read_bytes(name))
+        if not {"run_id", "run_date", "state"} <= manifest.keys():
+            raise KeyError("run_id")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise StorageError(
+            f"{store.uri}/{name} is no manifest of a run ({error}).", reason="invalid", retryable=False
+        ) from error
+    return manifest
+
+
+def read_table(
+    store: Store, kind: str, *, run_date: object, run_id: str, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """A table of a run, or some columns of it; `struct.field` names one field of a struct.
+
+    Raises:
+        StorageError: it is not there, or cannot be read.
+    """
+    name = table_name(kind, run_date=run_date, run_id=run_id)
+    return _parquet(pa.BufferReader(store.read_bytes(name)), columns, f"{store.uri}/{name}")
+
+
+def read_columns(
+    store: Store, kind: str, columns: Sequence[str], *, run_date: object, run_id: str, scratch: Path
+) -> pa.Table:
+    """Some columns of a table that may be larger than memory; it is copied into `scratch` meanwhile.
+
+    Raises:
+        StorageError: it is not there, or cannot be read.
+    """
+    name, local = table_name(kind, run_date=run_date, run_id=run_id), scratch / f"stored-{kind}.parquet"
+    try:
+        store.fetch(name, local)
+        return _parquet(local, columns, f"{store.uri}/{name}")
+    finally:
+        local.unlink(missing_ok=True)
+
+
+def _parquet(file: Path | pa.BufferReader, columns: Sequence[str] | None, uri: str) -> pa.Table:
+    try:
+        parquet = pq.ParquetFile(file)
+        if missing := {name.split(".")[0] for name in columns or ()} - set(parquet.schema_arrow.names):
+            raise KeyError(f"no column {', '.join(sorted(missing))}")
+        # pq.read_table starts threads that now and then abort the process as it exits (pyarrow 26).
+        return parquet.read(columns=columns, use_threads=False)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise StorageError(
+            f"{uri} is not a table that can be read ({error}). Rank again to replace it.",
+            reason="invalid",
+            retryable=False,
+        ) from error

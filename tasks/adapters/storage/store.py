@@ -1,0 +1,325 @@
+"""Folders and object storage behind one door, by way of fsspec.
+
+Two promises hold for both. What `download` leaves at its target is exactly the version that was
+listed, or nothing. What `publish` puts under a name is a complete file, or what was there before.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import math
+import os
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+from uuid import uuid4
+
+from fsspec import AbstractFileSystem
+from fsspec.exceptions import FSTimeoutError
+
+from tasks.core.errors import HooklineError, ObjectChanged, StorageError
+from tasks.core.patterns import pattern_regex
+from tasks.core.records import VideoRef
+from tasks.core.secrets import redacted
+
+BLOCK_BYTES = 16 * 2**20
+"""How much is asked for at a time; each request names the version it wants."""
+
+PART_SUFFIX = ".part"
+"""Ends the name of a file that is not complete yet."""
+
+UPDATE_TRIES = 10
+"""Tries of an update; the last one is made without looking whether somebody came in between."""
+
+PART_IS_DEAD_AFTER_S = 24 * 3600
+"""So long after its last byte nobody goes on with an unfinished file or upload."""
+
+log = logging.getLogger(__name__)
+
+_MD5 = re.compile("[0-9a-f]{32}")
+
+_FIXES = {
+    "not_found": "Check the bucket or folder, and the name.",
+    "denied": "Check that the credentials (are they still valid?), or the file permissions, allow this.",
+    "no_credentials": "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+    "invalid": "Check the name of the bucket or folder, AWS_REGION and AWS_ENDPOINT_URL.",
+    "unavailable": "Check the network and AWS_ENDPOINT_URL, and try again.",
+    "throttled": "Try again later, or with fewer workers.",
+    "torn": "Try again.",
+    "deadline": "Raise limits.deadline_seconds, or find out what holds up the store.",
+    "clock_skew": "Set this machine's clock (NTP): the store takes no request that is minutes off.",
+    "no_space": "Free some space on that disk and try again.",
+}
+_RETRYABLE = {"unavailable", "throttled", "torn", "no_space"}
+
+
+class Store(ABC):
+    """A folder, or a prefix of a bucket, and everything below it.
+
+    Names are relative to it. Every method raises StorageError, whose `reason` is one of `not_found`,
+    `denied`, `no_credentials`, `clock_skew`, `invalid`, `deadline`, `unavailable`, `throttled`, `torn`
+    and `no_space`; the last four are `retryable`.
+    """
+
+    scheme: ClassVar[str]
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self.uri = self.scheme + root
+
+    def videos(self, pattern: str, *, limit: int = 0) -> list[VideoRef]:
+        """What matches `pattern` (see `pattern_regex`), by URI; at most `limit` of them, 0 = all.
+
+        Empty objects count, directory markers (keys ending in `/`) don't. Where the store is one
+        single object, that is the video, whatever the pattern. Links to folders are not followed.
+
+        Raises StorageError where bucket or folder is missing, and SettingsError for a bad pattern.
+        """
+        matches = pattern_regex(pattern).fullmatch
+        with self._reporting(self.uri):
+            found = sorted(self._find(self._root), key=lambda ref: ref.uri)
+        chosen = [ref for ref in found if ref.uri == self.uri or matches(self._name(ref))]
+        return chosen[:limit] if limit else chosen
+
+    def names(self, folder: str = "") -> list[str]:
+        """Everything under `folder`, at any depth, sorted; empty where there is no such folder."""
+        path = self._path(folder) if folder else self._root
+        with self._reporting(self.scheme + path):
+            return sorted(self._name(ref) for ref in self._find(path))
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file or object of this name; a folder is none."""
+        path = self._path(name)
+        with self._reporting(self.scheme + path):
+            with suppress(FileNotFoundError):
+                return bool(self._stat(path))
+            return False
+
+    def read_bytes(self, name: str) -> bytes:
+        """The whole of a small file."""
+        path = self._path(name)
+        with self._reporting(self.scheme + path):
+            return bytes(self._fs.cat_file(path))
+
+    def download(self, ref: VideoRef, path: Path, *, deadline_s: float = math.inf) -> None:
+        """Bring this very version to `path`; the file appears there complete, or not at all.
+
+        Raises ObjectChanged where the object is no longer the one that was listed, and StorageError
+        with the reason `deadline` where the store is so slow that it takes longer than `deadline_s`.
+        """
+        source, ends_at = ref.uri.removeprefix(self.scheme), time.monotonic() + deadline_s
+        with self._reporting(ref.uri, missing="changed"), replacing(path) as part:
+            with self._open(source, ends_at) as stream:
+                _expect(ref, self._opened(stream))
+                save(stream, part, ends_at=ends_at)
+            _expect(ref, self._stat(source))
+            if not self._same_bytes(ref, part):
+                raise _storage_error(ref.uri, "torn", "the bytes that came are not the object's")
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Bring what is under `name` now to `path`, as `download` does."""
+        source = self._path(name)
+        with self._reporting(self.scheme + source):
+            ref = self._stat(source)
+        self.download(ref, path)
+
+    def download_folder(self, folder: Path) -> None:
+        """Bring everything in the store into `folder`, which is complete only when this returns.
+
+        Raises StorageError where there is nothing, or a name points out of the folder.
+        """
+        with self._reporting(self.uri):
+            found = list(self._find(self._root))
+        if not found:
+            raise _storage_error(self.uri, "not_found", "there is nothing under this name")
+        inside = folder.resolve()
+        for ref in found:
+            target = (inside / self._name(ref)).resolve()
+            if not target.is_relative_to(inside):
+                raise _storage_error(ref.uri, "invalid", "the name leads out of its folder")
+            self.download(ref, target)
+
+    def publish(self, local: Path, name: str) -> str:
+        """Put the complete file `local` under `name`, replacing what is there; returns its URI.
+
+        Readers see the old object or the new one, never a part of it.
+        """
+        path = self._path(name)
+        uri = self.scheme + path
+        with self._reporting(uri):
+            self._put(local, path)
+            if not self._same_bytes(self._stat(path), local):
+                raise _storage_error(uri, "torn", "what arrived is not what was sent")
+        return uri
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Put a few kilobytes under `name`, replacing what is there, in one step.
+
+        Readers see the old content or the new one, never a part of it.
+        """
+        path = self._path(name)
+        with self._reporting(self.scheme + path):
+            self._put_bytes(content, path)
+
+    def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        """Put what `change` makes of the content under `name` (None = there is none) in its place.
+
+        It may make None of it: then everything stays as it is. Where another program writes between the
+        reading and the writing, both are done again, as far as the store has conditional writes.
+        """
+        path = self._path(name)
+        with self._reporting(self.scheme + path):
+            for left in reversed(range(UPDATE_TRIES)):
+                if self._update(path, change, sure=left > 0):
+                    return
+
+    def remove(self, name: str) -> None:
+        """Remove a file; that there is none is no error."""
+        path = self._path(name)
+        with self._reporting(self.scheme + path):
+            self._remove(path)
+
+    def remove_parts(self) -> None:
+        """Remove what writers left that were killed while they wrote."""
+        with self._reporting(self.uri):
+            self._remove_parts()
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name.strip('/')}"
+
+    def _name(self, ref: VideoRef) -> str:
+        return ref.name if ref.uri == self.uri else ref.uri.removeprefix(self.uri + "/")
+
+    def _same_bytes(self, ref: VideoRef, local: Path) -> bool:
+        """Whether the two are the same, as far as size and ETag can tell."""
+        if local.stat().st_size != ref.size_bytes:
+            return False
+        if not _MD5.fullmatch(ref.etag):
+            return True
+        with local.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest() == ref.etag or self._is_opaque(ref)
+
+    @contextmanager
+    def _reporting(self, uri: str, *, missing: str = "not_found") -> Iterator[None]:
+        try:
+            yield
+        except HooklineError:
+            raise
+        except Exception as error:  # s3fs lets TypeErrors and IndexErrors out on odd replies
+            reason, detail = self._explain(error)
+            reason = missing if reason == "not_found" else reason
+            explained = _storage_error(uri, reason, redacted(detail))
+            # What is behind it is shown with it in every log.
+            raise explained from (error if _may_be_shown(error) else None)
+
+    @property
+    @abstractmethod
+    def _fs(self) -> AbstractFileSystem: ...
+
+    @abstractmethod
+    def _find(self, path: str) -> Iterator[VideoRef]:
+        """Every object under fsspec's `path`, in no order; or the one there, where that is an object."""
+
+    @abstractmethod
+    def _stat(self, path: str) -> VideoRef:
+        """The version that is at `path` now. Raises FileNotFoundError for a folder, too."""
+
+    @abstractmethod
+    def _open(self, path: str, ends_at: float) -> Any:
+        """The file at `path`, to be read; no read may last beyond `ends_at` on the monotonic clock."""
+
+    @abstractmethod
+    def _opened(self, stream: Any) -> VideoRef:
+        """The version that `stream` reads."""
+
+    @abstractmethod
+    def _put(self, local: Path, path: str) -> None:
+        """Put a complete file at `path` in one step."""
+
+    @abstractmethod
+    def _put_bytes(self, content: bytes, path: str) -> None:
+        """Put small `content` at `path` in one step."""
+
+    @abstractmethod
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None], *, sure: bool) -> bool:
+        """One try of `update`; False if somebody came in between, and it was to be `sure` of that."""
+
+    @abstractmethod
+    def _remove(self, path: str) -> None:
+        """Remove the file at `path`, if there is one."""
+
+    @abstractmethod
+    def _remove_parts(self) -> None:
+        """Remove unfinished files that nobody can be writing any more."""
+
+    @abstractmethod
+    def _is_opaque(self, ref: VideoRef) -> bool:
+        """Whether the ETag is no MD5 although it looks like one."""
+
+    def _explain(self, error: Exception) -> tuple[str, str]:
+        """The reason behind an error, and a sentence about it."""
+        detail = f"{type(error).__name__}: {error}"
+        match error:
+            case FSTimeoutError():
+                return "deadline", "the store is so slow that the time for this video is over"
+            case FileNotFoundError() | IsADirectoryError():
+                return "not_found", "there is no file of this name"
+            case PermissionError():
+                return "denied", "access was refused"
+            case NotADirectoryError() | FileExistsError() | ValueError():
+                return "invalid", detail
+            case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+                return "no_space", "the disk is full"
+        return "unavailable", detail
+
+
+def _storage_error(uri: str, reason: str, detail: str) -> StorageError:
+    if reason == "changed":
+        return ObjectChanged(f"{uri} was replaced or removed after it was listed. List it again.")
+    return StorageError(
+        f"{uri}: {detail.rstrip('.')} ({reason}). {_FIXES[reason]}",
+        reason=reason,
+        retryable=reason in _RETRYABLE,
+    )
+
+
+def _may_be_shown(error: BaseException | None) -> bool:
+    """Whether neither an error nor any behind it tells a secret."""
+    while error is not None:
+        if redacted(str(error)) != str(error):
+            return False
+        error = error.__cause__ or error.__context__
+    return True
+
+
+def _expect(ref: VideoRef, found: VideoRef) -> None:
+    if found != ref:
+        raise _storage_error(ref.uri, "changed", "")
+
+
+def save(stream: BinaryIO, path: Path, *, ends_at: float = math.inf) -> None:
+    with path.open("xb") as out:
+        while block := stream.read(BLOCK_BYTES):
+            out.write(block)
+            if time.monotonic() > ends_at:
+                raise FSTimeoutError
+        out.flush()
+        os.fsync(out.fileno())
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path beside `target` that takes its place when the block ends well, and is gone otherwise."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{uuid4().hex}{PART_SUFFIX}")
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Video files: looked into, decoded, cut."""

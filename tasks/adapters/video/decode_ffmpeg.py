@@ -1,0 +1,89 @@
+"""Decodes with the ffmpeg program: everything the probe lets through."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import ffmpeg
+import imageio_ffmpeg
+
+from tasks.adapters.video.packet_times import MICROSECONDS
+from tasks.adapters.video.probe import FORMATS, MAX_PIXELS, PROTOCOLS, Probe
+from tasks.core.errors import DecodeFailed
+from tasks.core.geometry import BYTES_PER_PIXEL
+
+OUT_OF_MEMORY_WORDS = (
+    "Cannot allocate memory",
+    "get_buffer() failed",
+    "pthread_create() failed",
+    "initFilter failed",
+    "Resource temporarily unavailable",
+)
+"""What ffmpeg 9 says under a tight RLIMIT_AS; it may still end with success, short of frames."""
+WORDS_BYTES = 100_000
+"""So much of what ffmpeg complains about is read; a broken file can fill a disk with it."""
+
+
+def decode(
+    source: Path, probe: Probe, *, width: int, height: int, fps: int, n_ticks: int, threads: int
+) -> Iterator[bytes]:
+    """Yields the frames as far as the file goes, at most `n_ticks`, each `height x width x 3` uint8 RGB.
+
+    Raises `MemoryError` or `DecodeFailed` if ffmpeg was stopped by the system.
+    """
+    arguments = command(source, probe, width=width, height=height, fps=fps, n_ticks=n_ticks, threads=threads)
+    with tempfile.TemporaryFile() as words:
+        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words)
+        assert process.stdout is not None
+        try:
+            yield from _frames(process.stdout, width * height * BYTES_PER_PIXEL)
+        finally:
+            process.stdout.close()
+            code = process.wait()
+        words.seek(0)
+        _check(code, words.read(WORDS_BYTES).decode(errors="replace"))
+
+
+def command(
+    source: Path, probe: Probe, *, width: int, height: int, fps: int, n_ticks: int, threads: int
+) -> list[str]:
+    """The ffmpeg command that writes the frames on screen at each tick to its standard output."""
+    opened = ffmpeg.input(
+        f"file:{source}",
+        protocol_whitelist=PROTOCOLS,
+        format_whitelist=FORMATS,
+        max_pixels=MAX_PIXELS,
+        threads=threads,
+        itsoffset=f"{probe.offset_us / MICROSECONDS:.6f}",
+    )
+    picture = opened[str(probe.stream)]
+    if probe.tolerance_s:
+        # Half a unit earlier: a time rounded up to a unit behind its tick still counts as before it.
+        picture = picture.filter("settb", "intb/2").filter("setpts", "PTS-1")
+    # round=up: a picture is taken from the first tick at or after its time, the last one begun wins.
+    picture = picture.filter("fps", fps=fps, round="up", start_time=0)
+    picture = picture.filter("scale", width, height, flags="bilinear")
+    output = picture.output(
+        "pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": n_ticks}
+    )
+    quiet = output.global_args("-nostdin", "-hide_banner", "-loglevel", "error")
+    arguments: list[str] = ffmpeg.compile(quiet, cmd=imageio_ffmpeg.get_ffmpeg_exe())
+    return arguments
+
+
+def _frames(pipe: IO[bytes], frame_bytes: int) -> Iterator[bytes]:
+    while len(frame := pipe.read(frame_bytes)) == frame_bytes:
+        yield frame
+
+
+def _check(code: int, words: str) -> None:
+    """Errors about the file show in the number of frames; those of the machine are raised here."""
+    for sign in OUT_OF_MEMORY_WORDS:
+        if sign in words:
+            raise MemoryError(f"ffmpeg: {sign}")
+    if code < 0:
+        raise DecodeFailed(f"ffmpeg was stopped by signal {-code}.", reason="crashed")

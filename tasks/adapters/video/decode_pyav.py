@@ -1,0 +1,127 @@
+"""Decodes H.264 and HEVC with PyAV, and of them only the packets that the wanted pictures are made of.
+
+A picture a second needs neither the pictures that no other is made of, nor what is left of a group of
+pictures behind the last wanted one, nor groups without any. What comes out is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+from av.filter import Graph
+
+from tasks.adapters.video.packet_references import TELLING, needed_packets
+from tasks.adapters.video.probe import Probe, open_video, packets
+from tasks.core.errors import DecoderUnfit
+
+CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
+
+TRANSPOSE = {1: ("transpose=cclock",), 2: ("hflip", "vflip"), 3: ("transpose=clock",)}
+"""Filters that turn a picture by so many quarters counter-clockwise."""
+
+
+def fits_pyav(probe: Probe) -> bool:
+    """Whether the packets of such a file tell which of them are needed, and pictures can be told apart."""
+    return (
+        probe.codec in TELLING
+        and probe.container in CONTAINERS
+        and probe.quarter_turns is not None
+        and probe.in_order
+    )
+
+
+def decode(
+    source: Path,
+    probe: Probe,
+    *,
+    width: int,
+    height: int,
+    fps: int,
+    n_ticks: int,
+    threads: int,
+    skip: bool = True,
+) -> Iterator[bytes]:
+    """Yields the `n_ticks` frames, each `height x width x 3` uint8 RGB.
+
+    Without `skip` every packet is decoded. Raises `DecoderUnfit` if a wanted picture is broken or
+    does not come out; frames yielded before that must be thrown away.
+    """
+    on_screen = probe.on_screen(fps=fps, n_ticks=n_ticks)
+    shown = {probe.pts[index] for index in on_screen}
+    wanted = [pts in shown for pts in probe.stored]
+    needed = needed_packets(probe.kinds, wanted) if skip else [True] * len(wanted)
+    scaled = _Scaler(width, height, turns=probe.quarter_turns or 0)
+    index, frame = -1, b""
+    try:
+        with open_video(source) as container:
+            pictures = _wanted_pictures(container, probe, wanted, needed, threads=threads)
+            for wanted_index in on_screen:
+                if wanted_index != index:
+                    index = wanted_index
+                    pts, picture = next(pictures, (None, None))
+                    if picture is None or pts != probe.pts[index] or picture.is_corrupt:
+                        raise DecoderUnfit(f"picture {index} of {len(probe.pts)} is broken or missing")
+                    frame = scaled(picture)
+                yield frame
+    except MemoryError:
+        raise
+    except av.FFmpegError as error:
+        raise DecoderUnfit(str(error)) from error
+
+
+def _wanted_pictures(
+    container: Any, probe: Probe, wanted: list[bool], needed: list[bool], *, threads: int
+) -> Iterator[tuple[int, Any]]:
+    """The wanted pictures in order of time, each with its time as the probe tells it."""
+    stream = container.streams[probe.stream]
+    decoder = stream.codec_context
+    decoder.thread_count, decoder.thread_type = threads, "AUTO"
+    ahead: dict[int, int] = {}
+    for packet, is_wanted, is_needed, pts in zip(
+        packets(container, stream), wanted, needed, probe.stored, strict=True
+    ):
+        if is_wanted:
+            ahead[packet.pts] = pts
+        if is_needed:
+            yield from _known(decoder.decode(packet), ahead)
+    yield from _known(decoder.decode(None), ahead)
+
+
+def _known(pictures: list[Any], ahead: dict[int, int]) -> Iterator[tuple[int, Any]]:
+    for picture in pictures:
+        if (pts := ahead.pop(picture.pts, None)) is not None:
+            yield pts, picture
+
+
+class _Scaler:
+    """Turns and scales pictures as the ffmpeg program does, by the same filters."""
+
+    def __init__(self, width: int, height: int, *, turns: int) -> None:
+        self.filters = [*TRANSPOSE.get(turns, ()), f"scale={width}:{height}:flags=bilinear", "format=rgb24"]
+        self._graph: Graph | None = None
+        self._shape: tuple[object, ...] = ()
+
+    def __call__(self, picture: Any) -> bytes:
+        shape = (picture.width, picture.height, picture.format.name, picture.colorspace, picture.color_range)
+        if self._graph is None or shape != self._shape:
+            self._graph, self._shape = self._build(picture), shape
+        self._graph.vpush(picture)
+        scaled: bytes = self._graph.vpull().to_ndarray().tobytes()
+        return scaled
+
+    def _build(self, picture: Any) -> Graph:
+        graph = Graph()
+        last = graph.add_buffer(
+            width=picture.width, height=picture.height, format=picture.format, time_base=picture.time_base
+        )
+        for text in self.filters:
+            name, _, arguments = text.partition("=")
+            following = graph.add(name, arguments)
+            last.link_to(following)
+            last = following
+        last.link_to(graph.add("buffersink"))
+        graph.configure()
+        return graph

@@ -1,0 +1,255 @@
+"""Looks into a video file before anything else may: what is in it, and whether it can be used.
+
+Runs in the decoding child. Files are opened by content, under whitelists of formats and protocols, so that
+a playlist named `.mp4` can neither reach the network nor another file.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from tasks.adapters.video.packet_references import PacketKinds
+from tasks.adapters.video.packet_times import JUMPING, MICROSECONDS, PacketTimes
+from tasks.adapters.video.sniffing import explain_unopenable, refuse, refuse_known_foreign
+from tasks.core.geometry import display_size
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf"
+"""Containers that hold their own content; playlists and image sequences are not among them."""
+PROTOCOLS = "file"
+MAX_PIXELS = 36_000_000
+"""Larger pictures (8K is 33 million) are taken for an attack on memory."""
+
+PACKETS_TO_FIRST_PICTURE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What is known of a file's picture without decoding it all.
+
+    `width` and `height` are those a player shows, in square pixels. Time 0 is where the container's
+    presentation starts, as ffmpeg and players count. `pts` are the sorted times of all pictures in units
+    of `time_base`; `end_s` is where the last one ends. `offset_us` brings ffmpeg's clock to this one.
+    `stored` are the same times in the order of the packets, `kinds` what `PacketKinds` says of each.
+    `in_order` is true where every picture has its own time and none is marked to be dropped.
+    """
+
+    container: str
+    codec: str
+    stream: int
+    video_streams: int
+    width: int
+    height: int
+    quarter_turns: int | None
+    time_base: Fraction
+    pts: array[int]
+    stored: array[int]
+    kinds: bytes
+    in_order: bool
+    offset_us: int
+    end_s: Fraction
+    damage: str | None
+
+    @property
+    def tolerance_s(self) -> Fraction:
+        """How far a time may lie behind its tick for rounding alone: half a unit of a fine time base.
+
+        A coarse time base counts whole frames, and is exact.
+        """
+        return self.time_base / 2 if self.time_base <= Fraction(1, 1000) else Fraction(0)
+
+    def n_ticks(self, fps: int) -> int:
+        """How many ticks the video has at `fps`: every tick before its end, at least one."""
+        return max(1, math.ceil((self.end_s - self.tolerance_s) * fps))
+
+    def on_screen(self, *, fps: int, n_ticks: int) -> list[int]:
+        """For every tick the index, in order of time, of the picture on screen: the last that has begun.
+
+        Ticks before the first picture show the first one.
+        """
+        indices = []
+        for tick in range(n_ticks):
+            latest = (Fraction(tick, fps) + self.tolerance_s) // self.time_base
+            indices.append(max(0, bisect_right(self.pts, latest) - 1))
+        return indices
+
+
+def probe(path: Path, *, name: str) -> Probe:
+    """Looks into the file at `path`, which messages call `name`.
+
+    Raises `VideoRefused(stage="probe")` for a file that holds no usable video.
+    """
+    if path.stat().st_size == 0:
+        raise refuse("empty", f"'{name}' is empty (0 bytes). Upload it again.")
+    refuse_known_foreign(path, name=name)
+    with _open(path, name=name) as container:
+        stream = real_video(container, name=name)
+        times, kinds = _scan(container, stream, name=name)
+        origin_us = max(0, container.start_time or 0)
+        kind, codec = container.format.name, stream.codec_context.codec.canonical_name
+        index, count = stream.index, len(container.streams.video)
+        zero_us = offset_us(container, stream)
+        end_s = times.end_s(origin_us)
+        damage = times.damage(_declared_s(container, stream))
+        stored = times.from_origin(origin_us)
+    # PyAV's objects must not outlive their container: reading them then crashes.
+    with _open(path, name=name) as container:
+        stream = container.streams[index]
+        first = _first_picture(container, stream, name=name)
+        aspect, turns = stream.sample_aspect_ratio or Fraction(1), _quarter_turns(first)
+        width, height = display_size(first.width, first.height, aspect=aspect, quarter_turns=turns or 0)
+    return Probe(
+        container=kind,
+        codec=codec,
+        stream=index,
+        video_streams=count,
+        width=width,
+        height=height,
+        quarter_turns=turns,
+        time_base=times.time_base,
+        pts=array("q", sorted(stored)),
+        stored=stored,
+        kinds=bytes(kinds.kinds),
+        in_order=times.in_order(),
+        offset_us=zero_us,
+        end_s=end_s,
+        damage=damage,
+    )
+
+
+def open_video(path: Path) -> Any:
+    """PyAV's container of the file at `path`: only if it is none that reaches for others."""
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "max_pixels": str(MAX_PIXELS)}
+    return av.open(f"file:{path}", options=options, metadata_errors="replace")
+
+
+def packets(container: Any, *streams: Any) -> Iterator[Any]:
+    """All packets, or those of some streams, up to the end of the file or to where it is broken."""
+    following = container.demux(*streams)
+    while True:
+        try:
+            packet = next(following)
+        except StopIteration:
+            return
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            return
+        if packet.size:
+            yield packet
+
+
+def _open(path: Path, *, name: str) -> Any:
+    try:
+        return open_video(path)
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        raise explain_unopenable(path, name=name) from error
+
+
+def real_video(container: Any, *, name: str) -> Any:
+    """The first video stream that is not a cover picture."""
+    covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    real = [stream for stream in container.streams.video if not stream.disposition & covers]
+    if not real:
+        what = "only sound and a cover picture" if container.streams.video else "no picture"
+        raise refuse("no_video_stream", f"'{name}' has {what}. Upload a file with a video track.")
+    stream = real[0]
+    if stream.codec_context is None:
+        raise refuse(
+            "unsupported_codec",
+            f"The video track of '{name}' is coded in a way that cannot be decoded here. "
+            "Convert it to H.264 in MP4.",
+        )
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PIXELS:
+        raise refuse(
+            "too_many_pixels",
+            f"The pictures of '{name}' are {width} x {height}, more than the {MAX_PIXELS // MICROSECONDS} "
+            "million pixels accepted. Scale the video down.",
+        )
+    return stream
+
+
+def _scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, PacketKinds]:
+    times = PacketTimes(stream.time_base, jumping=container.format.name in JUMPING)
+    kinds = PacketKinds(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
+    for packet in packets(container):
+        if packet.stream_index != stream.index:
+            times.add_sound(packet)
+            continue
+        if packet.has_sidedata("encryption_info"):
+            raise refuse("encrypted", f"'{name}' is encrypted (DRM). Upload a copy without copy protection.")
+        times.add(packet)
+        kinds.add(packet)
+    if not times.pts:
+        raise refuse(
+            "no_frames",
+            f"'{name}' announces a video but holds no picture (0 frames). Export or upload it again.",
+        )
+    return times, kinds
+
+
+def offset_us(container: Any, *streams: Any) -> int:
+    """What must be added to ffmpeg's times (option `-itsoffset`) so that 0 is the start of the presentation.
+
+    ffmpeg takes the earliest time of the file for 0, be it before 0, as sound often is; and where the
+    clock may jump, the earliest time of the `streams` it decodes.
+    """
+    start_us: int = container.start_time or 0
+    ffmpeg_zero_us = start_us
+    if container.format.name in JUMPING:
+        starts = [(stream.start_time or 0) * stream.time_base for stream in streams]
+        ffmpeg_zero_us = round(min(starts) * MICROSECONDS)
+    return ffmpeg_zero_us - max(0, start_us)
+
+
+def _declared_s(container: Any, stream: Any) -> tuple[float, float]:
+    """How long the file says its video is, and how long all of it; 0 where it doesn't say.
+
+    Where the clock may jump, durations are not declared but measured, on what there is.
+    """
+    if container.format.name in JUMPING:
+        return 0.0, 0.0
+    return float((stream.duration or 0) * stream.time_base), (container.duration or 0) / MICROSECONDS
+
+
+def _first_picture(container: Any, stream: Any, *, name: str) -> Any:
+    # Threads hide a lack of memory behind errors about the file.
+    stream.codec_context.thread_count = 1
+    for number, packet in enumerate(container.demux(stream)):
+        try:
+            pictures = packet.decode()
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            pictures = []
+        if pictures:
+            return pictures[0]
+        if number > PACKETS_TO_FIRST_PICTURE:
+            break
+    raise refuse(
+        "no_frames",
+        f"No picture of '{name}' can be decoded: its video track ({stream.codec_context.name}) is broken. "
+        "Export or upload it again.",
+    )
+
+
+def _quarter_turns(picture: Any) -> int | None:
+    """Turns of 90 degrees to show the picture upright; None where it takes more than turning."""
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return 0
+    a, b, _, c, d = memoryview(bytes(matrix)).cast("i")[:5]
+    mirrored = a * d - b * c < 0
+    slanted = picture.rotation % 90
+    return None if mirrored or slanted else picture.rotation // 90 % 4

@@ -1,0 +1,1 @@
+"""What is published: schemas, rows, and what one run knows of another."""

@@ -1,0 +1,162 @@
+"""What changed from one run to another: which segments entered, left or moved, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.core.records import Manifest
+from tasks.core.tables.run_ranking import segment_keys
+
+COMPARED = (
+    *("video_uri", "video_etag", "start", "end", "rank", "score", "videomae_score"),
+    *("videollama3.virality_score", "deep_status"),
+)
+"""The columns of `rankings` that two runs are compared by; of `videollama3`, this field is all."""
+
+DECIDING = ("windows", "fast", "deep", "ranking")
+"""The groups of settings that decide what the rows say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """A run to be compared: its manifest, the `COMPARED` columns of its ranking, and why others failed."""
+
+    manifest: Manifest
+    rankings: pa.Table
+    failures: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one segment. `why` is a short stable code, `detail` says more."""
+
+    what: Literal["entered", "left", "moved"]
+    video_uri: str
+    start: float
+    end: float
+    rank_before: int | None
+    rank: int | None
+    score_before: int | None
+    score: int | None
+    why: str
+    detail: str
+
+
+def changes(before: Night, after: Night) -> Iterator[Change]:
+    """Every segment whose rank in its video, or score, is another one; by video and start."""
+    new = {_key(row): row for row in _rows_without_equal(after.rankings, before.rankings)}
+    old = {_key(row): row for row in _rows_without_equal(before.rankings, after.rankings)}
+    causes = changed(before.manifest, after.manifest)
+    videos = [dict(zip(*_columns(night.rankings), strict=True)) for night in (before, after)]
+    for key in sorted({*new, *old}):
+        yield _change(old.get(key), new.get(key), videos=videos, nights=(before, after), causes=causes)
+
+
+def changed(before: Manifest, after: Manifest) -> dict[str, str]:
+    """What was set or loaded otherwise, by name: settings that decide about rows, and models.
+
+    >>> changed({"settings": {"ranking": {"top_n": 15}}}, {"settings": {"ranking": {"top_n": 5}}})
+    {'ranking.top_n': '15 -> 5'}
+    """
+    found: dict[str, str] = {}
+    for group in DECIDING:
+        old, new = (run.get("settings", {}).get(group, {}) for run in (before, after))
+        names = [name for name in {**old, **new} if (group, name) != ("deep", "cache")]
+        found |= {
+            f"{group}.{name}": f"{old.get(name)} -> {new.get(name)}"
+            for name in names
+            if old.get(name) != new.get(name)
+        }
+    old, new = before.get("models", {}), after.get("models", {})
+    # The hash of the settings says no more than they do.
+    names = [name for name in {**old, **new} if name != "settings_hash" and old.get(name) != new.get(name)]
+    return found | {f"models.{name}": f"{old.get(name)} -> {new.get(name)}" for name in names}
+
+
+def _rows_without_equal(rankings: pa.Table, other: pa.Table) -> list[dict[str, Any]]:
+    """The rows that the other ranking does not have just so."""
+    place = pc.index_in(segment_keys(rankings), value_set=segment_keys(other))
+    same = pc.is_valid(place)
+    for name in ("video_etag", "rank", "score", "videomae_score", "virality_score"):
+        mine, others = rankings[name], other[name].take(place)
+        both_null = pc.and_(pc.is_null(mine), pc.is_null(others))
+        same = pc.and_(same, pc.or_(both_null, pc.fill_null(pc.equal(mine, others), fill_value=False)))
+    rows: list[dict[str, Any]] = rankings.filter(pc.invert(same)).to_pylist()
+    return rows
+
+
+def _columns(rankings: pa.Table) -> tuple[list[str], list[str]]:
+    return rankings["video_uri"].to_pylist(), rankings["video_etag"].to_pylist()
+
+
+def _key(row: dict[str, Any]) -> tuple[str, float, float]:
+    return row["video_uri"], row["start"], row["end"]
+
+
+def _change(
+    old: dict[str, Any] | None,
+    new: dict[str, Any] | None,
+    *,
+    videos: list[dict[str, str]],
+    nights: tuple[Night, Night],
+    causes: Mapping[str, str],
+) -> Change:
+    row: dict[str, Any] = new or old or {}
+    what: Literal["entered", "left", "moved"] = "moved" if new and old else "entered" if new else "left"
+    uri = row["video_uri"]
+    if what != "moved" and (missing := _video_is_missing(uri, what, videos, nights)):
+        why, detail = missing
+    elif videos[0].get(uri) != videos[1].get(uri):
+        why, detail = "replaced", "Another file has this name."
+    elif what == "moved" and old and new and _scores(old) == _scores(new):
+        why, detail = "others", "Its score is as it was; others of its video moved."
+    elif causes:
+        why = "models" if any(name.startswith("models.") for name in causes) else "settings"
+        detail = f"Set or loaded otherwise: {', '.join(causes)}."
+    else:
+        why, detail = "answers", "VideoLLaMA3's answers about this video are others."
+    if old and new and (scores := _score_changes(old, new)):
+        detail = f"{scores}. {detail}"
+    before, now = old or {}, new or {}
+    return Change(
+        what,
+        uri,
+        row["start"],
+        row["end"],
+        before.get("rank"),
+        now.get("rank"),
+        before.get("score"),
+        now.get("score"),
+        why,
+        detail,
+    )
+
+
+def _video_is_missing(
+    uri: str, what: str, videos: list[dict[str, str]], nights: tuple[Night, Night]
+) -> tuple[str, str] | None:
+    """Why the run that has not this segment has none of its video; None if it has others."""
+    without = 0 if what == "entered" else 1
+    if uri in videos[without]:
+        return None
+    if reason := nights[without].failures.get(uri):
+        return "failed", f"It {'had' if without == 0 else 'has'} failed: {reason}."
+    if without == 0:
+        return "new_video", "It was not there before."
+    return "gone", "It is no longer listed."
+
+
+def _scores(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["score"], row["videomae_score"], row["virality_score"]
+
+
+def _score_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    names = {"virality_score": "deep", "videomae_score": "fast"}
+    return ", ".join(
+        f"{label} {old[name]} -> {new[name]}" for name, label in names.items() if old[name] != new[name]
+    )

@@ -1,0 +1,158 @@
+"""Labels: what editors made of ranked moments, checked row by row and matched with the windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.core.errors import SettingsError
+from tasks.core.tables.library import Entry
+from tasks.core.tables.schemas import LABELS
+
+TOLERANCE_S = 0.05
+"""How far the times of a label may lie from those of its window: they may have been rounded to a tenth."""
+
+MOST_ERRORS = 20
+"""Wrong rows that are named."""
+
+REQUIRED = ("video_uri", "start", "end", "verdict")
+
+Match = Literal["ranked", "window", "no_window", "other_version", "no_video"]
+"""What a label is about: a ranked segment, another window, or nothing that is known, and why."""
+
+Spans = Mapping[str, Sequence[tuple[float, float]]]
+"""Start and end of segments in seconds, by video."""
+
+
+class Label(BaseModel):
+    """One segment, and what became of it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    video_uri: str = Field(min_length=1)
+    video_etag: str | None = None
+    start: float = Field(ge=0)
+    end: float
+    verdict: Literal["published", "rejected"]
+    views: int | None = Field(None, ge=0)
+    labelled_on: date | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError(f"end {self.end} is not after start {self.start}: give both in seconds")
+        if self.verdict == "rejected" and self.views is not None:
+            raise ValueError(f"views {self.views} of a rejected segment: leave them out, or write published")
+        return self
+
+    @property
+    def segment(self) -> tuple[str, float, float]:
+        return self.video_uri, self.start, self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A label, what it was found to be, and the run whose windows have it. Times are the window's own."""
+
+    label: Label
+    match: Match
+    scored_in: str | None = None
+
+
+def checked_labels(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Label]:
+    """The labels of a file; rows with neither verdict nor views have not been labelled yet, and are left out.
+
+    Columns that say nothing about labels don't matter: an export with a column `verdict` will do.
+
+    Raises:
+        SettingsError: a column is missing, or a row is wrong: it says which, what is there, and what to
+            write instead.
+    """
+    labels: dict[tuple[str, float, float], tuple[int, Label]] = {}
+    wrong: list[str] = []
+    for number, row in enumerate(rows, start=1):
+        if missing := [column for column in REQUIRED if column not in row]:
+            raise SettingsError(
+                f"{name} has no column {', '.join(missing)}: the columns are {', '.join(Label.model_fields)}"
+            )
+        given = {column: None if row[column] == "" else row[column] for column in row}
+        if given["verdict"] is given.get("views") is None:
+            continue
+        try:
+            label = Label.model_validate(given)
+        except ValidationError as error:
+            wrong += [f"{name}, row {number}: {_wrong(item)}" for item in error.errors()]
+            continue
+        first, _ = labels.setdefault(label.segment, (number, label))
+        if first != number:
+            wrong.append(f"{name}, row {number}: the segment of row {first} again: keep one of both")
+    if wrong:
+        more = [f"... and {len(wrong) - MOST_ERRORS} more"] if len(wrong) > MOST_ERRORS else []
+        raise SettingsError("\n".join([*wrong[:MOST_ERRORS], *more]))
+    return [label for _, label in labels.values()]
+
+
+def matched(
+    labels: Iterable[Label], entries: Mapping[str, Entry], *, ranked: Spans, windows: Spans
+) -> Iterator[Labelled]:
+    """What each label is about, by what is remembered of its video, the ranking, and its windows."""
+    for label in labels:
+        entry = entries.get(label.video_uri)
+        if entry is None or entry.timeline is None:
+            yield Labelled(label, "no_video")
+        elif label.video_etag not in (None, entry.video.etag):
+            yield Labelled(label, "other_version")
+        else:
+            found = label.model_copy(update={"video_etag": entry.video.etag})
+            in_ranking, in_windows = _near(found, ranked), _near(found, windows)
+            if start_end := in_ranking or in_windows:
+                exact = found.model_copy(update=dict(zip(("start", "end"), start_end, strict=True)))
+                yield Labelled(exact, "ranked" if in_ranking else "window", entry.scored_in)
+            else:
+                yield Labelled(found, "no_window")
+
+
+def labels_table(labelled: Iterable[Labelled], *, imported_at: datetime) -> pa.Table:
+    """One row a label, by video and start."""
+    rows = [
+        {
+            **item.label.model_dump(),
+            "match": item.match,
+            "scored_in": item.scored_in,
+            "imported_at": imported_at,
+        }
+        for item in sorted(labelled, key=lambda item: item.label.segment)
+    ]
+    return pa.Table.from_pylist(rows, schema=LABELS)
+
+
+def newest_labels(table: pa.Table) -> pa.Table:
+    """Of several imports, the newest label of each segment; by video, start and end."""
+    order = [("video_uri", "ascending"), ("start", "ascending"), ("end", "ascending")]
+    table = table.take(pc.sort_indices(table, sort_keys=[*order, ("imported_at", "descending")]))
+    segments = list(zip(*(table[name].to_pylist() for name, _ in order), strict=True))
+    first = [number == 0 or segments[number - 1] != segment for number, segment in enumerate(segments)]
+    return table.filter(pa.array(first, pa.bool_()))
+
+
+def _wrong(item: Any) -> str:
+    message = item["msg"].removeprefix("Value error, ")
+    if not item["loc"]:
+        return str(message)
+    return f"{item['loc'][0]} is {item['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _near(label: Label, spans: Spans) -> tuple[float, float] | None:
+    """The segment that the label means: its times may be rounded."""
+
+    def off_by(span: tuple[float, float]) -> float:
+        return max(abs(span[0] - label.start), abs(span[1] - label.end))
+
+    nearest = min(spans.get(label.video_uri, ()), key=off_by, default=None)
+    return nearest if nearest and off_by(nearest) <= TOLERANCE_S + 1e-9 else None

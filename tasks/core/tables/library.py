@@ -1,0 +1,112 @@
+"""The library: what is remembered of each video from run to run, one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.core.records import RankedVideo, Timeline, VideoRef
+from tasks.core.tables.digests import Digests
+from tasks.core.tables.schemas import LIBRARY
+
+KEPT_DAYS = 30
+"""How long a video that no run lists is remembered: a run over a part of the source forgets nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A video as it was last ranked; or rejected, where `timeline` is None.
+
+    `scored_in` and `scored_on` name the run whose `windows` hold its scores, and its day. `unanswered`
+    counts the candidates without an answer. The frames of the timeline are gone: its path is empty.
+    """
+
+    video: VideoRef
+    digests: Digests
+    last_listed: date
+    timeline: Timeline | None = None
+    scored_in: str | None = None
+    scored_on: date | None = None
+    unanswered: int = 0
+
+    def holds_for(self, video: VideoRef, digests: Digests, *, at_any_size: bool) -> bool:
+        """Whether a look at this video, as it is now, would tell nothing new.
+
+        `at_any_size`: nobody knows what size frames should have, so the one they had will do.
+        """
+        # A URI that is no text is never equal: what tables call it may be another video's name.
+        if video != self.video:
+            return False
+        if not at_any_size and digests.frame_budget != self.digests.frame_budget:
+            return False
+        if self.timeline:
+            return digests.scoring == self.digests.scoring
+        return digests.rejecting == self.digests.rejecting
+
+    def is_remembered(self, today: date) -> bool:
+        """Whether it stays in the library although no run lists it."""
+        return today - self.last_listed <= timedelta(days=KEPT_DAYS)
+
+
+def ranked_entry(video: RankedVideo, digests: Digests, *, run_id: str, run_date: date) -> Entry:
+    """What is remembered of a video that this run scored."""
+    timeline = replace(video.timeline, path="")
+    return Entry(timeline.video, digests, run_date, timeline, run_id, run_date, video.unanswered)
+
+
+def library_table(entries: Iterable[Entry]) -> pa.Table:
+    """One row a ranked, unchanged or rejected video, by URI; for `KEPT_DAYS` also those not listed."""
+    rows = sorted((_row(entry) for entry in entries), key=lambda row: row["video_uri"])
+    return pa.Table.from_pylist(rows, schema=LIBRARY)
+
+
+def read_library(table: pa.Table) -> dict[str, Entry]:
+    """The entries of a `library_table` by URI.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not one.
+    """
+    return {row["video_uri"]: _entry(row) for row in table.select(LIBRARY.names).cast(LIBRARY).to_pylist()}
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "video_uri": entry.video.label,
+        "video_etag": entry.video.etag,
+        "size_bytes": entry.video.size_bytes,
+        "status": "ranked" if entry.timeline else "rejected",
+        "last_listed": entry.last_listed,
+        "scored_in": entry.scored_in,
+        "scored_on": entry.scored_on,
+        "unanswered": entry.unanswered,
+        "scoring_digest": entry.digests.scoring,
+        "rejecting_digest": entry.digests.rejecting,
+        "frame_budget": entry.digests.frame_budget,
+    }
+    if timeline := entry.timeline:
+        row |= {name: getattr(timeline, name) for name in TIMELINE_COLUMNS}
+    return row
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    video = VideoRef(row["video_uri"], row["video_etag"], row["size_bytes"])
+    timeline = None
+    if row["status"] == "ranked":
+        timeline = Timeline(video, "", **{name: row[name] for name in TIMELINE_COLUMNS})
+    return Entry(
+        video,
+        Digests(row["scoring_digest"], row["rejecting_digest"], row["frame_budget"]),
+        row["last_listed"],
+        timeline,
+        row["scored_in"],
+        row["scored_on"],
+        row["unanswered"],
+    )
+
+
+TIMELINE_COLUMNS = ("n_ticks", "fps", "width", "height", "duration_s", "decoder", "damage")
+"""What describes a timeline; null for a rejected video."""

@@ -1,0 +1,218 @@
+"""The rows that are published: from records to the tables of `tasks.core.tables.schemas`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tasks.core.records import (
+    Analysis,
+    Answer,
+    Failure,
+    Kind,
+    RankedVideo,
+    ScoredVideo,
+    ScoredWindow,
+    Segment,
+    Stage,
+    Timeline,
+    VideoRef,
+    Why,
+    Window,
+    legible,
+)
+from tasks.core.tables.run_ranking import Previous, best_first, compared, with_column
+from tasks.core.tables.schemas import FAILURES, RANKINGS, windows_schema
+
+
+@dataclass(frozen=True, slots=True)
+class RunStamp:
+    """What every row of a run carries: which run it was, and which models and settings made it."""
+
+    run_id: str
+    viral_threshold: int
+    models: Mapping[str, str | None]
+
+
+def rankings_table(
+    videos: Iterable[RankedVideo],
+    stamp: RunStamp,
+    *,
+    carried: pa.Table | None = None,
+    previous: Previous | None = None,
+) -> pa.Table:
+    """One row a ranked segment, best of the run first.
+
+    `carried` are rows of an earlier run that hold as they are, less what is said of the run they belong
+    to. `previous` has the places of the run before.
+    """
+    rows = [_ranking_row(video.timeline, segment, stamp) for video in videos for segment in video.segments]
+    made = pa.Table.from_pylist(rows, schema=RANKINGS)
+    if carried is not None:
+        run_id = pa.repeat(stamp.run_id, len(carried))
+        made = pa.concat_tables([made, with_column(carried, "run_id", run_id)])
+    return compared(best_first(made), previous)
+
+
+def windows_table(videos: Iterable[RankedVideo], stamp: RunStamp, *, dimensions: int) -> pa.Table:
+    """One row a window, by video and start: also those that were not chosen, and why.
+
+    Of the videos that this run scored: embeddings are not written again every night. `library` names
+    the run that has the windows of the others.
+    """
+    schema = windows_schema(dimensions)
+    tables = [
+        _video_windows(video, stamp, schema)
+        for video in sorted(videos, key=lambda video: video.timeline.video.uri)
+    ]
+    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def failures_table(failures: Iterable[Failure], stamp: RunStamp) -> pa.Table:
+    """One row a video or segment that could not be used, by video and start."""
+    rows = [
+        {
+            "run_id": stamp.run_id,
+            "video_uri": failure.video.label,
+            "video_etag": failure.video.etag,
+            "stage": failure.stage.value,
+            "kind": failure.kind.value,
+            "reason": failure.reason,
+            "detail": legible(failure.detail),
+            "attempts": failure.attempts,
+            "start": failure.start_s,
+            "end": failure.end_s,
+        }
+        for failure in failures
+    ]
+    rows.sort(key=lambda row: (row["video_uri"], row["stage"], row["start"] or 0.0, row["end"] or 0.0))
+    return pa.Table.from_pylist(rows, schema=FAILURES)
+
+
+def read_failures(table: pa.Table) -> list[Failure]:
+    """The rows of a `failures_table`; the size of a video is not in them.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not one.
+    """
+    return [
+        Failure(
+            VideoRef(row["video_uri"], row["video_etag"], 0),
+            Stage(row["stage"]),
+            Kind(row["kind"]),
+            row["reason"],
+            row["detail"],
+            row["attempts"],
+            row["start"],
+            row["end"],
+        )
+        for row in table.select(FAILURES.names).cast(FAILURES).to_pylist()
+    ]
+
+
+def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[str, Any]:
+    start_s, end_s = timeline.seconds(segment.window.start), timeline.seconds(segment.window.end)
+    analysis = segment.analysis
+    return {
+        "run_id": stamp.run_id,
+        "video_uri": timeline.video.label,
+        "video_etag": timeline.video.etag,
+        "video_duration": timeline.duration_s,
+        "rank": segment.rank,
+        "run_rank": 0,  # known when all rows are
+        "start": start_s,
+        "end": end_s,
+        "duration": end_s - start_s,
+        "score": segment.score,
+        "is_viral": segment.score >= stamp.viral_threshold,
+        "analysis_method": "VideoMAE + VideoLLaMA3" if analysis.answer else "VideoMAE only",
+        "videomae_score": segment.fast_score,
+        "videollama3": _answer_struct(analysis.answer, analysis) if analysis.answer else None,
+        "deep_status": analysis.status,
+        "deep_reason": analysis.reason,
+        "thumbnail_uri": segment.thumbnail_uri,
+        "clip_uri": segment.clip_uri,
+        "models": dict(stamp.models),
+        **(_why(segment.why, timeline) if segment.why else {}),
+    }
+
+
+def _why(why: Why, timeline: Timeline) -> dict[str, Any]:
+    return {
+        "deep_weight": why.deep_weight,
+        "fast_weight": why.fast_weight,
+        "video_percentile": why.video_percentile,
+        "margin": why.margin,
+        "suppressed": [
+            {
+                "start": timeline.seconds(item.window.start),
+                "end": timeline.seconds(item.window.end),
+                "videomae_score": item.score,
+            }
+            for item in why.suppressed
+        ],
+    }
+
+
+def _answer_struct(answer: Answer, analysis: Analysis) -> dict[str, Any]:
+    return {
+        "virality_score": answer.virality_score,
+        "hook_quality": answer.hook_quality,
+        "engagement_potential": answer.engagement_potential,
+        "expected_score": analysis.expected_score,
+        "expected_hook_quality": analysis.expected_hook,
+        "expected_engagement_potential": analysis.expected_engagement,
+        "viral_elements": list(answer.viral_elements),
+        "viral_moments": [
+            {"timestamp": moment.timestamp_s, "why": moment.why} for moment in answer.viral_moments
+        ],
+        "reasoning": answer.reasoning,
+        "recommendation": answer.recommendation,
+        "frames": analysis.frames,
+        "batch_size": analysis.batch_size,
+    }
+
+
+def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa.Table:
+    scored: ScoredVideo = video.scored
+    seconds, ref = video.timeline.seconds, video.timeline.video
+    ranked = {segment.window for segment in video.segments}
+    combined = {segment.window: segment.score for segment in (*video.segments, *video.missed)}
+    count = len(scored.windows)
+    columns = {
+        "run_id": [stamp.run_id] * count,
+        "video_uri": [ref.label] * count,
+        "video_etag": [ref.etag] * count,
+        "start": [seconds(item.window.start) for item in scored.windows],
+        "end": [seconds(item.window.end) for item in scored.windows],
+        "videomae_score": [item.score for item in scored.windows],
+        "fast_kind": [scored.fast_kind] * count,
+        "embedding": _fixed_size_list(scored.embeddings),
+        "is_candidate": [item.is_candidate for item in scored.windows],
+        "suppressed_by": [
+            seconds(item.suppressed_by.start) if item.suppressed_by else None for item in scored.windows
+        ],
+        "reason": [_why_not_ranked(item, ranked) for item in scored.windows],
+        "suppressed_by_end": [
+            seconds(item.suppressed_by.end) if item.suppressed_by else None for item in scored.windows
+        ],
+        "score": [combined.get(item.window) for item in scored.windows],
+    }
+    return pa.Table.from_pydict(columns, schema=schema)
+
+
+def _why_not_ranked(scored: ScoredWindow, ranked: set[Window]) -> str | None:
+    if scored.window in ranked:
+        return None
+    if scored.suppressed_by:
+        return "overlap"
+    return "below_top_n" if scored.is_candidate else "below_cut"
+
+
+def _fixed_size_list(rows: npt.NDArray[np.float16]) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])

@@ -1,0 +1,76 @@
+"""How the rows of a ranking stand to each other, and to the run before: what is known when all rows are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.core.scoring.scores import mid_ranks
+
+PLACES = ("video_uri", "start", "end", "rank", "run_rank")
+"""The columns of `rankings` that say which segment had which place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The run before this one: its name, and the `PLACES` of its ranking."""
+
+    run_id: str
+    places: pa.Table
+
+
+def best_first(rankings: pa.Table) -> pa.Table:
+    """Rows in the order of the whole run, with their `run_rank` from 1.
+
+    By score, expected deep score, fast score, video and rank in the video: a total order that needs
+    nothing but the rows, so that it does not matter which run they were made in.
+    """
+    keys = {
+        "score": (rankings["score"], "descending"),
+        "expected": (pc.struct_field(rankings["videollama3"], "expected_score"), "descending"),
+        "fast": (rankings["videomae_score"], "descending"),
+        "video": (rankings["video_uri"], "ascending"),
+        "rank": (rankings["rank"], "ascending"),
+    }
+    order = pc.sort_indices(
+        pa.table({name: column for name, (column, _) in keys.items()}),
+        sort_keys=[(name, direction) for name, (_, direction) in keys.items()],
+    )
+    places = np.arange(len(rankings), dtype=np.int32)
+    if not np.array_equal(order, places):  # a night with nothing new has them in order
+        rankings = rankings.take(order)
+    return with_column(rankings, "run_rank", pa.array(places + 1))
+
+
+def compared(rankings: pa.Table, previous: Previous | None) -> pa.Table:
+    """Rows with their percentile among all of the run, and the places they had in the run before.
+
+    A segment is the same where video, start and end are. Where there is no run before, all three
+    columns about it are null; where it had no such segment, the ranks are.
+    """
+    scores = rankings["score"].to_numpy()
+    rankings = with_column(rankings, "library_percentile", pa.array(mid_ranks(scores, among=scores)))
+    if previous is None:
+        for name in ("previous_run_id", "previous_rank", "previous_run_rank"):
+            rankings = with_column(rankings, name, pa.nulls(len(rankings), rankings.schema.field(name).type))
+        return rankings
+    before = pc.index_in(segment_keys(rankings), value_set=segment_keys(previous.places))
+    rankings = with_column(rankings, "previous_run_id", pa.repeat(previous.run_id, len(rankings)))
+    for name in ("rank", "run_rank"):
+        rankings = with_column(rankings, f"previous_{name}", previous.places[name].take(before))
+    return rankings
+
+
+def segment_keys(table: pa.Table) -> pa.Array:
+    """One text for each row, equal where video, start and end are."""
+    times = [table[name].cast(pa.string()) for name in ("start", "end")]
+    keys = pc.binary_join_element_wise(*times, table["video_uri"], " ")
+    return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+
+
+def with_column(table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """The table with other values in one of its columns."""
+    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)

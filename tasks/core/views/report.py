@@ -1,0 +1,210 @@
+"""What the report of a run shows: its rows, sorted into videos and moments, with what is drawn of them.
+
+Everything comes from the tables that are published, but for the curve of fast scores: that is known of
+the videos scored in this run only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.core.records import Manifest
+from tasks.core.views.curve import Curve, lanes, time_marks
+
+MOST_VIDEOS = 500
+"""Videos on the page; of a larger library, those scored in this run come first, then the best."""
+MOST_FAILURES = 500
+BEST = 10
+"""Moments of the whole run that are named at the top."""
+PICTURE_BYTES = 8_000_000
+"""Contact sheets that are put into the page; of the others a link to their thumbnail is left."""
+TO_OUTPUT = "../.."
+"""From the page's folder to the output."""
+BINS = 10
+
+
+@dataclass(slots=True)
+class Card:
+    """One ranked segment: its row, where to watch it, and its contact sheet, if there is room for it."""
+
+    row: Mapping[str, Any]
+    video: str
+    clip: str | None = None
+    thumbnail: str | None = None
+    sheet: bytes | None = None
+
+    @property
+    def anchor(self) -> str:
+        return f"{anchor(self.row['video_uri'])}-{self.row['rank']}"
+
+    @property
+    def answer(self) -> Mapping[str, Any] | None:
+        answer: Mapping[str, Any] | None = self.row["videollama3"]
+        return answer
+
+    @property
+    def why_not(self) -> str:
+        """Why there is no answer, as a sentence fragment."""
+        return f"not analysed: {self.row['deep_reason'] or self.row['deep_status']}"
+
+    def watch(self, at_s: float) -> str | None:
+        """A link to this second of the video: into the clip, or where a browser reaches the file."""
+        if self.clip:
+            return f"{self.clip}#t={max(0.0, at_s - self.row['start']):g}"
+        uri: str = self.row["video_uri"]
+        if uri.startswith("file://"):
+            return f"file://{quote(uri.removeprefix('file://'))}#t={at_s:g}"
+        return None
+
+
+@dataclass(slots=True)
+class Video:
+    """One video: its cards by rank, their bars on its time line, and the curve where it is known.
+
+    `earlier` links to the same video in the report of the run that scored it.
+    """
+
+    name: str
+    uri: str
+    duration_s: float
+    cards: Sequence[Card]
+    curve: Curve | None = None
+    earlier: str | None = None
+    bars: Sequence[Sequence[tuple[Card, float, float]]] = ()
+    marks: Sequence[tuple[float, float]] = ()
+
+    @property
+    def anchor(self) -> str:
+        return anchor(self.uri)
+
+    @property
+    def best(self) -> int:
+        score: int = self.cards[0].row["score"]
+        return score
+
+
+@dataclass(slots=True)
+class Report:
+    """All that is on the page."""
+
+    run: Manifest
+    videos: Sequence[Video]
+    best: Sequence[Card]
+    bins: Sequence[int]
+    failures: Sequence[Mapping[str, Any]]
+    videos_left_out: int = 0
+    failures_left_out: int = 0
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def build_report(
+    run: Manifest,
+    rankings: pa.Table,
+    failures: pa.Table,
+    *,
+    curves: Mapping[str, Curve],
+    scored_in: Mapping[str, str],
+    sheet_of: Callable[[Mapping[str, Any]], bytes | None],
+) -> Report:
+    """Sort the published rows into what the page shows.
+
+    `rankings` has the best of the run first. `curves` are of the videos scored in this run, `scored_in`
+    names the run of the others, both by the URI in the rows; `sheet_of` finds a row's contact sheet.
+    """
+    uris = pc.unique(rankings["video_uri"]).to_pylist()
+    shown = sorted(uris, key=lambda uri: uri not in curves)[:MOST_VIDEOS]
+    rows = rankings.filter(pc.is_in(rankings["video_uri"], pa.array(shown, pa.string()))).to_pylist()
+    by_video: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_video.setdefault(row["video_uri"], []).append(row)
+    videos = [
+        _video(uri, segments, run["source"], curves.get(uri), scored_in.get(uri))
+        for uri, segments in by_video.items()
+    ]
+    cards = [card for video in videos for card in video.cards]
+    _put_in_sheets(cards, sheet_of)
+    return Report(
+        run=run,
+        videos=videos,
+        best=sorted(cards, key=lambda card: int(card.row["run_rank"]))[:BEST],
+        bins=histogram(rankings["score"].to_pylist()),
+        failures=failures.slice(0, MOST_FAILURES).to_pylist(),
+        videos_left_out=len(uris) - len(shown),
+        failures_left_out=max(0, len(failures) - MOST_FAILURES),
+        names={row["video_uri"]: short_name(row["video_uri"], run["source"]) for row in rows},
+    )
+
+
+def histogram(scores: Sequence[int]) -> list[int]:
+    """How many scores lie in each of `BINS` equal parts of 0-100; 100 belongs to the last.
+
+    >>> histogram([0, 9, 10, 99, 100])
+    [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+    """
+    counts = [0] * BINS
+    for score in scores:
+        counts[min(score * BINS // 100, BINS - 1)] += 1
+    return counts
+
+
+def printable(text: object) -> str:
+    """Text of models and files without characters that are not seen, or turn what is around them.
+
+    >>> printable("one\\ntwo \\u202etxt.exe")
+    'one two  txt.exe'
+    """
+    line = str(text)
+    return line if line.isprintable() else "".join(char if char.isprintable() else " " for char in line)
+
+
+def anchor(uri: str) -> str:
+    """What a video is called within a page: the same in every report."""
+    return "v" + hashlib.sha256(uri.encode()).hexdigest()[:10]
+
+
+def short_name(uri: str, source: str) -> str:
+    """A video as the source calls it."""
+    return uri.removeprefix(f"{source}/") if uri != source else PurePosixPath(uri).name
+
+
+def _video(
+    uri: str, rows: Sequence[Mapping[str, Any]], source: str, curve: Curve | None, scored_in: str | None
+) -> Video:
+    cards = [
+        Card(row, anchor(uri), clip=_link(row["clip_uri"]), thumbnail=_link(row["thumbnail_uri"]))
+        for row in sorted(rows, key=lambda row: int(row["rank"]))
+    ]
+    duration_s = float(rows[0]["video_duration"])
+    spans = [(card, float(card.row["start"]), float(card.row["end"])) for card in cards]
+    return Video(
+        name=short_name(uri, source),
+        uri=uri,
+        duration_s=duration_s,
+        cards=cards,
+        curve=curve,
+        earlier=f"../{quote(scored_in)}/index.html#{anchor(uri)}" if scored_in else None,
+        bars=lanes(spans, duration_s),
+        marks=time_marks(duration_s),
+    )
+
+
+def _link(name: str | None) -> str | None:
+    return f"{TO_OUTPUT}/{quote(name)}" if name else None
+
+
+def _put_in_sheets(cards: Sequence[Card], sheet_of: Callable[[Mapping[str, Any]], bytes | None]) -> None:
+    """The best of each video first: no video is left without while another has all."""
+    left = PICTURE_BYTES
+    for card in sorted(cards, key=lambda card: (int(card.row["rank"]), int(card.row["run_rank"]))):
+        sheet = sheet_of(card.row)
+        if sheet and len(sheet) <= left:
+            card.sheet = sheet
+            left -= len(sheet)

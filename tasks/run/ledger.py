@@ -1,0 +1,102 @@
+"""The account of a run: every listed video ends in it exactly once, as ranked, rejected or failed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from tasks.core.records import Failure, Kind, RankedVideo, Stage, Timeline, VideoRef
+from tasks.core.tables.reuse import Known
+from tasks.run.logs import tell
+from tasks.run.progress import watcher
+
+
+class Ledger:
+    """What became of each video so far."""
+
+    def __init__(self, videos: Sequence[VideoRef], known: Known | None = None, *, run_id: str = "") -> None:
+        self.run_id = run_id
+        self.listed = list(videos)
+        self.known = known or Known(videos)
+        self.ranked: list[RankedVideo] = []
+        self.refused: list[Failure] = list(self.known.refused)
+        watcher.get().expect("videos", len(self.known.to_open))
+
+    def rank(self, video: RankedVideo) -> None:
+        """This video made it."""
+        self.ranked.append(video)
+        best = max((segment.score for segment in video.segments), default=None)
+        ref, segments = video.timeline.video, len(video.segments)
+        tell(self.run_id, "rank", "ranked", video=ref, segments=segments, best_score=best)
+        watcher.get().advance("videos")
+
+    def refuse(self, failure: Failure) -> None:
+        """This video did not; the others go on."""
+        tell(
+            self.run_id,
+            failure.stage.value,
+            f"{failure.kind.value}: {failure.detail}",
+            video=failure.video,
+            level=logging.WARNING,
+            reason=failure.reason,
+        )
+        self.refused.append(failure)
+        watcher.get().advance("videos")
+
+    @contextmanager
+    def account_for(self, timeline: Timeline) -> Iterator[None]:
+        """Whatever goes wrong inside is this video's failure alone."""
+        try:
+            yield
+        except Exception as error:
+            self.refuse(Failure.of(timeline.video, Stage.FAST, error))
+
+    @property
+    def failures(self) -> list[Failure]:
+        """All rows of `failures`: refused videos, and what went wrong in ranked ones."""
+        in_ranked = [failure for video in self.ranked_now for failure in video.failures]
+        return [*self.refused, *in_ranked, *self.known.damage]
+
+    @property
+    def ranked_now(self) -> list[RankedVideo]:
+        """The videos whose rows this run makes: opened in it, or ranked anew from what is stored."""
+        return [*self.ranked, *self.known.ranked_anew]
+
+    @property
+    def summary(self) -> str:
+        """The counts in a sentence; some are named only if there is any."""
+        counts = self.counts
+        parts = [f"{counts['ranked']} of {counts['listed']} videos ranked"]
+        if unchanged := counts["unchanged"]:
+            parts.append(f"{unchanged} unchanged")
+        parts += [f"{counts['rejected']} rejected", f"{counts['failed']} failed"]
+        if damaged := counts["truncated"]:
+            parts.append(f"{damaged} ranked only in part")
+        if unanswered := counts["unanswered"]:
+            parts.append(f"{unanswered} candidates without an answer")
+        return ", ".join(parts)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Videos by what became of them: ranked, unchanged, rejected and failed add up to `listed`.
+
+        `truncated` counts ranked and unchanged videos that break off, `windows` what was scored in this
+        run, `candidates` what was to be analysed, `cached` what of it had been analysed before, and
+        `unanswered` what the deep model gave no answer for.
+        """
+        ranked, unchanged = self.ranked, self.known.unchanged
+        timelines = [video.timeline for video in ranked] + [e.timeline for e in unchanged if e.timeline]
+        kinds = [failure.kind for failure in self.refused]
+        return {
+            "listed": len(self.listed),
+            "ranked": len(ranked),
+            "unchanged": len(unchanged),
+            "rejected": kinds.count(Kind.REJECTED),
+            "failed": kinds.count(Kind.FAILED),
+            "truncated": sum(timeline.damage is not None for timeline in timelines),
+            "windows": sum(len(video.scored.windows) for video in ranked),
+            "candidates": sum(len(video.analyses) for video in self.ranked_now),
+            "cached": sum(video.cached for video in self.ranked_now),
+            "unanswered": sum(video.unanswered for video in self.ranked_now),
+        }

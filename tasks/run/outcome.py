@@ -1,0 +1,46 @@
+"""How a run ends: green means complete, and anything else says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from tasks.core.records import Manifest, VideoRef
+from tasks.core.settings import Settings
+from tasks.run.ledger import Ledger
+
+COMPLETED, WITH_FAILURES, FAILED = "Completed", "CompletedWithFailures", "Failed"
+DRY_RUN = "DryRun"
+
+
+def verdict(ledger: Ledger, settings: Settings) -> str:
+    """The name of the final state: `Failed` when there is nothing to rank or too much went wrong."""
+    lost = len(ledger.refused) / max(len(ledger.listed), 1)
+    if not (ledger.ranked or ledger.known.unchanged) or lost > settings.limits.max_failed_fraction:
+        return FAILED
+    return WITH_FAILURES if ledger.failures else COMPLETED
+
+
+def conclude(manifest: Manifest) -> State[Any]:
+    """The final state of a run that has been published; its data is the manifest."""
+    final = Failed if manifest["state"] == FAILED else Completed
+    return final(name=manifest["state"], message=manifest["message"], data=manifest)
+
+
+def conclude_without_run(videos: Sequence[VideoRef], settings: Settings) -> State[Any]:
+    """The final state where there was nothing to do, or nothing was to be done."""
+    if not videos:
+        return Failed(
+            message=f"No video under {settings.source} matches {settings.select.pattern!r}: "
+            "check source and select.pattern."
+        )
+    gigabytes = sum(video.size_bytes for video in videos) / 10**9
+    listed = [{"uri": video.label, "size_bytes": video.size_bytes} for video in videos]
+    return Completed(
+        name=DRY_RUN,
+        message=f"Dry run: {len(videos)} videos, {gigabytes:.2f} GB would be ranked",
+        data={"videos": listed},
+    )

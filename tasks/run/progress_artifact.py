@@ -1,0 +1,104 @@
+"""Progress of a run on its page in the Prefect UI, for runs that nobody watches in a terminal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.runtime import flow_run
+
+from tasks.core.views import run_page
+from tasks.run.progress import UNWATCHED, Counted, watcher
+
+PERIOD_S = 5.0
+"""Seconds from one update to the next."""
+
+PATIENCE_S = 10.0
+"""How long the end of a run waits for the last update."""
+
+COUNTED: tuple[Counted, ...] = ("videos", "windows", "segments")
+
+
+class ArtifactProgress:
+    """Counts behind the `Progress` seam; a thread of its own writes them into one artifact.
+
+    Where the server does not take it, it is tried again at the next period: a run never waits for it.
+    """
+
+    def __init__(self, flow_run_id: UUID, *, period_s: float = PERIOD_S) -> None:
+        self._flow_run_id, self._period_s = flow_run_id, period_s
+        self._done: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self._expected: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self._lock, self._over, self._began = threading.Lock(), threading.Event(), time.monotonic()
+        self._artifact_id: UUID | None = None
+        self._written: tuple[tuple[int, ...], ...] = ()
+        # Which server is the run's own is known to its context only: elsewhere Prefect would start one.
+        work = (self._write_now_and_then,)
+        self._thread = threading.Thread(target=copy_context().run, args=work, name="progress", daemon=True)
+        self._thread.start()
+
+    def expect(self, what: Counted, count: int) -> None:
+        with self._lock:
+            self._expected[what] += count
+
+    def advance(self, what: Counted, count: int = 1) -> None:
+        with self._lock:
+            self._done[what] += count
+
+    def finish(self) -> None:
+        """Write the last state."""
+        self._over.set()
+        self._thread.join(PATIENCE_S)
+
+    def _write_now_and_then(self) -> None:
+        over = False
+        while not over:
+            over = self._over.wait(self._period_s)
+            try:
+                self._write()
+            except Exception:
+                continue  # no progress is shown for a while, and the run goes on
+
+    def _write(self) -> None:
+        with self._lock:
+            done, expected = dict(self._done), dict(self._expected)
+        state = (tuple(done.values()), tuple(expected.values()))
+        if state == self._written or not any(expected.values()):
+            return
+        text = run_page.progress(done, expected, elapsed_s=time.monotonic() - self._began)
+        with get_client(sync_client=True) as client:
+            if self._artifact_id:
+                client.update_artifact(self._artifact_id, ArtifactUpdate(data=text))
+            else:
+                self._artifact_id = client.create_artifact(
+                    ArtifactCreate(
+                        key="progress",
+                        type="markdown",
+                        description="How far the run is",
+                        data=text,
+                        flow_run_id=self._flow_run_id,
+                    )
+                ).id
+        self._written = state
+
+
+@contextmanager
+def progress_on_the_page(*, period_s: float = PERIOD_S) -> Iterator[None]:
+    """Show how far the flow in the block is, unless somebody watches it already."""
+    flow_run_id = flow_run.id
+    if watcher.get() is not UNWATCHED or not flow_run_id:
+        yield
+        return
+    shown = ArtifactProgress(UUID(flow_run_id), period_s=period_s)
+    token = watcher.set(shown)
+    try:
+        yield
+    finally:
+        watcher.reset(token)
+        shown.finish()

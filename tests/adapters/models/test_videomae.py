@@ -1,0 +1,132 @@
+"""The fast stage equals what transformers itself makes of each window on its own.
+
+The checkpoints are small and untrained, in the real layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import VideoMAEForVideoClassification, VideoMAEImageProcessorPil
+
+from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.adapters.models.videomae import VideoMAE, load_videomae
+from tasks.core.errors import ModelError
+from tasks.core.records import Window
+from tasks.core.scoring.windows import sample_ticks, windows
+
+N_TICKS = 75
+
+
+class DrawnFrames:
+    """Frames of a smooth moving picture, and which of them were asked for."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.asked: list[int] = []
+
+    def __call__(self, ticks: Sequence[int]) -> npt.NDArray[np.uint8]:
+        self.asked += ticks
+        y, x = np.mgrid[: self.height, : self.width]
+        waves = [np.sin(x / 17 + t * k) + np.cos(y / 13 - t / k) for t in ticks for k in (0.3, 0.7, 1.9)]
+        frames = np.stack(waves).reshape(len(ticks), 3, self.height, self.width).transpose(0, 2, 3, 1)
+        return (63.7 * (frames + 2)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(demo_models: Path) -> VideoMAE:
+    return load_videomae(resolve_checkpoint(str(demo_models / "videomae")))
+
+
+@pytest.mark.parametrize(("width", "height"), [(616, 336), (336, 616), (252, 252), (84, 56)])
+def test_preprocessing_equals_transformers_to_within_one_level_of_grey(
+    model: VideoMAE, demo_models: Path, width: int, height: int
+) -> None:
+    frames = DrawnFrames(width, height)(range(3))
+    theirs = VideoMAEImageProcessorPil.from_pretrained(demo_models / "videomae")
+    expected = theirs(list(frames), return_tensors="pt")["pixel_values"][0]
+    ours = model.pixels(frames).float()
+    assert ours.shape == expected.shape
+    one_level = 1 / 255 / min(theirs.image_std)
+    tolerance = one_level * 1.01 if model.dtype == torch.float32 else one_level * 1.01 + 0.02
+    assert (ours - expected).abs().max() <= tolerance
+
+
+def test_every_window_scores_as_transformers_own_pipeline_on_that_window_alone(
+    model: VideoMAE, demo_models: Path
+) -> None:
+    frames = DrawnFrames(336, 196)
+    every = windows(N_TICKS, lengths=[59, 20], stride=3)
+    features = model.features(frames, every, batch_size=5)
+
+    processor = VideoMAEImageProcessorPil.from_pretrained(demo_models / "videomae")
+    alone = VideoMAEForVideoClassification.from_pretrained(demo_models / "videomae").eval()
+    for window, embedding in zip(every, features.embeddings, strict=True):
+        pictures = list(DrawnFrames(336, 196)(sample_ticks(window, count=16)))
+        with torch.inference_mode():
+            tokens = alone.videomae(**processor(pictures, return_tensors="pt")).last_hidden_state
+            expected = tokens.mean(1)[0].numpy()
+            logits = alone(**processor(pictures, return_tensors="pt")).logits[0]
+            swapped = alone.classifier(alone.fc_norm(torch.from_numpy(embedding)))
+        assert np.dot(embedding, expected) / np.linalg.norm(embedding) / np.linalg.norm(expected) > 0.9995
+        # The stored embedding is what the checkpoint's own head would have seen.
+        assert torch.allclose(swapped, logits, atol=0.05)
+
+
+def test_each_frame_is_read_once_however_many_windows_share_it(model: VideoMAE) -> None:
+    frames = DrawnFrames(84, 56)
+    model.features(frames, windows(N_TICKS, lengths=[59], stride=3))
+    assert len(frames.asked) == len(set(frames.asked))
+
+
+def test_scores_do_not_depend_on_the_batch_size(model: VideoMAE) -> None:
+    every = windows(N_TICKS, lengths=[30], stride=3)
+    one, many = (model.features(DrawnFrames(84, 56), every, batch_size=size) for size in (1, 16))
+    assert np.allclose(one.embeddings, many.embeddings, atol=0.02)
+    assert np.allclose(one.change, many.change, atol=0.01)
+
+
+def test_a_still_picture_does_not_change_and_a_moving_one_does(model: VideoMAE) -> None:
+    window = [Window(0, 16)]
+    still = model.features(lambda ticks: DrawnFrames(84, 56)([0] * len(ticks)), window)
+    moving = model.features(DrawnFrames(84, 56), window)
+    assert 0 <= still.change[0] < moving.change[0]
+
+
+def test_one_model_a_process(model: VideoMAE, demo_models: Path) -> None:
+    assert load_videomae(resolve_checkpoint(str(demo_models / "videomae"))) is model
+
+
+def test_a_checkpoint_with_weights_missing_is_refused_by_name(demo_models: Path, tmp_path: Path) -> None:
+    for file in (demo_models / "videomae").glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(demo_models / "videomae" / "model.safetensors")
+    missing = next(name for name in weights if "attention" in name)
+    del weights[missing]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"not a VideoMAE checkpoint.*attention"):
+        load_videomae(resolve_checkpoint(str(tmp_path)))
+
+
+def test_weights_that_are_no_numbers_give_an_error_and_not_a_score(demo_models: Path, tmp_path: Path) -> None:
+    for file in (demo_models / "videomae").glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(demo_models / "videomae" / "model.safetensors")
+    broken = next(name for name in weights if "layernorm_after.weight" in name)
+    save_file(
+        weights | {broken: weights[broken] * torch.nan}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
+    model = load_videomae(resolve_checkpoint(str(tmp_path)))
+    with pytest.raises(ModelError, match="no numbers"):
+        model.features(DrawnFrames(84, 56), [Window(0, 16)])
+
+
+def test_another_architecture_is_refused(demo_models: Path) -> None:
+    with pytest.raises(ModelError, match="videollama3"):
+        load_videomae(resolve_checkpoint(str(demo_models / "videollama3")))

@@ -1,0 +1,172 @@
+"""The language model over rows of a batch gives what it gives over one text, however it is fed."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from typing import Any
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2Model
+
+from tasks.adapters.models.videollama3 import kv_cache as videollama3_rows
+from tasks.adapters.models.videollama3.kv_cache import Rows, use_row_attention
+
+CONFIG: dict[str, Any] = {
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "vocab_size": 100,
+}
+
+TEXTS = [[5, 6, 7], list(range(40)), [9], list(range(30, 60))]
+
+
+@pytest.fixture(scope="module")
+def stock() -> Any:
+    torch.manual_seed(0)
+    return Qwen2Model(Qwen2Config(**CONFIG)).eval()
+
+
+@pytest.fixture(scope="module")
+def model(stock: Any) -> Any:
+    mine = Qwen2Model(Qwen2Config(**CONFIG)).eval()
+    mine.load_state_dict(stock.state_dict())
+    use_row_attention(mine)
+    return mine
+
+
+@pytest.fixture(autouse=True)
+def _inference() -> Any:
+    with torch.inference_mode():
+        yield
+
+
+def last_state(stock: Any, text: list[int]) -> torch.Tensor:
+    return stock(input_ids=torch.tensor([text])).last_hidden_state[0, -1]
+
+
+def embedded(model: Any, text: list[int]) -> torch.Tensor:
+    return model.embed_tokens(torch.tensor(text))
+
+
+def filled(model: Any) -> tuple[Rows, torch.Tensor]:
+    rows = Rows(model, len(TEXTS), 80)
+    return rows, torch.cat([rows.read(i, embedded(model, text)) for i, text in enumerate(TEXTS)])
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> None:
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 16, 4096])
+def test_a_prompt_reads_the_same_in_any_pieces(
+    stock: Any, model: Any, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(videollama3_rows, "READ_AT_ONCE", at_once)
+    _, hidden = filled(model)
+    close(hidden, torch.stack([last_state(stock, text) for text in TEXTS]))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 16])
+def test_rows_grow_by_as_many_tokens_each_as_it_needs(
+    stock: Any, model: Any, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(videollama3_rows, "WRITE_AT_ONCE", at_once)
+    rows, hidden = filled(model)
+    texts = [list(text) for text in TEXTS]
+    for growth in ([[1], [2], [3], [4]], [[], [8, 9, 10], [4], []], [[7, 7], [], [], [1, 2, 3, 4, 5]]):
+        hidden = rows.extend(growth, hidden)
+        texts = [text + more for text, more in zip(texts, growth, strict=True)]
+        close(hidden, torch.stack([last_state(stock, text) for text in texts]))
+
+
+def test_nothing_to_append_changes_nothing(model: Any) -> None:
+    rows, hidden = filled(model)
+    assert torch.equal(rows.extend([[], [], [], []], hidden), hidden)
+
+
+def test_peeking_shows_every_branch_and_leaves_the_rows_alone(stock: Any, model: Any) -> None:
+    rows, hidden = filled(model)
+    sees = torch.tensor([[True, False, False], [False, True, False], [False, True, True]])
+    states = rows.peek(torch.tensor([1, 2, 3]), torch.tensor([0, 0, 1]), sees)
+    for row, text in enumerate(TEXTS):
+        for node, branch in enumerate(([1], [2], [2, 3])):
+            close(states[row, node], last_state(stock, text + branch))
+    after = rows.extend([[4], [4], [4], [4]], hidden)
+    close(after, torch.stack([last_state(stock, [*text, 4]) for text in TEXTS]))
+
+
+@pytest.mark.parametrize("shared", [1, 10, 29])
+def test_a_shared_beginning_is_taken_over_from_the_row_before(stock: Any, model: Any, shared: int) -> None:
+    first, second = list(range(30)), [*range(shared), 77, 78, 79]
+    rows = Rows(model, 2, 40)
+    rows.read(0, embedded(model, first))
+    hidden = rows.read(1, embedded(model, second), shared=shared)
+    close(hidden[0], last_state(stock, second))
+
+
+def test_a_row_may_be_filled_to_its_very_end(stock: Any, model: Any) -> None:
+    rows = Rows(model, 2, 8)
+    hidden = torch.cat([rows.read(i, embedded(model, [1, 2, 3])) for i in range(2)])
+    hidden = rows.extend([[4, 5, 6, 7, 8], [4]], hidden)
+    close(hidden[0], last_state(stock, [1, 2, 3, 4, 5, 6, 7, 8]))
+
+
+def test_attention_may_come_in_any_order_of_memory(
+    stock: Any, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, hidden = filled(model)
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def transposed(*args: Any, **kwargs: Any) -> torch.Tensor:
+        # As the memory-efficient kernel of GPUs gives it: rows x queries x heads x size, seen transposed.
+        return original(*args, **kwargs).transpose(1, 2).contiguous().transpose(1, 2)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", transposed)
+    hidden = rows.extend([[1], [2, 3], [4], []], hidden)
+    close(hidden[1], last_state(stock, [*TEXTS[1], 2, 3]))
+
+
+def test_where_nothing_can_be_captured_passes_are_launched_one_by_one(
+    stock: Any, model: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("here they can be")
+    rows = Rows(model, 2, 40, capture=True)
+    hidden = torch.cat([rows.read(i, embedded(model, [1, 2, 3])) for i in range(2)])
+    hidden = rows.extend([[4], [5]], hidden)
+    hidden = rows.extend([[6, 7], []], hidden)
+    close(hidden, torch.stack([last_state(stock, [1, 2, 3, 4, 6, 7]), last_state(stock, [1, 2, 3, 5])]))
+    assert "not captured" in caplog.text
+
+
+@pytest.mark.parametrize("capture", [False, True])
+def test_the_memory_is_free_as_soon_as_the_rows_are_gone(model: Any, capture: bool) -> None:
+    rows = Rows(model, 1, 40, capture=capture)
+    hidden = rows.extend([[4]], rows.read(0, embedded(model, [1, 2, 3])))
+    memory = weakref.ref(rows.keys)
+    del rows
+    assert memory() is None
+    assert hidden.untyped_storage().nbytes() <= hidden.nbytes
+
+
+@pytest.mark.parametrize("quantity", ["keys", "values"])
+def test_memory_is_as_large_as_documented(model: Any, quantity: str) -> None:
+    assert getattr(Rows(model, 4, 80 - 16), quantity).shape == (3, 4, 2, 80, 8)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="captures are CUDA graphs")
+def test_captured_passes_equal_ordinary_ones(model: Any) -> None:
+    model = copy.deepcopy(model).to("cuda")
+    states = []
+    for capture in (False, True):
+        rows = Rows(model, 2, 40, capture=capture)
+        hidden = torch.cat([rows.read(i, embedded(model, [1, 2, 3]).cuda()) for i in range(2)])
+        for growth in ([[4], [5]], [[6, 7], []], [[8], [9]], [[1], [2]]):
+            hidden = rows.extend(growth, hidden)
+        states.append(hidden)
+    torch.testing.assert_close(*states, atol=1e-4, rtol=0)

@@ -1,0 +1,315 @@
+"""The deep stage on an untrained model of the real architecture: every step, and the whole."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.adapters.models.videollama3 import model as adapter
+from tasks.adapters.models.videollama3.generator import Prompt, Written
+from tasks.adapters.models.videollama3.model import (
+    ModelStatus,
+    VideoLlama3,
+    load_videollama3,
+    videollama3_status,
+)
+from tasks.core.errors import ModelError
+from tasks.core.records import Window
+from tasks.core.scoring.answers import answer_schema
+from tests.adapters.models.videollama3.small import Frames, analyse, video
+
+WRITTEN = Written(
+    '{"virality_score": 7, "hook_quality": 7, "engagement_potential": 7, "viral_elements": [], '
+    '"viral_moments": [], "reasoning": "", "recommendation": ""}',
+    (7.5, 7.25, 7.125),
+)
+
+WINDOWS = [Window(0, 20), Window(5, 25), Window(12, 30)]
+
+
+def test_an_analysis_says_how_it_came_to_be(llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama.decoder, "answer", lambda prompts, **kwargs: [WRITTEN] * len(prompts))
+    analysis = analyse(llama, WINDOWS)[WINDOWS[2]]
+    assert analysis.answer is not None
+    assert analysis.answer.virality_score == 7
+    assert (analysis.expected_score, analysis.expected_hook, analysis.expected_engagement) == (
+        7.5,
+        7.25,
+        7.125,
+    )
+    assert (analysis.frames, analysis.batch_size, analysis.reason, analysis.detail) == (18, 3, None, None)
+
+
+def test_generation_is_greedy_although_the_checkpoint_samples(llama: VideoLlama3) -> None:
+    assert llama.model.generation_config.do_sample
+    windows = [Window(0, 10), Window(20, 30)]
+    torch.manual_seed(1)
+    first = analyse(llama, windows)
+    torch.manual_seed(2)
+    assert analyse(llama, windows) == first
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_forty_random_questions_to_a_random_model_get_forty_valid_answers(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in llama.model.named_parameters():
+        if weight.ndim > 1 and "vision" not in name:
+            monkeypatch.setattr(weight, "data", torch.randn(weight.shape, generator=generator) * 0.3)
+    words = ["viral", "{", "\\", "日本", "🎬", '"', "score", "\n", "0", "<|im_end|>"]
+    answers = []
+    for max_new_tokens in (160, 200, 260, 320):
+        starts = rng.choice(50, size=10, replace=False)
+        windows = [Window(int(start), int(start + rng.integers(2, 10))) for start in starts]
+        prompt = " ".join(rng.choice(words, size=8))
+        found = analyse(llama, windows, frames=video(seed=seed), prompt=prompt, max_new_tokens=max_new_tokens)
+        for window, analysis in found.items():
+            assert analysis.status == "ok", analysis.detail
+            assert analysis.answer is not None
+            assert all(window.start <= m.timestamp_s < window.end for m in analysis.answer.viral_moments)
+            answers.append(analysis.answer)
+    assert len(answers) == 40
+    assert len({answer.virality_score for answer in answers}) > 5
+
+
+@pytest.mark.parametrize(("fps", "window"), [(2, Window(7, 27)), (3, Window(31, 60)), (30, Window(0, 60))])
+def test_timestamps_are_bounded_in_seconds_whatever_the_grid(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch, fps: int, window: Window
+) -> None:
+    bounds: dict[str, int] = {}
+
+    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
+        [moments] = [prompt.schema["properties"]["viral_moments"] for prompt in prompts]
+        bounds.update(moments["items"]["properties"]["timestamp"])
+        return [WRITTEN]
+
+    monkeypatch.setattr(llama.decoder, "answer", answer)
+    analyse(llama, [window], fps=fps, max_frames=10)
+    assert window.start <= bounds["minimum"] * fps <= bounds["maximum"] * fps < window.end
+    assert (bounds["minimum"] - 1) * fps < window.start
+    assert (bounds["maximum"] + 1) * fps >= window.end
+
+
+def test_each_frame_is_encoded_once_and_sharing_changes_nothing(llama: VideoLlama3) -> None:
+    alone = {window: analyse(llama, [window])[window] for window in WINDOWS}
+    before = llama.costs.count["frames"]
+    together = analyse(llama, WINDOWS[::-1], batch_size=3)
+    assert llama.costs.count["frames"] - before == len({t for w in WINDOWS for t in range(w.start, w.end)})
+    assert {window: a.answer for window, a in together.items()} == {w: a.answer for w, a in alone.items()}
+    assert list(together) == WINDOWS
+
+
+def test_segments_that_start_alike_share_the_beginning_of_their_prompts(llama: VideoLlama3) -> None:
+    windows = [Window(3, 10), Window(3, 20), Window(3, 30), Window(4, 20)]
+    alone = {window: analyse(llama, [window])[window].answer for window in windows}
+    before = llama.costs.count["shared_tokens"]
+    together = analyse(llama, windows, batch_size=4)
+    assert {window: analysis.answer for window, analysis in together.items()} == alone
+    # 7 and 17 frames, each of 2 vision tokens where nothing stood still, and its timestamp.
+    assert llama.costs.count["shared_tokens"] - before > 2 * (7 + 17)
+
+
+def test_frames_that_only_print_the_same_time_are_not_shared(llama: VideoLlama3) -> None:
+    windows = [Window(0, 20), Window(1, 21)]  # at 30 frames a second both begin at "0.0s"
+    before = llama.costs.count["shared_tokens"]
+    analyse(llama, windows, fps=30, batch_size=2)
+    assert llama.costs.count["shared_tokens"] == before
+
+
+def test_nobody_gets_anothers_answer_whatever_the_order_and_the_batches(llama: VideoLlama3) -> None:
+    windows = [Window(start, start + length) for start in range(0, 40, 8) for length in (6, 11, 17)]
+    alone = {window: analyse(llama, [window])[window].answer for window in windows}
+    assert len({str(answer) for answer in alone.values()}) == len(windows)
+    rng = np.random.default_rng(0)
+    for batch_size in (1, 2, 4, 7, 15):
+        shuffled = [windows[i] for i in rng.permutation(len(windows))]
+        found = analyse(llama, shuffled, batch_size=batch_size)
+        assert {window: analysis.answer for window, analysis in found.items()} == alone
+
+
+def test_the_model_answers_one_call_at_a_time(llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = llama.decoder.answer
+    inside: list[int] = []
+    most = []
+
+    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
+        inside.append(1)
+        most.append(len(inside))
+        written = original(prompts, max_new_tokens=max_new_tokens)
+        inside.pop()
+        return written
+
+    monkeypatch.setattr(llama.decoder, "answer", answer)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda start: analyse(llama, [Window(start, start + 7)]), range(8)))
+    assert most == [1] * 8
+
+
+def test_threads_get_their_own_answers_in_whatever_order_they_finish(llama: VideoLlama3) -> None:
+    windows = [Window(start, start + 7) for start in range(0, 48, 4)]
+    alone = {window: analyse(llama, [window])[window].answer for window in windows}
+    with ThreadPoolExecutor(4) as pool:
+        jobs = {pool.submit(analyse, llama, [window]): window for window in reversed(windows)}
+        for job in as_completed(jobs):
+            [(window, analysis)] = job.result().items()
+            assert window == jobs[job]
+            assert analysis.answer == alone[window]
+
+
+def test_long_segments_are_seen_through_evenly_spread_frames(llama: VideoLlama3) -> None:
+    asked: set[int] = set()
+
+    def frames_of(ticks: Sequence[int]) -> Frames:
+        asked.update(ticks)
+        return video()[list(ticks)]
+
+    [(_, analysis)] = llama.analyse(
+        frames_of, [Window(0, 60)], fps=1, prompt="?", max_frames=4, max_new_tokens=160
+    )
+    assert asked == {0, 19, 39, 59}
+    assert analysis.frames == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "out_of_memory"),
+        (RuntimeError("something else"), "model_error"),
+        (OSError("the timeline is gone"), "model_error"),
+    ],
+)
+def test_one_failing_segment_does_not_hurt_the_others(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    well = analyse(llama, WINDOWS)
+    assert {analysis.status for analysis in well.values()} == {"ok"}
+    bad = WINDOWS[1]
+    original = llama.decoder.answer
+
+    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
+        if any(prompt.schema == answer_schema(start_s=bad.start, end_s=bad.end) for prompt in prompts):
+            raise error
+        return original(prompts, max_new_tokens=max_new_tokens)
+
+    monkeypatch.setattr(llama.decoder, "answer", answer)
+    found = analyse(llama, WINDOWS, batch_size=3)
+    assert (found[bad].status, found[bad].reason) == ("failed", reason)
+    assert found[bad].answer is None
+    assert [found[w].answer for w in WINDOWS if w != bad] == [well[w].answer for w in WINDOWS if w != bad]
+
+
+def test_frames_that_cannot_be_read_fail_every_segment_with_the_reason(llama: VideoLlama3) -> None:
+    def gone(ticks: Sequence[int]) -> Frames:
+        raise OSError("the timeline is gone")
+
+    found = dict(llama.analyse(gone, WINDOWS, fps=1, prompt="?", max_frames=8, max_new_tokens=160))
+    assert {(a.reason, a.detail) for a in found.values()} == {
+        ("model_error", "OSError: the timeline is gone")
+    }
+
+
+def test_a_model_that_computes_no_numbers_gives_no_answer(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = llama.model.model.language_model.norm.weight
+    monkeypatch.setattr(weight, "data", torch.full_like(weight, torch.nan))
+    analysis = analyse(llama, [Window(0, 10)])[Window(0, 10)]
+    assert (analysis.status, analysis.reason, analysis.answer) == ("failed", "model_error", None)
+    assert "NaN" in str(analysis.detail)
+
+
+def test_an_answer_that_does_not_parse_is_a_failure_with_its_text(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = Written('{"virality_score": 7', (7.0, 7.0, 7.0))
+    monkeypatch.setattr(llama.decoder, "answer", lambda *args, **kwargs: [cut])
+    analysis = analyse(llama, [Window(0, 10)])[Window(0, 10)]
+    assert (analysis.status, analysis.reason) == ("failed", "invalid_answer")
+    assert analysis.detail is not None
+    assert '{"virality_score": 7' in analysis.detail
+
+
+def test_too_small_a_budget_is_a_failure_that_says_so(llama: VideoLlama3) -> None:
+    analysis = analyse(llama, [Window(0, 10)], max_new_tokens=20)[Window(0, 10)]
+    assert analysis.reason == "model_error"
+    assert "20 new tokens cannot hold an answer" in str(analysis.detail)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "tries"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory", 2),
+        (RuntimeError("can't allocate memory: 9 bytes"), "out_of_memory", 2),
+        (RuntimeError("something else"), "model_error", 1),
+    ],
+)
+def test_a_model_that_does_not_load_is_an_error_and_tried_again_only_if_memory_was_short(
+    demo_models: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str, tries: int
+) -> None:
+    tried = []
+
+    def failing(checkpoint: object, **kwargs: object) -> None:
+        tried.append(checkpoint)
+        raise error
+
+    monkeypatch.setattr(adapter, "_held", None)
+    monkeypatch.setattr(adapter, "load_model", failing)
+    for _ in range(2):
+        with pytest.raises(ModelError, match=f"cannot be loaded: .*{error}") as caught:
+            load_videollama3(resolve_checkpoint(str(demo_models / "videollama3")))
+        assert caught.value.reason == reason
+    assert len(tried) == tries
+    assert not videollama3_status().loaded
+
+
+def test_the_status_tells_what_is_loaded(demo_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "_held", None)
+    assert videollama3_status() == ModelStatus(loaded=False)
+    checkpoint = resolve_checkpoint(str(demo_models / "videollama3"))
+    load_videollama3(checkpoint)
+    status = videollama3_status()
+    assert (status.loaded, status.model, status.revision) == (True, checkpoint.model, checkpoint.revision)
+    assert status.quantization == "none"
+    assert status.memory_bytes > 4 * 100_000
+
+
+def test_a_model_is_gone_before_the_next_one_is_loaded(
+    demo_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "_held", None)
+    checkpoint = resolve_checkpoint(str(demo_models / "videollama3"))
+    before = weakref.ref(load_videollama3(checkpoint))
+    asked = []
+
+    def load(checkpoint: object, quantization: str) -> tuple[str, str]:
+        gc.collect()
+        assert before() is None, "two models at once"
+        asked.append(quantization)
+        return "no", "model_invalid"
+
+    monkeypatch.setattr(adapter, "_load", load)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="no"):
+            load_videollama3(checkpoint, quantization="int8")
+    assert asked == ["int8"]
+
+
+def test_threads_share_one_model(demo_models: Path) -> None:
+    checkpoint = resolve_checkpoint(str(demo_models / "videollama3"))
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda _: load_videollama3(checkpoint), range(4)))
+        assert len({id(model) for model in models}) == 1
+        answers = list(pool.map(lambda model: analyse(model, [Window(0, 8)]), models))
+    assert all(answer == answers[0] for answer in answers)

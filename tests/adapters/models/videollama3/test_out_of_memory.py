@@ -1,0 +1,121 @@
+"""When memory runs out: every rung of the ladder answers, says so, and leaves the model usable."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from tasks.adapters.models.videollama3 import generator as videollama3_decoder
+from tasks.adapters.models.videollama3 import model as videollama3
+from tasks.adapters.models.videollama3.encoder import EncodedFrames
+from tasks.adapters.models.videollama3.kv_cache import Rows
+from tasks.adapters.models.videollama3.model import VideoLlama3
+from tasks.core.records import Window
+from tests.adapters.models.videollama3.small import analyse, video
+
+
+def limit_memory(monkeypatch: pytest.MonkeyPatch, *, tokens: int) -> None:
+    """Let the rows of a batch have so many tokens together, and no more."""
+
+    def rows(model: Any, n: int, length: int, *, capture: bool) -> Rows:
+        if n * length > tokens:
+            raise torch.OutOfMemoryError(f"CUDA out of memory: {n} rows of {length} tokens")
+        return Rows(model, n, length, capture=capture)
+
+    monkeypatch.setattr(videollama3_decoder, "Rows", rows)
+
+
+LONG = [Window(0, 150), Window(20, 170), Window(90, 240)]
+"""Segments that take nearly 2,000 tokens with all their frames, less than half of it with 64."""
+
+
+@pytest.mark.parametrize(
+    ("tokens", "batch_size", "frames", "reason"),
+    [
+        (9_000, 3, 150, None),
+        (4_000, 1, 150, "smaller_batch"),
+        (1_300, 1, 64, "fewer_frames"),
+        (800, 1, 32, "fewer_frames"),
+    ],
+)
+def test_each_rung_of_the_memory_ladder_answers_and_says_so(
+    llama: VideoLlama3,
+    monkeypatch: pytest.MonkeyPatch,
+    tokens: int,
+    batch_size: int,
+    frames: int,
+    reason: str | None,
+) -> None:
+    frames_shown = video(240)
+    plenty = analyse(llama, LONG, frames=frames_shown, max_frames=min(frames, 180), batch_size=1)
+    with monkeypatch.context() as small:
+        limit_memory(small, tokens=tokens)
+        found = analyse(llama, LONG, frames=frames_shown, max_frames=180, batch_size=3)
+    for window, analysis in found.items():
+        assert analysis.status == "ok", analysis.detail
+        assert (analysis.batch_size, analysis.frames, analysis.reason) == (batch_size, frames, reason)
+        assert (analysis.detail is None) == (reason is None)
+        assert analysis.answer == plenty[window].answer
+    # The model is as good as before for the next video.
+    after = analyse(llama, LONG, frames=frames_shown, max_frames=180, batch_size=3)
+    assert {analysis.batch_size for analysis in after.values()} == {3}
+
+
+def test_a_segment_that_fits_no_rung_is_given_up_and_the_lighter_ones_go_on(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = [Window(0, 8), Window(4, 150), Window(150, 158)]
+    limit_memory(monkeypatch, tokens=450)
+    found = analyse(llama, windows, frames=video(160), batch_size=2)
+    assert [found[window].status for window in windows] == ["ok", "failed", "ok"]
+    assert found[windows[1]].reason == "out_of_memory"
+    assert "CUDA out of memory" in str(found[windows[1]].detail)
+
+
+@pytest.mark.parametrize("where", ["encode", "read", "extend"])
+def test_memory_may_run_out_anywhere_and_what_was_taken_is_given_back(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    windows = [Window(0, 20), Window(5, 25)]
+    well = analyse(llama, windows, batch_size=1)
+    taken: list[weakref.ref[Rows]] = []
+    calls = iter(range(1000))
+
+    def rows(*args: Any, **kwargs: Any) -> Rows:
+        made = Rows(*args, **kwargs)
+        taken.append(weakref.ref(made))
+        return made
+
+    def failing(original: Callable[..., Any]) -> Callable[..., Any]:
+        def method(*args: Any, **kwargs: Any) -> Any:
+            if next(calls) == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            if taken and len(taken) > 1:
+                assert taken[0]() is None, "the failed batch's memory is still held"
+            return original(*args, **kwargs)
+
+        return method
+
+    owner = EncodedFrames if where == "encode" else Rows
+    name = "_encode" if where == "encode" else where
+    monkeypatch.setattr(videollama3_decoder, "Rows", rows)
+    monkeypatch.setattr(owner, name, failing(getattr(owner, name)))
+    found = analyse(llama, windows, batch_size=2)
+    assert len(taken) == 3
+    for window in windows:
+        assert found[window].answer == well[window].answer
+        assert (found[window].batch_size, found[window].reason) == (1, "smaller_batch")
+
+
+def test_the_batch_is_what_free_memory_holds(llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = [Window(start, start + 10) for start in range(0, 50, 5)]
+    sizes = {}
+    for spare in (0, 600_000, 1_300_000, 9_000_000):
+        free = videollama3.WORKING_BYTES + spare
+        monkeypatch.setattr(videollama3, "free_bytes", lambda device, free=free: free)
+        sizes[spare] = max(a.batch_size or 0 for a in analyse(llama, windows).values())
+    assert 1 == sizes[0] < sizes[600_000] < sizes[1_300_000] < sizes[9_000_000] == 8

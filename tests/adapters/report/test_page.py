@@ -1,0 +1,158 @@
+"""The report's page: everything is there, nothing is made up, and no text is ever code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+
+from tasks.adapters.report.page import render
+from tests.report import NASTY, SOURCE, answer, failure, made_report, ranked_video, with_clips
+
+
+class Page(HTMLParser):
+    """All elements of a page with their attributes, and its text outside of style and script."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.code: list[str] = []
+        self._inside = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_data(self, data: str) -> None:
+        if self._inside in ("style", "script"):
+            self.code.append(data)
+        else:
+            self.texts.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    def find(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
+        return [
+            attributes
+            for name, attributes in self.elements
+            if name == tag and wanted.items() <= attributes.items()
+        ]
+
+
+def test_every_ranked_moment_has_its_card_with_scores_and_reasons() -> None:
+    page = Page(render(made_report(ranked_video(answered=answer("The dog jumps.")))))
+    cards = page.find("li", **{"class": "card"})
+    assert [card["data-score"] for card in cards] == ["90", "83", "76"]
+    for said in ("The dog jumps.", "humour", "0:02.5", "Overall", "Hook", "Engagement"):
+        assert page.text.count(said) >= 3, said
+    copied = [button["data-copy"] for button in page.find("button", **{"class": "copy"})]
+    assert copied[:3] == ["0:00-0:05", "0:02.5", "0:04"]
+    assert len(page.find("img")) == 3
+    assert len(page.find("polyline")) == 1
+    assert len(page.find("circle")) == 6
+
+
+def test_what_was_not_analysed_says_why_and_shows_no_number() -> None:
+    page = Page(render(made_report(ranked_video(segments=1))))
+    assert page.text.count("not analysed: out_of_memory") == 2
+    assert "None" not in page.text
+    assert len(page.find("svg", **{"class": "bar"})) == 1  # overall
+
+
+def test_an_unchanged_video_is_there_without_a_curve_and_names_the_report_that_has_it() -> None:
+    uri = f"{SOURCE}/dog.mp4"
+    page = Page(render(made_report(ranked_video(uri), unchanged={uri: "20261121T03-x"})))
+    assert page.find("polyline") == page.find("img") == []
+    (link,) = (link["href"] for link in page.find("a") if "index.html" in str(link["href"]))
+    assert re.fullmatch(r"\.\./20261121T03-x/index\.html#v\w{10}", str(link))
+    assert len(page.find("li", **{"class": "card"})) == 3
+
+
+def test_failures_are_listed_with_stage_reason_and_detail() -> None:
+    page = Page(render(made_report(failures=(failure(),))))
+    for said in ("probe", "rejected: empty", "The file is empty.", "Nothing was ranked"):
+        assert said in page.text
+
+
+NASTY_PLACES: dict[str, Callable[[str], str]] = {
+    "answer": lambda text: render(made_report(ranked_video(answered=answer(text)))),
+    "name": lambda text: render(made_report(ranked_video(f"{SOURCE}/{text}.mp4"))),
+    "file": lambda text: render(made_report(ranked_video(f"file:///{text}.mp4"), source="file:///v")),
+    "failure": lambda text: render(made_report(failures=(failure(text),))),
+    "source": lambda text: render(made_report(source=text)),
+}
+
+
+@pytest.mark.parametrize("place", NASTY_PLACES)
+@pytest.mark.parametrize("text", NASTY)
+def test_no_text_becomes_an_element_an_attribute_or_a_link(place: str, text: str) -> None:
+    page, plain = Page(NASTY_PLACES[place](text)), Page(NASTY_PLACES[place]("plain"))
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
+    assert [set(attributes) for _, attributes in page.elements] == [set(a) for _, a in plain.elements]
+    assert page.code == plain.code
+    for _, attributes in page.elements:
+        for name, value in attributes.items():
+            if name in ("href", "src"):
+                assert re.match(r"#|\.\./|file:///|data:image/webp;base64,", str(value)), value
+    visible = "".join(char for char in text if char.isprintable())
+    assert visible.replace(" ", "") in page.text.replace(" ", "")
+    assert not set(page.text) & {"\u202e", "\u0000", "\u0007"}
+
+
+def test_the_policy_lets_only_the_pages_own_script_and_style_run() -> None:
+    page = Page(render(made_report(ranked_video(answered=answer()))))
+    ((policy),) = (meta["content"] for meta in page.find("meta", **{"http-equiv": "Content-Security-Policy"}))
+    style, script = page.code
+    for code in (style, script):
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in str(policy)
+    assert str(policy).startswith("default-src 'none'; img-src data:;")
+    assert "unsafe" not in str(policy)
+    assert not any("style" in attributes for _, attributes in page.elements)
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+
+
+def test_nothing_on_the_page_lies_elsewhere() -> None:
+    html = render(made_report(with_clips(ranked_video(answered=answer())), failures=(failure(),)))
+    assert "http://" not in html
+    assert "https://" not in html
+    assert Page(html).find("link") == []
+
+
+def test_moments_of_a_clip_start_in_the_clip() -> None:
+    page = Page(render(made_report(with_clips(ranked_video(answered=answer())))))
+    clip = "../../clips/run/dog-1/01%20%23%3F.mp4"
+    assert [video["src"] for video in page.find("video")] == [clip] * 3
+    links = [link["href"] for link in page.find("a", **{"class": "watch"})]
+    assert links[:3] == [f"{clip}#t=0", f"{clip}#t=2.5", f"{clip}#t=4"]
+
+
+def test_moments_of_a_file_start_in_the_file_and_those_of_a_bucket_are_copied_only() -> None:
+    in_file = made_report(
+        ranked_video("file:///videos/a b#1.mp4", answered=answer()), source="file:///videos"
+    )
+    links = [link["href"] for link in Page(render(in_file)).find("a", **{"class": "watch"})]
+    assert links[:2] == ["file:///videos/a%20b%231.mp4#t=0", "file:///videos/a%20b%231.mp4#t=2.5"]
+    in_bucket = Page(render(made_report(ranked_video(answered=answer()))))
+    assert in_bucket.find("a", **{"class": "watch"}) == []
+
+
+def test_a_report_of_500_videos_has_a_bounded_size() -> None:
+    videos = [ranked_video(f"{SOURCE}/{k}.mp4", segments=15, answered=answer()) for k in range(510)]
+    html = render(made_report(*videos))
+    assert html.count("<details") == 500
+    assert "10 more videos are not on this page" in html
+    assert 500 <= html.count("<img") < 7500
+    assert len(html) < 40_000_000

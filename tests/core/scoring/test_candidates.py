@@ -1,0 +1,130 @@
+"""The best windows become candidates; those that repeat a stronger one are suppressed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.records import ScoredWindow, Window
+from tasks.core.scoring.candidates import choose_candidates, overlaps_more_than
+
+DEFAULT = Decimal("0.75")
+
+
+def scored(*rows: tuple[int, int, int]) -> list[ScoredWindow]:
+    return [ScoredWindow(Window(start, end), score) for start, end, score in rows]
+
+
+def candidates(marked: list[ScoredWindow]) -> list[int]:
+    return [item.window.start for item in marked if item.is_candidate]
+
+
+def test_overlap_equals_the_intersection_over_union_of_the_ticks_exhaustively() -> None:
+    small = [Window(a, b) for a, b in product(range(7), repeat=2) if a < b]
+    limits = [Decimal(tenth) / 20 for tenth in range(21)]
+    for a, b in product(small, repeat=2):
+        ticks_a, ticks_b = set(range(a.start, a.end)), set(range(b.start, b.end))
+        iou = Fraction(len(ticks_a & ticks_b), len(ticks_a | ticks_b))
+        for limit in limits:
+            assert overlaps_more_than(a, b, limit) == (iou > Fraction(limit)), (a, b, limit)
+
+
+def test_the_weaker_of_two_close_windows_names_the_one_that_suppressed_it() -> None:
+    marked = choose_candidates(
+        scored((0, 59, 50), (3, 62, 90), (6, 65, 70), (60, 119, 10)), count=4, max_overlap=DEFAULT
+    )
+    assert candidates(marked) == [3, 60]
+    assert [item.suppressed_by for item in marked] == [Window(3, 62), None, Window(3, 62), None]
+
+
+def test_default_overlap_keeps_windows_nine_seconds_apart() -> None:
+    # 59 s windows 9 s apart share 50 of 68 s: 0.735; 6 s apart 53 of 65 s: 0.815.
+    marked = choose_candidates(scored((0, 59, 90), (6, 65, 80), (9, 68, 70)), count=3, max_overlap=DEFAULT)
+    assert candidates(marked) == [0, 9]
+
+
+def test_overlap_of_one_keeps_everything() -> None:
+    marked = choose_candidates(scored((0, 5, 1), (0, 5, 2), (1, 6, 3)), count=3, max_overlap=Decimal(1))
+    assert len(candidates(marked)) == 3
+
+
+def test_overlap_of_zero_keeps_only_windows_that_do_not_touch() -> None:
+    marked = choose_candidates(scored((0, 5, 3), (4, 9, 2), (5, 10, 1)), count=3, max_overlap=Decimal(0))
+    assert candidates(marked) == [0, 5]
+
+
+def test_equal_scores_go_to_the_earlier_then_the_shorter_window() -> None:
+    marked = choose_candidates(
+        scored((10, 20, 50), (0, 12, 50), (0, 10, 50)), count=1, max_overlap=Decimal(1)
+    )
+    assert [item.window for item in marked if item.is_candidate] == [Window(0, 10)]
+
+
+def test_windows_below_the_cut_are_not_called_suppressed() -> None:
+    marked = choose_candidates(scored((0, 59, 90), (3, 62, 10)), count=1, max_overlap=DEFAULT)
+    assert marked[1].suppressed_by is None
+    assert not marked[1].is_candidate
+
+
+rows = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(1, 30), st.integers(0, 100)),
+    max_size=40,
+    unique_by=lambda r: r[:2],
+).map(lambda made: scored(*((start, start + length, score) for start, length, score in made)))
+overlaps = st.decimals(0, 1, places=2)
+
+
+@given(rows, st.integers(1, 20), overlaps)
+def test_candidates_never_overlap_more_than_allowed(
+    given_rows: list[ScoredWindow], count: int, limit: Decimal
+) -> None:
+    marked = choose_candidates(given_rows, count=count, max_overlap=limit)
+    chosen = [item.window for item in marked if item.is_candidate]
+    assert len(chosen) <= count
+    assert not any(overlaps_more_than(a, b, limit) for a in chosen for b in chosen if a != b)
+
+
+@given(rows, st.integers(1, 20), overlaps)
+def test_whoever_is_suppressed_is_weaker_and_overlaps_a_candidate(
+    given_rows: list[ScoredWindow], count: int, limit: Decimal
+) -> None:
+    marked = choose_candidates(given_rows, count=count, max_overlap=limit)
+    strength = {item.window: item.score for item in marked if item.is_candidate}
+    for item in marked:
+        if item.suppressed_by:
+            assert not item.is_candidate
+            assert strength[item.suppressed_by] >= item.score
+            assert overlaps_more_than(item.window, item.suppressed_by, limit)
+
+
+@given(rows, st.integers(1, 20), overlaps)
+def test_no_stronger_window_is_left_out_without_a_reason(
+    given_rows: list[ScoredWindow], count: int, limit: Decimal
+) -> None:
+    marked = choose_candidates(given_rows, count=count, max_overlap=limit)
+    assert [(item.window, item.score) for item in marked] == [(i.window, i.score) for i in given_rows]
+    weakest = min((item.score for item in marked if item.is_candidate), default=0)
+    left_out = [item for item in marked if not item.is_candidate and not item.suppressed_by]
+    assert all(item.score <= weakest for item in left_out)
+    if left_out:
+        assert sum(item.is_candidate for item in marked) == count
+
+
+@given(rows, st.integers(1, 20), overlaps)
+def test_the_order_of_the_windows_does_not_matter(
+    given_rows: list[ScoredWindow], count: int, limit: Decimal
+) -> None:
+    shuffled = sorted(given_rows, key=lambda item: hash((item.window, item.score)))
+    first = choose_candidates(given_rows, count=count, max_overlap=limit)
+    second = choose_candidates(shuffled, count=count, max_overlap=limit)
+    assert sorted(map(repr, first)) == sorted(map(repr, second))
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_no_windows_give_no_candidates(count: int) -> None:
+    assert choose_candidates([], count=count, max_overlap=DEFAULT) == []

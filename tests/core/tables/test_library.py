@@ -1,0 +1,80 @@
+"""What is remembered of a video is read back as it was, and holds as long as nothing changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tasks.core.records import Timeline, VideoRef
+from tasks.core.tables.digests import Digests
+from tasks.core.tables.library import KEPT_DAYS, Entry, library_table, read_library
+from tasks.core.tables.schemas import LIBRARY
+
+TODAY = date(2026, 11, 22)
+DIGESTS = Digests("scoring", "rejecting", "50000-90000/28")
+A, B = VideoRef("s3://b/a.mp4", "etag", 9), VideoRef("s3://b/b.mp4", "etag", 9)
+RANKED = Entry(
+    A, DIGESTS, TODAY, Timeline(A, "", 122, 1, 28, 56, 121.5, "ffmpeg", "Cut off."), "run-1", TODAY, 2
+)
+REJECTED = Entry(B, DIGESTS, TODAY)
+
+
+def test_entries_are_read_back_by_uri() -> None:
+    table = library_table([REJECTED, RANKED])
+    assert table.schema.equals(LIBRARY)
+    assert table.column("status").to_pylist() == ["ranked", "rejected"]
+    assert read_library(table) == {A.uri: RANKED, B.uri: REJECTED}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"video_uri": ["a"]}),
+        library_table([RANKED]).drop_columns("n_ticks"),
+        library_table([RANKED]).set_column(2, "size_bytes", pa.array(["many"])),
+    ],
+)
+def test_what_is_no_library_is_refused(table: pa.Table) -> None:
+    with pytest.raises((ValueError, KeyError)):
+        read_library(table)
+
+
+@pytest.mark.parametrize(
+    ("video", "digests", "ranked_holds", "refusal_holds"),
+    [
+        ({}, {}, True, True),
+        ({"uri": "s3://b/other.mp4"}, {}, False, False),
+        ({"etag": "another"}, {}, False, False),
+        ({"size_bytes": 10}, {}, False, False),
+        ({}, {"scoring": "another"}, False, True),
+        ({}, {"rejecting": "another"}, True, False),
+        ({}, {"frame_budget": "another"}, False, False),
+    ],
+)
+def test_it_holds_until_something_that_decides_it_changes(
+    video: dict[str, Any], digests: dict[str, Any], ranked_holds: bool, refusal_holds: bool
+) -> None:
+    now = replace(DIGESTS, **digests)
+    assert RANKED.holds_for(replace(A, **video), now, at_any_size=False) is ranked_holds
+    assert REJECTED.holds_for(replace(B, **video), now, at_any_size=False) is refusal_holds
+
+
+def test_where_nobody_knows_the_size_of_frames_any_will_do() -> None:
+    unknown = replace(DIGESTS, frame_budget="another")
+    assert RANKED.holds_for(A, unknown, at_any_size=True)
+    assert not RANKED.holds_for(A, replace(unknown, scoring="another"), at_any_size=True)
+
+
+def test_a_uri_that_is_no_text_is_not_remembered() -> None:
+    odd = VideoRef("file:///a\udcff.mp4", "etag", 9)
+    remembered = read_library(library_table([replace(REJECTED, video=odd)]))
+    assert not any(entry.holds_for(odd, DIGESTS, at_any_size=False) for entry in remembered.values())
+
+
+def test_what_is_not_listed_is_forgotten_after_some_time() -> None:
+    assert RANKED.is_remembered(TODAY + timedelta(days=KEPT_DAYS))
+    assert not RANKED.is_remembered(TODAY + timedelta(days=KEPT_DAYS + 1))

@@ -1,0 +1,134 @@
+"""Listed videos are told apart by what earlier runs found out about them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tasks.core.records import Failure, Kind, ScoredWindow, Stage, Timeline, VideoRef, Window
+from tasks.core.settings import Settings
+from tasks.core.tables.digests import Digests
+from tasks.core.tables.library import Entry
+from tasks.core.tables.reuse import Earlier, recognise, rows_of, scored_again, scores_by_video
+from tasks.core.tables.schemas import RANKINGS
+
+YESTERDAY = date(2026, 11, 21)
+TODAY = date(2026, 11, 22)
+DIGESTS = Digests("scoring", "rejecting", "budget")
+
+
+def ref(name: str) -> VideoRef:
+    return VideoRef(f"s3://b/{name}", "etag", 9)
+
+
+def entry(name: str, **changes: Any) -> Entry:
+    timeline = Timeline(ref(name), "", 12, 1, 28, 28, 11.5, "decord")
+    return replace(Entry(ref(name), DIGESTS, YESTERDAY, timeline, "run-1", YESTERDAY), **changes)
+
+
+def rankings(*names: str) -> pa.Table:
+    rows = [{"video_uri": ref(name).uri} | dict.fromkeys(REQUIRED) for name in names]
+    return pa.Table.from_pylist(rows, schema=RANKINGS)
+
+
+REQUIRED = [name for name in RANKINGS.names if name != "video_uri"]
+
+ENTRIES = {
+    item.video.uri: item
+    for item in (
+        entry("ranked"),
+        entry("unanswered", unanswered=1),
+        entry("without rows"),
+        entry("replaced", video=replace(ref("replaced"), etag="old")),
+        entry("rejected", timeline=None),
+        entry("rejected without a reason", timeline=None),
+        entry("elsewhere"),
+        entry("long gone", last_listed=YESTERDAY - timedelta(days=60)),
+    )
+}
+REFUSAL = Failure(replace(ref("rejected"), size_bytes=0), Stage.PROBE, Kind.REJECTED, "empty", "It is empty.")
+LISTED = [
+    ref(name)
+    for name in (
+        "new",
+        "ranked",
+        "rejected",
+        "rejected without a reason",
+        "replaced",
+        "unanswered",
+        "without rows",
+    )
+]
+
+
+def names(found: list[Entry]) -> list[str]:
+    return [item.video.name for item in found]
+
+
+@pytest.mark.parametrize("ranks_as_before", [True, False])
+def test_videos_are_told_apart(ranks_as_before: bool) -> None:
+    table = rankings("ranked", "unanswered") if ranks_as_before else None
+    found = recognise(
+        LISTED, Earlier(ENTRIES, {REFUSAL.video.uri: REFUSAL}, table), DIGESTS, today=TODAY, at_any_size=False
+    )
+    again = ["unanswered", "without rows"]
+    assert names(found.settled) == (["ranked"] if ranks_as_before else [])
+    assert names(found.scored) == (again if ranks_as_before else ["ranked", *again])
+    assert found.refused == [replace(REFUSAL, video=ref("rejected"))]
+    assert [video.name for video in found.unknown] == ["new", "rejected without a reason", "replaced"]
+    assert names(found.remembered) == ["rejected", "elsewhere"]
+    assert {item.last_listed for item in found.settled + found.scored} == {TODAY}
+    assert [item.last_listed for item in found.remembered] == [TODAY, YESTERDAY]
+
+
+def test_the_rows_of_some_videos() -> None:
+    table = rankings("a", "b", "a", "c")
+    some = rows_of([entry("a"), entry("c")], table)
+    assert some["video_uri"].to_pylist() == ["s3://b/a", "s3://b/a", "s3://b/c"]
+    assert rows_of([entry(name) for name in "abc"], table).equals(table)
+    assert rows_of([], None).schema.equals(RANKINGS)
+
+
+def settings(**groups: Any) -> Settings:
+    return Settings.model_validate({"source": "videos", "output": "rankings", **groups})
+
+
+STORED = {"start": [0.0, 3.0, 6.0, 7.0], "videomae_score": [10, 90, 80, 20], "fast_kind": ["salience"] * 4}
+SHORT_WINDOWS = {"window_seconds": [5], "stride_seconds": 3}
+
+
+def test_candidates_are_chosen_anew_from_stored_scores() -> None:
+    timeline = entry("a").timeline
+    assert timeline
+    asked = settings(windows=SHORT_WINDOWS, ranking={"top_n": 1, "candidate_multiplier": 2})
+    scored = scored_again(timeline, STORED, asked)
+    assert scored
+    assert scored.windows == (
+        ScoredWindow(Window(0, 5), 10),
+        ScoredWindow(Window(3, 8), 90, is_candidate=True),
+        ScoredWindow(Window(6, 11), 80, is_candidate=True),
+        ScoredWindow(Window(7, 12), 20),
+    )
+    assert scored.fast_kind == "salience"
+
+
+@pytest.mark.parametrize("windows", [{"window_seconds": [5], "stride_seconds": 2}, {"window_seconds": [59]}])
+def test_windows_that_are_not_the_stored_ones_are_noticed(windows: dict[str, Any]) -> None:
+    timeline = entry("a").timeline
+    assert timeline
+    assert scored_again(timeline, STORED, settings(windows=windows)) is None
+
+
+def test_stored_scores_are_told_apart_by_video() -> None:
+    columns = STORED | {"video_uri": ["a", "a", "b", "b"], "embedding": [None] * 4}
+    found = scores_by_video(pa.table(columns))
+    assert {uri: rows["start"].to_pylist() for uri, rows in found.items()} == {"a": [0, 3], "b": [6, 7]}
+    assert scores_by_video(pa.table(columns).slice(0, 0)) == {}
+    with_a_gap = scores_by_video(pa.table(columns | {"videomae_score": [None, 1, 2, 3]}))
+    assert with_a_gap["a"]["start"].to_pylist() == [3]
+    with pytest.raises(pa.ArrowException):
+        scores_by_video(pa.table(columns | {"videomae_score": [["no"], ["number"], [], []]}))

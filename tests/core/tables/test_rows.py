@@ -1,0 +1,210 @@
+"""The rows that are published."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.records import (
+    Analysis,
+    Answer,
+    Failure,
+    Kind,
+    Moment,
+    RankedVideo,
+    ScoredVideo,
+    ScoredWindow,
+    Segment,
+    Stage,
+    Timeline,
+    VideoRef,
+    Why,
+    Window,
+)
+from tasks.core.tables.rows import (
+    RunStamp,
+    failures_table,
+    rankings_table,
+    read_failures,
+    windows_table,
+)
+from tasks.core.tables.schemas import FAILURES, RANKINGS
+
+STAMP = RunStamp("run-1", 70, {"videomae": "tiny"})
+ANSWER = Answer(82, 90, 75, ("surprise",), (Moment(12.0, "the jump"),), "It works.", "publish")
+
+
+def video(name: str, *, segments: list[Segment] | None = None) -> RankedVideo:
+    timeline = Timeline(VideoRef(f"s3://b/{name}", "etag", 9), "frames", 122, 1, 28, 28, 121.5, "decord")
+    windows = (
+        ScoredWindow(Window(0, 59), 72, is_candidate=True),
+        ScoredWindow(Window(3, 62), 60, suppressed_by=Window(0, 59)),
+        ScoredWindow(Window(60, 119), 40, is_candidate=True),
+        ScoredWindow(Window(63, 122), 10),
+    )
+    if segments is None:
+        analysis = Analysis.ok(
+            ANSWER,
+            expected_score=81.5,
+            expected_hook=90.25,
+            expected_engagement=74.5,
+            frames=59,
+            batch_size=8,
+        )
+        segments = [Segment(Window(0, 59), 78, 72, analysis, rank=1)]
+    scored = ScoredVideo(timeline, windows, np.eye(4, 8, dtype=np.float16), "salience")
+    return RankedVideo(scored, tuple(segments))
+
+
+def column(table: pa.Table, name: str) -> list[Any]:
+    return table.column(name).to_pylist()
+
+
+def test_a_ranked_segment_with_an_answer() -> None:
+    (row,) = rankings_table([video("a.mp4")], STAMP).to_pylist()
+    assert row["score"] == 78
+    assert row["is_viral"]
+    assert (row["start"], row["end"], row["duration"], row["video_duration"]) == (0.0, 59.0, 59.0, 121.5)
+    assert (row["rank"], row["run_rank"]) == (1, 1)
+    assert row["analysis_method"] == "VideoMAE + VideoLLaMA3"
+    assert row["videollama3"] == {
+        "virality_score": 82,
+        "hook_quality": 90,
+        "engagement_potential": 75,
+        "expected_score": 81.5,
+        "expected_hook_quality": 90.25,
+        "expected_engagement_potential": 74.5,
+        "viral_elements": ["surprise"],
+        "viral_moments": [{"timestamp": 12.0, "why": "the jump"}],
+        "reasoning": "It works.",
+        "recommendation": "publish",
+        "frames": 59,
+        "batch_size": 8,
+    }
+
+
+def test_a_segment_without_an_answer_has_nulls_and_a_reason() -> None:
+    failed = Analysis.failed("out_of_memory", "no room")
+    (row,) = rankings_table(
+        [video("a.mp4", segments=[Segment(Window(0, 59), 72, 72, failed, 1)])], STAMP
+    ).to_pylist()
+    assert row["videollama3"] is None
+    assert (row["deep_status"], row["deep_reason"]) == ("failed", "out_of_memory")
+    assert row["analysis_method"] == "VideoMAE only"
+
+
+def test_the_last_segment_ends_with_the_video_not_with_the_grid() -> None:
+    skipped = Analysis.skipped("disabled")
+    (row,) = rankings_table(
+        [video("a.mp4", segments=[Segment(Window(63, 122), 1, 1, skipped, 1)])], STAMP
+    ).to_pylist()
+    assert (row["start"], row["end"], row["duration"]) == (63.0, 121.5, 58.5)
+
+
+def test_the_best_of_the_run_come_first_whatever_the_order_of_the_videos() -> None:
+    weak = Segment(Window(0, 59), 20, 20, Analysis.skipped("disabled"), 1)
+    videos = [video("b.mp4"), video("a.mp4", segments=[weak]), video("c.mp4")]
+    table = rankings_table(videos, STAMP)
+    assert column(table, "video_uri") == ["s3://b/b.mp4", "s3://b/c.mp4", "s3://b/a.mp4"]
+    assert column(table, "run_rank") == [1, 2, 3]
+    assert rankings_table(videos[::-1], STAMP).equals(table)
+
+
+segments = st.builds(
+    lambda start, score, fast, expected: Segment(
+        Window(start, start + 5), score, fast, Analysis.ok(ANSWER, expected_score=expected), rank=start + 1
+    ),
+    st.integers(0, 5),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.none() | st.sampled_from([0.5, 1.5]),
+)
+videos = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]), st.lists(segments, max_size=6, unique_by=lambda segment: segment.window)
+)
+
+
+@given(videos, st.sets(st.sampled_from(["a", "b", "c"])))
+def test_it_makes_no_difference_which_rows_are_carried_over(
+    made: dict[str, list[Segment]], unchanged: set[str]
+) -> None:
+    every = [video(name, segments=ranked) for name, ranked in made.items()]
+    whole = rankings_table(every, STAMP)
+    assert column(whole, "run_rank") == list(range(1, len(whole) + 1))
+    keys = [
+        (-row["score"], -(row["videollama3"]["expected_score"] or -1), -row["videomae_score"],
+         row["video_uri"], row["rank"])
+        for row in whole.to_pylist()
+    ]  # fmt: skip
+    assert keys == sorted(keys)
+    before = rankings_table(
+        [video(name, segments=ranked) for name, ranked in made.items() if name in unchanged],
+        RunStamp("run-0", 70, STAMP.models),
+    )
+    anew = [video(name, segments=ranked) for name, ranked in made.items() if name not in unchanged]
+    assert rankings_table(anew, STAMP, carried=before).equals(whole)
+
+
+def test_every_window_says_why_it_is_not_in_the_ranking() -> None:
+    table = windows_table([video("a.mp4")], STAMP, dimensions=8)
+    assert column(table, "reason") == [None, "overlap", "below_top_n", "below_cut"]
+    assert column(table, "suppressed_by") == [None, 0.0, None, None]
+    assert column(table, "is_candidate") == [True, False, True, False]
+    assert column(table, "start") == [0.0, 3.0, 60.0, 63.0]
+    assert column(table, "suppressed_by_end") == [None, 59.0, None, None]
+    assert column(table, "embedding")[1] == [0.0, 1.0] + [0.0] * 6
+
+
+def test_every_candidate_has_its_combined_score_in_the_windows() -> None:
+    missed = Segment(Window(60, 119), 33, 40, Analysis.ok(ANSWER), rank=2)
+    table = windows_table([replace(video("a.mp4"), missed=(missed,))], STAMP, dimensions=8)
+    assert column(table, "score") == [78, None, 33, None]
+
+
+def test_a_row_says_why_it_has_its_rank() -> None:
+    why = Why(0.6, 0.4, 97.5, 12, (ScoredWindow(Window(63, 122), 60, suppressed_by=Window(60, 119)),))
+    segment = Segment(Window(60, 119), 78, 72, Analysis.ok(ANSWER), rank=1, why=why)
+    (row,) = rankings_table([video("a.mp4", segments=[segment])], STAMP).to_pylist()
+    assert (row["deep_weight"], row["fast_weight"], row["video_percentile"], row["margin"]) == (
+        0.6, 0.4, 97.5, 12
+    )  # fmt: skip
+    assert row["suppressed"] == [{"start": 63.0, "end": 121.5, "videomae_score": 60}]
+
+
+def test_failures_are_sorted_and_keep_their_nulls() -> None:
+    ref = VideoRef("s3://b/z.mp4", "etag", 0)
+    rows = [
+        Failure(ref, Stage.DEEP, Kind.FAILED, "out_of_memory", "no room", start_s=3.0, end_s=62.0),
+        Failure(VideoRef("s3://b/a.mp4", "e", 0), Stage.PROBE, Kind.REJECTED, "empty", "The file is empty."),
+    ]
+    table = failures_table(rows, STAMP)
+    assert column(table, "video_uri") == ["s3://b/a.mp4", "s3://b/z.mp4"]
+    assert column(table, "start") == [None, 3.0]
+    assert column(table, "kind") == ["rejected", "failed"]
+
+
+def test_failures_are_read_back() -> None:
+    row = Failure(
+        VideoRef("s3://b/a.mp4", "e", 0), Stage.PROBE, Kind.REJECTED, "empty", "The file is empty.", 2, 3.0
+    )
+    assert read_failures(failures_table([row], STAMP)) == [row]
+
+
+def test_a_detail_that_is_no_text_is_escaped() -> None:
+    gone = Failure(
+        VideoRef("file:///a\udcff", "e", 0), Stage.FETCH, Kind.FAILED, "changed", "file:///a\udcff is gone"
+    )
+    (row,) = failures_table([gone], STAMP).to_pylist()
+    assert (row["video_uri"], row["detail"]) == (r"file:///a\udcff", r"file:///a\udcff is gone")
+
+
+def test_empty_runs_have_the_same_columns() -> None:
+    assert rankings_table([], STAMP).schema.equals(RANKINGS)
+    assert failures_table([], STAMP).schema.equals(FAILURES)
+    some, none = (windows_table(videos, STAMP, dimensions=8) for videos in ([video("a.mp4")], []))
+    assert none.schema.equals(some.schema)

@@ -1,0 +1,68 @@
+"""Where a segment stands in its run, and where it stood in the run before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tasks.core.tables.run_ranking import PLACES, Previous, compared, segment_keys
+from tasks.core.tables.schemas import RANKINGS
+
+NULLABLE = pa.schema([field.with_nullable(True) for field in RANKINGS])
+
+
+def ranking(*rows: tuple[str, float, int]) -> pa.Table:
+    """Rows of video, start and score, best first."""
+    return pa.Table.from_pylist(
+        [
+            {"video_uri": uri, "start": start, "end": start + 59, "score": score, "rank": n, "run_rank": n}
+            for n, (uri, start, score) in enumerate(rows, start=1)
+        ],
+        schema=NULLABLE,
+    )
+
+
+def column(table: pa.Table, name: str) -> list[Any]:
+    return table.column(name).to_pylist()
+
+
+TODAY = ranking(("b", 0.0, 90), ("a", 0.0, 70), ("a", 3.0, 70), ("c", 0.1, 10))
+
+
+def test_the_percentile_in_the_library_is_the_share_that_is_lower() -> None:
+    assert column(compared(TODAY, None), "library_percentile") == [87.5, 50.0, 50.0, 12.5]
+    assert column(compared(ranking(("a", 0.0, 3)), None), "library_percentile") == [50.0]
+
+
+@pytest.mark.parametrize(
+    ("before", "places"),
+    [
+        (ranking(("a", 3.0, 9), ("a", 0.0, 5), ("z", 0.0, 1)), [None, 2, 1, None]),
+        (ranking(("c", 0.1, 90), ("b", 0.0, 90)), [2, None, None, 1]),
+        (ranking(), [None] * 4),
+    ],
+)
+def test_the_places_of_the_run_before(before: pa.Table, places: list[int | None]) -> None:
+    table = compared(TODAY, Previous("run-0", before.select(PLACES)))
+    assert column(table, "previous_run_id") == ["run-0"] * 4
+    assert column(table, "previous_rank") == column(table, "previous_run_rank") == places
+
+
+def test_without_a_run_before_nothing_is_said_of_it() -> None:
+    carried = compared(TODAY, Previous("run-0", TODAY.select(PLACES)))
+    again = compared(carried, None)
+    for name in ("previous_run_id", "previous_rank", "previous_run_rank"):
+        assert column(again, name) == [None] * 4
+
+
+def test_a_segment_is_known_by_video_start_and_end() -> None:
+    others = ranking(("a", 0.0, 1), ("a", 0.1, 1), ("b", 0.0, 1), ("0.0 a", 0.0, 1))
+    assert len(set(segment_keys(others).to_pylist())) == 4
+    assert segment_keys(ranking()).to_pylist() == []
+
+
+def test_an_empty_ranking_stays_empty() -> None:
+    empty = compared(ranking(), Previous("run-0", TODAY.select(PLACES)))
+    assert (len(empty), empty.schema) == (0, NULLABLE)

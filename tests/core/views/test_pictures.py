@@ -1,0 +1,54 @@
+"""Which pictures stand for a segment, and what files are called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tasks.core.records import Analysis, Answer, Moment, Segment, VideoRef, Window
+from tasks.core.views.pictures import clip_name, cut_of, sheet_ticks, strongest_tick, thumbnail_name
+from tests.report import ranked_video
+
+
+def segment(*moments: float, rank: int = 1) -> Segment:
+    found = Answer(1, 1, 1, (), tuple(Moment(at_s, "why") for at_s in moments), "", "")
+    return Segment(Window(10, 30), 1, 1, Analysis.ok(found), rank)
+
+
+@pytest.mark.parametrize(
+    ("moments", "tick"), [([], 20), ([7.5, 9.0], 15), ([2.0, 9.0], 18), ([15.0], 20), ([5.0], 10)]
+)
+def test_the_first_moment_inside_stands_for_a_segment_else_its_middle(
+    moments: list[float], tick: int
+) -> None:
+    assert strongest_tick(segment(*moments), fps=2) == tick
+
+
+def test_without_an_answer_the_middle_stands_for_a_segment() -> None:
+    assert strongest_tick(replace(segment(), analysis=Analysis.skipped("disabled")), fps=1) == 20
+
+
+def test_a_sheet_stays_inside_its_segment() -> None:
+    for length in range(1, 40):
+        ticks = sheet_ticks(Window(5, 5 + length))
+        assert ticks == sorted(set(ticks))
+        assert all(5 <= tick < 5 + length for tick in ticks)
+
+
+def test_the_same_picture_of_a_video_has_the_same_name_in_every_run() -> None:
+    one = VideoRef("s3://b/v.mp4", "etag", 1)
+    assert thumbnail_name(one, 9, 1) == thumbnail_name(replace(one, size_bytes=2), 18, 2)
+    assert thumbnail_name(one, 9, 1) != thumbnail_name(replace(one, etag="other"), 9, 1)
+
+
+def test_the_names_of_clips_sort_by_rank_and_hold_nothing_odd() -> None:
+    video, timeline = VideoRef("s3://b/../Ein <Hund> \N{SNOWMAN}.mp4", "e", 1), ranked_video().timeline
+    names = []
+    for rank in (1, 2, 10, 100):
+        item = segment(rank=rank)
+        names.append(clip_name(video, item, cut_of(item, timeline), run_id="run"))
+    assert names == sorted(names)
+    assert names[0].startswith("clips/run/Ein_Hund-")
+    assert names[0].endswith("/0001_0m10s-0m30s.mp4")
+    assert all(name.isascii() and " " not in name for name in names)

@@ -1,0 +1,48 @@
+"""What the report shows, and of a large library which part."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.core.views import report as report_module
+from tests.report import SOURCE, answer, failure, made_report, ranked_video, some_sheet
+
+
+def test_videos_come_best_first_with_their_moments_by_rank() -> None:
+    weak = ranked_video(f"{SOURCE}/weak.mp4", segments=1, answered=answer())
+    strong = ranked_video(f"{SOURCE}/more/strong.mp4", segments=3, answered=answer())
+    made = made_report(weak, strong)
+    assert {video.name for video in made.videos} == {"weak.mp4", "more/strong.mp4"}
+    assert [card.row["run_rank"] for card in made.best] == [1, 2, 3, 4]
+    assert all([c.row["rank"] for c in v.cards] == list(range(1, len(v.cards) + 1)) for v in made.videos)
+    assert sum(made.bins) == 4
+
+
+def test_of_too_many_videos_those_of_this_run_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "MOST_VIDEOS", 2)
+    videos = [ranked_video(f"{SOURCE}/{name}.mp4", answered=answer()) for name in "abc"]
+    made = made_report(*videos, unchanged={f"{SOURCE}/a.mp4": "run", f"{SOURCE}/b.mp4": "run"})
+    assert [video.name for video in made.videos] == ["a.mp4", "c.mp4"]
+    assert made.videos_left_out == 1
+    assert sum(made.bins) == 9  # of all
+
+
+def test_of_too_many_failures_the_first_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "MOST_FAILURES", 1)
+    made = made_report(failures=(failure("a"), failure("b"), failure("c")))
+    assert (len(made.failures), made.failures_left_out) == (1, 2)
+
+
+def test_where_room_for_pictures_is_short_each_video_has_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "PICTURE_BYTES", 3 * len(some_sheet()))
+    made = made_report(*(ranked_video(f"{SOURCE}/{name}.mp4", answered=answer()) for name in "ab"))
+    with_sheet = {
+        (video.name, card.row["rank"]) for video in made.videos for card in video.cards if card.sheet
+    }
+    assert {("a.mp4", 1), ("b.mp4", 1)} < with_sheet
+    assert len(with_sheet) == 3
+
+
+def test_a_source_that_is_one_video_is_called_by_its_name() -> None:
+    made = made_report(ranked_video("file:///videos/dog.mp4"), source="file:///videos/dog.mp4")
+    assert made.videos[0].name == "dog.mp4"
