@@ -24,7 +24,7 @@ OUTPUT = Path(__file__).parent / "results" / "deep_memory.json"
 GB = 10**9
 CARDS_GB = (8, 12, 16, 24, 80)
 
-FRAMES, TOKENS_A_FRAME = 59, 264
+FRAMES, TOKENS_PER_FRAME = 59, 264
 """A segment of 59 seconds at one frame a second; 264 tokens are 616x336 pixels."""
 
 TEXT_TOKENS = 9 * FRAMES + 400 + 320
@@ -79,7 +79,7 @@ def derive(size: str, quantization: str) -> dict[str, Any]:
     """One line of the table. A card's batch is 0 where not even one segment fits."""
     config = published_config(size)
     weights = weight_bytes(config, quantization=quantization, itemsize=2)
-    row = row_bytes(config, tokens=FRAMES * TOKENS_A_FRAME + TEXT_TOKENS, itemsize=2)
+    row = row_bytes(config, tokens=FRAMES * TOKENS_PER_FRAME + TEXT_TOKENS, itemsize=2)
     batches = {}
     for card in CARDS_GB:
         free = card * GB - CUDA_CONTEXT - VIDEOMAE - weights
@@ -118,7 +118,7 @@ def main() -> None:
         "command": "python benchmarks/deep_memory.py",
         "derived": True,
         "versions": {name: version(name) for name in ("torch", "transformers")},
-        "tokens_a_segment": FRAMES * TOKENS_A_FRAME + TEXT_TOKENS,
+        "tokens_a_segment": FRAMES * TOKENS_PER_FRAME + TEXT_TOKENS,
         "lines": lines,
     }
     output.parent.mkdir(parents=True, exist_ok=True)

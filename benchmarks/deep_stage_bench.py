@@ -19,9 +19,9 @@ from operations import Rates, measure_rates
 from untrained import Shape, write_checkpoint
 
 from tasks.adapters.models.devices import pick_device, pick_dtype
-from tasks.adapters.models.videollama3 import generator as videollama3_decoder
+from tasks.adapters.models.videollama3 import generator
 from tasks.adapters.models.videollama3.config import frame_budget, read_frame_spec
-from tasks.adapters.models.videollama3.kv_cache import Rows
+from tasks.adapters.models.videollama3.kv_cache import BatchKVCache
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.core.geometry import frame_size
 from tasks.core.records import FrameBudget, ReadFrames, Window
@@ -111,7 +111,7 @@ class Bench:
         Raises:
             RuntimeError: a segment failed, or memory did not allow as many at once.
         """
-        costs = self.llama.costs
+        costs = self.llama.usage
         costs.count.clear()
         costs.seconds.clear()
         self.recorder.answers = []
@@ -209,10 +209,10 @@ class Bench:
 def launched() -> Iterator[None]:
     """Within it no steps are recorded."""
 
-    def rows(*arguments: Any, **named: Any) -> Rows:
-        return Rows(*arguments, **{**named, "capture": False})
+    def rows(*arguments: Any, **named: Any) -> BatchKVCache:
+        return BatchKVCache(*arguments, **{**named, "capture": False})
 
-    with patch.object(videollama3_decoder, "Rows", rows):
+    with patch.object(generator, "BatchKVCache", rows):
         yield
 
 

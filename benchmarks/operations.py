@@ -18,13 +18,13 @@ from torch.nn import functional
 from transformers import VideoLlama3Config
 
 from tasks.adapters.models.videollama3.config import VIDEO_MERGE
-from tasks.adapters.models.videollama3.encoder import FRAMES_A_PASS
+from tasks.adapters.models.videollama3.encoder import FRAMES_PER_PASS
 
 Rates = dict[str, float]
 """Operations a second by kind (`rows_8`: writing 8 answers side by side), `bytes` a second, and where
 videos are decoded `decode`, seconds of them a second."""
 
-PATCHES_A_TOKEN = VIDEO_MERGE**2
+PATCHES_PER_TOKEN = VIDEO_MERGE**2
 TREE, TREES = 11, 3
 """Tokens that are looked at, and thrown away, to weigh a score's digits; the scores of an answer."""
 
@@ -110,7 +110,7 @@ def vision_operations(config: VideoLlama3Config, patches: int) -> tuple[float, f
     wide, inner = vision.hidden_size, vision.intermediate_size
     layers = 2 * patches * (4 * wide**2 + 2 * wide * inner) * vision.num_hidden_layers
     ends = 2 * patches * 3 * vision.patch_size**2 * wide
-    projector = 2 * (wide * out + out**2) * patches / PATCHES_A_TOKEN
+    projector = 2 * (wide * out + out**2) * patches / PATCHES_PER_TOKEN
     return layers + ends + projector, 4 * patches**2 * wide * vision.num_hidden_layers
 
 
@@ -183,7 +183,7 @@ def measure_rates(
         return operations / _seconds(call, device)
 
     rates = {
-        "vision_linear": product(FRAMES_A_PASS * patches, vision),
+        "vision_linear": product(FRAMES_PER_PASS * patches, vision),
         "vision_attention": attention(patches, vision, causal=False),
         "prefill_linear": product(prompt_tokens, text),
         "prefill_attention": attention(prompt_tokens, text, causal=True),

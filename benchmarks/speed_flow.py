@@ -25,9 +25,9 @@ from tasks.adapters.video.timeline import read_frames
 from tasks.core.records import Analysis, Timeline
 from tasks.core.scoring.windows import MAX_BATCH, batches, windows
 from tasks.core.settings import Settings
-from tasks.run.concurrency import side_by_side
+from tasks.run.concurrency import run_concurrently
 from tasks.run.run import FAST_ONLY_BUDGET, Run
-from tasks.work.opening import RANKED_AT_ONCE, close_timeline, decoded_timeline
+from tasks.work.opening import RANKED_PER_GPU, close_timeline, open_video
 
 DEEP_OFF = "--deep.enabled=false"
 PEAK = Path(__file__).with_name("peak.py")
@@ -121,14 +121,14 @@ def without_flow(videos: Path, fast: Checkpoint, scratch: Path) -> None:
     model = load_videomae(fast)
 
     def work(video: Any) -> None:
-        timeline = decoded_timeline(video, run)
+        timeline = open_video(video, run)
         assert isinstance(timeline, Timeline)
         every = windows(timeline.n_ticks, lengths=[59], stride=3)
         for batch in batches(every, size=MAX_BATCH):
             model.features(partial(read_frames, timeline), batch)
         close_timeline(timeline)
 
-    side_by_side(work, open_store(str(videos)).videos("**/*"), at_once=lambda: RANKED_AT_ONCE + 1)
+    run_concurrently(work, open_store(str(videos)).videos("**/*"), at_once=lambda: RANKED_PER_GPU + 1)
 
 
 def loops(folder: Path, lengths: list[int]) -> Path:

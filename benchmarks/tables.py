@@ -33,8 +33,8 @@ from tasks.core.tables.schemas import RANKINGS, VIDEOLLAMA3, windows_schema
 
 RESULTS = Path(__file__).parent / "results" / "tables.json"
 TIMES = 5
-SEGMENTS_A_VIDEO = 15
-WINDOWS_A_VIDEO = 100
+SEGMENTS_PER_VIDEO = 15
+WINDOWS_PER_VIDEO = 100
 WORDS = np.array(
     ["cut", "face", "laughter", "quiet", "before", "the", "jump", "crowd", "reacts", "at", "once"]
 )
@@ -56,7 +56,7 @@ def main(rows: int = 1_000_000, windows: int = 50_000, output: Path = RESULTS) -
                 pq.write_table(table, path, **options)
                 writing[f"{layout} {kind}"] = round(time.perf_counter() - start, 1)
         megabytes = {" ".join(key): round(path.stat().st_size / 1e6, 1) for key, path in files.items()}
-        found = measured(files, video=f"s3://library/{rows // SEGMENTS_A_VIDEO // 2:07}.mp4")
+        found = measured(files, video=f"s3://library/{rows // SEGMENTS_PER_VIDEO // 2:07}.mp4")
     result = {
         "rows": {"rankings": rows, "windows": windows},
         "seconds": found,
@@ -89,13 +89,13 @@ def ranking(rows: int, draw: np.random.Generator) -> pa.Table:
         "recommendation": texts(rows, 12, draw),
     }
     deep = [fields.get(field.name, pa.nulls(rows, field.type)) for field in VIDEOLLAMA3]
-    video = np.arange(rows) // SEGMENTS_A_VIDEO
+    video = np.arange(rows) // SEGMENTS_PER_VIDEO
     start = pa.array(draw.integers(0, 600, rows) * 3.0)
     given = {
         "run_id": pa.repeat("20261124T010000Z-abcdef", rows),
         "video_uri": pa.array([f"s3://library/{n:07}.mp4" for n in video.tolist()]),
         "video_etag": pa.array([f"{n:032x}" for n in (video * 7919).tolist()]),
-        "rank": pa.array(np.arange(rows) % SEGMENTS_A_VIDEO + 1, pa.int32()),
+        "rank": pa.array(np.arange(rows) % SEGMENTS_PER_VIDEO + 1, pa.int32()),
         "start": start,
         "end": pc.add(start, 59.0),
         "score": pa.array(combined),
@@ -115,9 +115,9 @@ def night(rows: int, draw: np.random.Generator) -> pa.Table:
     embeddings = draw.standard_normal((rows, 768), dtype=np.float32).astype(np.float16)
     given = {
         "run_id": pa.repeat("20261124T010000Z-abcdef", rows),
-        "video_uri": pa.array([f"s3://library/{n // WINDOWS_A_VIDEO:07}.mp4" for n in range(rows)]),
-        "start": pa.array(np.arange(rows) % WINDOWS_A_VIDEO * 3.0),
-        "end": pa.array(np.arange(rows) % WINDOWS_A_VIDEO * 3.0 + 59),
+        "video_uri": pa.array([f"s3://library/{n // WINDOWS_PER_VIDEO:07}.mp4" for n in range(rows)]),
+        "start": pa.array(np.arange(rows) % WINDOWS_PER_VIDEO * 3.0),
+        "end": pa.array(np.arange(rows) % WINDOWS_PER_VIDEO * 3.0 + 59),
         "videomae_score": pa.array(scores, pa.int32()),
         "reason": pa.array(np.array(["overlap", "below_cut", "below_top_n"])[draw.integers(0, 3, rows)]),
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), 768),
@@ -161,7 +161,7 @@ def sql(query: str) -> Callable[[Path], Any]:
 def questions(video: str) -> dict[str, tuple[str, dict[str, Callable[[Path], Any]]]]:
     """Each question: the table it is asked of, and how each tool asks it."""
     deep = pl.col("videollama3").struct
-    some = f"s3://library/{WINDOWS_A_VIDEO * 3:07}.mp4"
+    some = f"s3://library/{WINDOWS_PER_VIDEO * 3:07}.mp4"
     of_video = [("video_uri", "==", video)]
     return {
         "the 100 best": (

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from deployments.automations import alert, crashed
 from hookline.cli import explain
-from hookline.server import answers
+from hookline.server import is_healthy
 from tasks.core.errors import HooklineError, SettingsError
 from tasks.core.settings import Settings
 
@@ -123,7 +123,7 @@ def check_server() -> None:
         HooklineError: no Prefect server answers.
     """
     address = PREFECT_API_URL.value()
-    if not address or not answers(address):
+    if not address or not is_healthy(address):
         raise HooklineError(
             f"No Prefect server answers at PREFECT_API_URL ({address or 'not set'}): start one, and set "
             "the variable, as in PREFECT_API_URL=http://127.0.0.1:4200/api"

@@ -13,17 +13,17 @@ from tasks.core.records import Failure, Timeline
 from tasks.core.settings import Settings
 from tasks.deep import analyse_candidates
 from tasks.fast import load_fast_model, score_video, score_windows, window_batches
-from tasks.illustrating import illustrate
 from tasks.library import recall
 from tasks.listing import list_videos
 from tasks.publishing import publish
 from tasks.ranking import rank_video
-from tasks.run.concurrency import side_by_side
+from tasks.render import render_media
+from tasks.run.concurrency import run_concurrently
 from tasks.run.ledger import Ledger
-from tasks.run.outcome import conclude, conclude_without_run, verdict
+from tasks.run.outcome import conclude, conclude_without_run, final_state
 from tasks.run.progress_artifact import progress_on_the_page
 from tasks.run.run import Run, start_run
-from tasks.timelines import kept_open, open_timelines
+from tasks.timelines import closing_video, open_timelines
 from tasks.work.opening import ranked_at_once
 
 
@@ -46,21 +46,21 @@ def rank_videos(settings: Settings) -> State[Any]:
         if known.to_open:
             load_fast_model(run)
         opened = open_timelines(known.to_open, run)  # the next videos are fetched and decoded meanwhile
-        side_by_side(
+        run_concurrently(
             partial(rank_opened, run=run, ledger=ledger), opened, at_once=partial(ranked_at_once, run)
         )
-        manifest = publish(ledger, run, verdict(ledger, settings))
+        manifest = publish(ledger, run, final_state(ledger, settings))
         return conclude(show_results(manifest, ledger, run))
 
 
 def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None:
-    """One video: score its windows, choose, analyse, rank, illustrate."""
+    """One video: score its windows, choose, analyse, rank, render_media."""
     if isinstance(opened, Failure):
         ledger.refuse(opened)
         return
-    with ledger.account_for(opened), kept_open(opened, run):
+    with ledger.account_for(opened), closing_video(opened, run):
         batches = window_batches(opened, run)
         features = score_windows.map(batches, unmapped(opened), unmapped(run))
         scored = score_video(opened, batches, features.result(), run)
         analyses = analyse_candidates.submit(scored.candidates, opened, run)
-        ledger.rank(illustrate(rank_video(scored, analyses.result(), run), run))
+        ledger.rank(render_media(rank_video(scored, analyses.result(), run), run))

@@ -135,7 +135,7 @@ def diff(output: str, run_a: str = "", run_b: str = "", /, *, json: bool = False
     csv
         Write the changes as CSV instead.
     """
-    from hookline.differences import print_changes, read_night
+    from hookline.differences import print_changes, read_run
     from hookline.export import write_csv, write_json
     from tasks.adapters.storage import open_store
     from tasks.adapters.storage.published import manifest_before, manifest_of, newest_manifest
@@ -145,7 +145,7 @@ def diff(output: str, run_a: str = "", run_b: str = "", /, *, json: bool = False
     store = open_store(output)
     later = manifest_of(store, run_b) if run_b else newest_manifest(store)
     earlier = manifest_of(store, run_a) if run_a else manifest_before(store, later["run_id"])
-    before, after = read_night(store, earlier), read_night(store, later)
+    before, after = read_run(store, earlier), read_run(store, later)
     found = list(changes(before, after))
     if json:
         write_json(map(asdict, found), sys.stdout)

@@ -13,14 +13,14 @@ from hookline.show import name_in, printable, titled
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_table
 from tasks.core.records import Manifest
-from tasks.core.tables.differences import COMPARED, Change, Night, changed
+from tasks.core.tables.differences import COMPARED, Change, ComparedRun, changed
 from tasks.core.views.clock import clock
 
-MOST_CHANGES = 100
+MAX_CHANGES = 100
 """Changes that are printed."""
 
 
-def read_night(store: Store, manifest: Manifest) -> Night:
+def read_run(store: Store, manifest: Manifest) -> ComparedRun:
     """What is compared of a run, of whatever version.
 
     Raises:
@@ -32,10 +32,12 @@ def read_night(store: Store, manifest: Manifest) -> Night:
     rankings = rankings.drop_columns("videollama3").append_column("virality_score", deep)
     failures = read_table(store, "failures", **made_by, columns=["video_uri", "reason"])
     reasons = dict(zip(failures["video_uri"].to_pylist(), failures["reason"].to_pylist(), strict=True))
-    return Night(manifest, rankings, reasons)
+    return ComparedRun(manifest, rankings, reasons)
 
 
-def print_changes(console: Console, changes: Sequence[Change], before: Night, after: Night) -> None:
+def print_changes(
+    console: Console, changes: Sequence[Change], before: ComparedRun, after: ComparedRun
+) -> None:
     """Print what is set otherwise, what entered, left and moved, and how much stayed."""
     for name, values in changed(before.manifest, after.manifest).items():
         console.print(f"{name}: {escape(printable(values, width=500))}", soft_wrap=True)
@@ -44,7 +46,7 @@ def print_changes(console: Console, changes: Sequence[Change], before: Night, af
     for name in ("", "from", "to", "#", "score"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("why")
-    for change in changes[:MOST_CHANGES]:
+    for change in changes[:MAX_CHANGES]:
         table.add_row(
             escape(name_in(change.video_uri, source)),
             change.what,
@@ -56,7 +58,7 @@ def print_changes(console: Console, changes: Sequence[Change], before: Night, af
         )
     if changes:
         console.print(table)
-    if (left_out := len(changes) - MOST_CHANGES) > 0:
+    if (left_out := len(changes) - MAX_CHANGES) > 0:
         console.print(f"... and {left_out:,} more: --csv lists them all\n")
     counts = Counter(change.what for change in changes)
     stayed = len(after.rankings) - counts["entered"] - counts["moved"]

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import httpx
 
-from hookline.server import EmbeddedServer, answers
+from hookline.server import EmbeddedServer, is_healthy
 from tasks.core.errors import HooklineError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ QUIET_AND_LOCAL = {
 }
 """The environment of embedded runs; what the environment already says is left alone."""
 
-SETTLED_S = 1.5
+QUIET_S = 1.5
 """Longer than from one flush of the recorder to the next: without a change, nothing more is coming."""
 
 
@@ -71,7 +71,7 @@ def prefect_server() -> Iterator[Callable[[State[Any]], bool]]:
 
         if configured := PREFECT_API_URL.value():
             server.stop()  # a profile names another one
-            if not answers(configured):
+            if not is_healthy(configured):
                 raise HooklineError(
                     f"PREFECT_API_URL is {configured}, but no Prefect server answers there: start it, or "
                     "unset the variable to do without one."
@@ -122,7 +122,7 @@ def drain(state: State[Any], *, deadline_s: float = 60) -> bool:
                 return False
             if not total or total != ended or total != seen:
                 settled_since, seen = time.monotonic(), total
-            elif time.monotonic() - settled_since >= SETTLED_S:
+            elif time.monotonic() - settled_since >= QUIET_S:
                 return True
             time.sleep(0.1)
     return False

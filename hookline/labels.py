@@ -23,14 +23,14 @@ from tasks.adapters.storage.published import read_columns, read_table
 from tasks.core.errors import SettingsError
 from tasks.core.records import Manifest
 from tasks.core.tables.labels import Label, Labelled, Spans, checked_labels, labels_table, matched
-from tasks.core.tables.library import Entry, read_library
+from tasks.core.tables.library import LibraryEntry, read_library
 from tasks.core.tables.parquet_options import write_options
 from tasks.core.tables.schemas import SCHEMA_VERSION
 from tasks.core.views.clock import clock
 
 SPAN = ["video_uri", "start", "end"]
 
-MOST_UNMATCHED = 50
+MAX_UNMATCHED = 50
 """Labels without a window that are printed."""
 
 UNMATCHED = {
@@ -78,7 +78,9 @@ def read_rows(file: Path) -> Iterable[dict[str, Any]]:
         raise SettingsError(f"{file}: write CSV in UTF-8, or Parquet ({error})") from error
 
 
-def scored_windows(store: Store, labels: Iterable[Label], entries: dict[str, Entry]) -> Iterator[pa.Table]:
+def scored_windows(
+    store: Store, labels: Iterable[Label], entries: dict[str, LibraryEntry]
+) -> Iterator[pa.Table]:
     """The windows of the runs that scored the labelled videos."""
     videos = [entries[label.video_uri] for label in labels if label.video_uri in entries]
     runs = {(entry.scored_on, entry.scored_in) for entry in videos if entry.scored_in}
@@ -119,13 +121,13 @@ def print_labels(console: Console, labelled: list[Labelled], place: str, source:
         table = titled("Labels without a window", first_column="video")
         for name in ("from", "to", "why"):
             table.add_column(name)
-        for item in lost[:MOST_UNMATCHED]:
+        for item in lost[:MAX_UNMATCHED]:
             label = item.label
             name = escape(name_in(label.video_uri, source))
             table.add_row(name, clock(label.start), clock(label.end), UNMATCHED[item.match])
         console.print(table)
-        if len(lost) > MOST_UNMATCHED:
-            console.print(f"... and {len(lost) - MOST_UNMATCHED:,} more\n")
+        if len(lost) > MAX_UNMATCHED:
+            console.print(f"... and {len(lost) - MAX_UNMATCHED:,} more\n")
     counts = Counter(item.match for item in labelled)
     verdicts = Counter(item.label.verdict for item in labelled)
     console.print(

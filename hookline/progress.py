@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from tasks.run.progress import Counted, watcher
+from tasks.run.progress import Counted, current_progress
 
 COUNTED: tuple[Counted, ...] = ("videos", "windows", "segments")
 
@@ -75,11 +75,11 @@ def progress_bars(console: Console) -> Iterator[None]:
         TimeLeftColumn(),
     )
     with Bars(*columns, console=console, transient=True) as bars:
-        token = watcher.set(TerminalProgress(bars))
+        token = current_progress.set(TerminalProgress(bars))
         try:
             yield
         finally:
-            watcher.reset(token)
+            current_progress.reset(token)
 
 
 def _rate(task: Task) -> float:

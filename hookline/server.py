@@ -45,7 +45,7 @@ class EmbeddedServer:
         """
         deadline = time.monotonic() + STARTUP_S
         while self.process and self.process.poll() is None and time.monotonic() < deadline:
-            if answers(self.api_url):
+            if is_healthy(self.api_url):
                 return
             time.sleep(0.1)
         self.stop()
@@ -67,7 +67,7 @@ class EmbeddedServer:
             self.process.wait()
 
 
-def answers(api_url: str) -> bool:
+def is_healthy(api_url: str) -> bool:
     """Whether a Prefect server is there."""
     try:
         return httpx.get(f"{api_url}/health", timeout=5).status_code == httpx.codes.OK

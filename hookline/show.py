@@ -17,15 +17,15 @@ from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_table
 from tasks.core.errors import SettingsError
 from tasks.core.records import Manifest
-from tasks.core.tables.schemas import RANKINGS, brought_up, table_name
+from tasks.core.tables.schemas import RANKINGS, table_name, upgraded
 from tasks.core.views.clock import clock
 
 NAME_WIDTH = 28
 
-MOST_VIDEOS = 20
+MAX_VIDEOS = 20
 """Videos that are printed; of more, those with the best moments."""
 
-MOST_FAILURES = 50
+MAX_FAILURES = 50
 """Failures that are printed."""
 
 SHOWN = ["video_uri", "rank", "start", "end", "score", "is_viral", "videomae_score"]
@@ -51,8 +51,8 @@ def print_run(console: Console, store: Store, manifest: Manifest) -> None:
         _print_left_out(console, left_out, "videos", store, manifest, "rankings")
     failures = _read(store, manifest, "failures")
     if len(failures):
-        console.print(failures_table(failures.slice(0, MOST_FAILURES).to_pylist(), source))
-        left_out = max(len(failures) - MOST_FAILURES, 0)
+        console.print(failures_table(failures.slice(0, MAX_FAILURES).to_pylist(), source))
+        left_out = max(len(failures) - MAX_FAILURES, 0)
         _print_left_out(console, left_out, "failures", store, manifest, "failures")
     console.print(
         f"[bold]{manifest['state']}[/]: {manifest['message']}; "
@@ -85,7 +85,7 @@ def print_videos(console: Console, store: Store, manifest: Manifest, part: str) 
 
 def ranking_of(store: Store, manifest: Manifest) -> pa.Table:
     """The ranking of a run of any version, with all columns of this one and its day."""
-    ranking = brought_up(_read(store, manifest, "rankings"), RANKINGS)
+    ranking = upgraded(_read(store, manifest, "rankings"), RANKINGS)
     run_date = pa.scalar(date.fromisoformat(manifest["run_date"]))
     return ranking.add_column(1, "run_date", pa.repeat(run_date, len(ranking)))
 
@@ -105,12 +105,12 @@ def columns_of(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
 
 
 def best_videos(ranking: pa.Table) -> tuple[pa.Table, int]:
-    """The rows of the `MOST_VIDEOS` videos with the best moments, and how many videos are left out.
+    """The rows of the `MAX_VIDEOS` videos with the best moments, and how many videos are left out.
 
     `ranking` has the best of the run first.
     """
     videos = pc.unique(ranking["video_uri"])
-    shown = videos.slice(0, MOST_VIDEOS)
+    shown = videos.slice(0, MAX_VIDEOS)
     return ranking.filter(pc.is_in(ranking["video_uri"], shown)), len(videos) - len(shown)
 
 
@@ -169,16 +169,16 @@ def printable(text: str, *, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def _read(store: Store, manifest: Manifest, kind: str, columns: list[str] | None = None) -> pa.Table:
+def _read(store: Store, manifest: Manifest, table: str, columns: list[str] | None = None) -> pa.Table:
     run_date, run_id = manifest["run_date"], manifest["run_id"]
-    return read_table(store, kind, run_date=run_date, run_id=run_id, columns=columns)
+    return read_table(store, table, run_date=run_date, run_id=run_id, columns=columns)
 
 
 def _print_left_out(
-    console: Console, count: int, what: str, store: Store, manifest: Manifest, kind: str
+    console: Console, count: int, what: str, store: Store, manifest: Manifest, table: str
 ) -> None:
     if count:
-        place = table_name(kind, run_date=manifest["run_date"], run_id=manifest["run_id"])
+        place = table_name(table, run_date=manifest["run_date"], run_id=manifest["run_id"])
         console.print(f"... and {count:,} more {what}: {escape(f'{store.uri}/{place}')}\n", soft_wrap=True)
 
 

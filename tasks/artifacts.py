@@ -15,13 +15,13 @@ from tasks.core.records import Analysis, Manifest, RankedVideo
 from tasks.core.views.run_page import counted, failure_rows, ranking_rows, summary
 from tasks.core.views.timeline_picture import timeline_picture
 from tasks.run.ledger import Ledger
-from tasks.run.logs import tell
+from tasks.run.logs import log_event
 from tasks.run.run import Run
 
-MOST_ROWS = 100
+MAX_ROWS = 100
 """Rows of a table: more than people read, and few enough for a page that opens at once."""
 
-MOST_PICTURED = 5
+MAX_PICTURED = 5
 
 SHOWN = [
     *("run_rank", "video_uri", "start", "end", "score", "is_viral", "videomae_score"),
@@ -73,7 +73,7 @@ def show_summary(manifest: Manifest, ledger: Ledger, run: Run) -> None:
 
 def show_picture(manifest: Manifest, ledger: Ledger, run: Run) -> None:
     """The curves of the videos with the best moments, of those that were ranked in this run."""
-    videos = sorted((video for video in ledger.ranked_now if video.segments), key=_best_first)[:MOST_PICTURED]
+    videos = sorted((video for video in ledger.ranked_now if video.segments), key=_best_first)[:MAX_PICTURED]
     if videos:
         picture = base64.b64encode(timeline_picture(videos).encode()).decode()
         create_markdown_artifact(
@@ -86,9 +86,9 @@ def show_picture(manifest: Manifest, ledger: Ledger, run: Run) -> None:
 
 
 def first_rows(path: Path, columns: list[str] | None = None) -> list[dict[str, object]]:
-    """The first `MOST_ROWS` rows of a table; the others are not read."""
+    """The first `MAX_ROWS` rows of a table; the others are not read."""
     batch: pa.RecordBatch | None = next(
-        pq.ParquetFile(path).iter_batches(batch_size=MOST_ROWS, columns=columns), None
+        pq.ParquetFile(path).iter_batches(batch_size=MAX_ROWS, columns=columns), None
     )
     return batch.to_pylist() if batch else []
 
@@ -98,7 +98,7 @@ def _try_to(show: Show, manifest: Manifest, ledger: Ledger, run: Run) -> None:
         show(manifest, ledger, run)
     except Exception as error:  # the results are published: nothing may fail the run any more
         message = f"{show.__name__} did not work: {type(error).__name__}: {error}"
-        tell(run.run_id, "publish", message, level=logging.WARNING)
+        log_event(run.run_id, "publish", message, level=logging.WARNING)
 
 
 def _best_first(video: RankedVideo) -> tuple[int, str]:

@@ -14,9 +14,9 @@ from prefect.runtime import task_run
 from tasks.adapters.storage.analysis_cache import AnalysisCache
 from tasks.core.errors import WorkerLost
 from tasks.core.records import Analysis, ScoredWindow, Timeline, Window
-from tasks.run.logs import tell
-from tasks.run.progress import watcher
-from tasks.run.retries import WORK_RETRY_SECONDS, retry_if_it_may_pass
+from tasks.run.logs import log_event
+from tasks.run.progress import current_progress
+from tasks.run.retries import WORK_RETRY_SECONDS, retry_if_transient
 from tasks.run.run import Run
 from tasks.work.models import cache_keys, cache_of_run, new_analyses
 
@@ -38,7 +38,7 @@ class Analyses:
     task_run_name="analyse {timeline.video.name}",
     retries=len(WORK_RETRY_SECONDS),
     retry_delay_seconds=WORK_RETRY_SECONDS,
-    retry_condition_fn=retry_if_it_may_pass,
+    retry_condition_fn=retry_if_transient,
     cache_policy=NO_CACHE,
 )
 def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: Run) -> Analyses:
@@ -51,24 +51,24 @@ def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: 
     if isinstance(run.deep, Analysis):
         return Analyses(dict.fromkeys(windows, run.deep))
     if attempt == 1:
-        watcher.get().expect("segments", len(windows))
+        current_progress.get().expect("segments", len(windows))
     cache, keys = cache_of_run(run), cache_keys(windows, timeline, run.deep, run.settings.deep)
     by_window = kept_before(keys, cache)
-    watcher.get().advance("segments", len(by_window))
+    current_progress.get().advance("segments", len(by_window))
     cached, began = len(by_window), time.perf_counter()
     unknown = [window for window in windows if window not in by_window]
     try:
         work = (new_analyses, unknown, timeline, run.deep, run.for_workers)
-        for window, analysis in run.workers.each(*work, near=timeline.worker) if unknown else ():
+        for window, analysis in run.workers.each(*work, prefer=timeline.worker) if unknown else ():
             by_window[window] = analysis
-            watcher.get().advance("segments")
+            current_progress.get().advance("segments")
     except WorkerLost as lost:
         if attempt <= len(WORK_RETRY_SECONDS):
             raise
         nothing = Analysis.failed(lost.reason, str(lost))
         by_window = {**dict.fromkeys(windows, nothing), **kept_before(keys, cache), **by_window}
     seconds, segments = time.perf_counter() - began, len(windows)
-    tell(
+    log_event(
         run.run_id,
         "deep",
         "analysed",
@@ -95,5 +95,5 @@ def find_analyses(candidates: list[ScoredWindow], timeline: Timeline, run: Run) 
 
 def kept_before(keys: Mapping[Window, str], cache: AnalysisCache | None) -> dict[Window, Analysis]:
     """The analyses that the cache has of these segments."""
-    known = cache.find(list(keys.values())) if cache else {}
+    known = cache.get_many(list(keys.values())) if cache else {}
     return {window: known[key] for window, key in keys.items() if key in known}

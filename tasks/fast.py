@@ -15,9 +15,9 @@ from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, Window, Wind
 from tasks.core.scoring.candidates import choose_candidates
 from tasks.core.scoring.scores import salience
 from tasks.core.scoring.windows import MAX_BATCH, batches, windows
-from tasks.run.logs import tell
-from tasks.run.progress import watcher
-from tasks.run.retries import WORK_RETRY_SECONDS, retry_if_it_may_pass
+from tasks.run.logs import log_event
+from tasks.run.progress import current_progress
+from tasks.run.retries import WORK_RETRY_SECONDS, retry_if_transient
 from tasks.run.run import Run
 from tasks.work.models import check_fast_model, window_features
 
@@ -43,7 +43,7 @@ def window_batches(timeline: Timeline, run: Run) -> list[list[Window]]:
     fps, settings = timeline.fps, run.settings.windows
     lengths = [seconds * fps for seconds in settings.window_seconds]
     every = windows(timeline.n_ticks, lengths=lengths, stride=settings.stride_seconds * fps)
-    watcher.get().expect("windows", len(every))
+    current_progress.get().expect("windows", len(every))
     return batches(every, size=MAX_BATCH)
 
 
@@ -52,7 +52,7 @@ def window_batches(timeline: Timeline, run: Run) -> list[list[Window]]:
     task_run_name="score {timeline.video.name}",
     retries=len(WORK_RETRY_SECONDS),
     retry_delay_seconds=WORK_RETRY_SECONDS,
-    retry_condition_fn=retry_if_it_may_pass,
+    retry_condition_fn=retry_if_transient,
     cache_policy=NO_CACHE,
 )
 def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFeatures:
@@ -62,8 +62,8 @@ def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFe
         ModelError: the model cannot be loaded.
         WorkerLost: no worker lived to do it.
     """
-    features = run.workers.call(window_features, batch, timeline, run.for_workers, near=timeline.worker)
-    watcher.get().advance("windows", len(batch))
+    features = run.workers.call(window_features, batch, timeline, run.for_workers, prefer=timeline.worker)
+    current_progress.get().advance("windows", len(batch))
     return features
 
 
@@ -80,7 +80,7 @@ def score_video(
         seconds=sum(batch.seconds for batch in scored),
     )
     seconds, count = features.seconds, len(features.change)
-    tell(run.run_id, "fast", "scored", video=timeline.video, windows=count, seconds=seconds)
+    log_event(run.run_id, "fast", "scored", video=timeline.video, windows=count, seconds=seconds)
     scores = run.head(features) if run.head else salience(features)
     every = [ScoredWindow(window, score) for window, score in zip(chain(*batched), scores, strict=True)]
     ranking = run.settings.ranking

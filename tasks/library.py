@@ -14,18 +14,26 @@ from prefect.cache_policies import NO_CACHE
 from tasks.adapters.storage import Store, open_store
 from tasks.adapters.storage.published import newest_manifest, read_columns, read_table
 from tasks.core.errors import StorageError
-from tasks.core.records import Analysis, Kind, RankedVideo, VideoRef
-from tasks.core.tables.library import Entry, library_table, ranked_entry, read_library
-from tasks.core.tables.reuse import SCORES, Earlier, Known, recognise, rows_of, scored_again, scores_by_video
+from tasks.core.records import Analysis, FailureKind, RankedVideo, VideoRef
+from tasks.core.tables.library import LibraryEntry, library_table, ranked_entry, read_library
+from tasks.core.tables.reuse import (
+    SCORE_COLUMNS,
+    Earlier,
+    Known,
+    recognise,
+    rows_of,
+    scored_again,
+    scores_by_video,
+)
 from tasks.core.tables.rows import read_failures
 from tasks.core.tables.run_ranking import PLACES, Previous
-from tasks.core.tables.schemas import RANKINGS, brought_up
+from tasks.core.tables.schemas import RANKINGS, upgraded
 from tasks.deep import find_analyses
-from tasks.illustrating import with_thumbnails_of_before
 from tasks.ranking import damage, rank_video
+from tasks.render import with_thumbnails_of_before
 from tasks.run.ledger import Ledger
-from tasks.run.logs import tell
-from tasks.run.retries import retry_if_it_may_pass
+from tasks.run.logs import log_event
+from tasks.run.retries import retry_if_transient
 from tasks.run.run import Run
 
 RETRY_SECONDS: list[float] = [2, 10]
@@ -47,7 +55,7 @@ def recall(videos: Sequence[VideoRef], run: Run) -> Known:
     name="read library",
     retries=len(RETRY_SECONDS),
     retry_delay_seconds=RETRY_SECONDS,
-    retry_condition_fn=retry_if_it_may_pass,
+    retry_condition_fn=retry_if_transient,
     cache_policy=NO_CACHE,
 )
 def read_earlier(run: Run) -> Earlier | None:
@@ -65,7 +73,7 @@ def read_earlier(run: Run) -> Earlier | None:
         if error.retryable:
             raise
         message = f"All videos are opened and scored anew. {error}"
-        tell(run.run_id, "recall", message, level=logging.WARNING)
+        log_event(run.run_id, "recall", message, level=logging.WARNING)
         return None
 
 
@@ -84,14 +92,14 @@ def earlier_run(store: Store, run: Run) -> Earlier:
         columns = None if same else PLACES
         rankings = read_table(store, "rankings", **made_by, columns=columns)
         previous = Previous(manifest["run_id"], rankings.select(PLACES))
-        rankings = brought_up(rankings, RANKINGS) if same else None
+        rankings = upgraded(rankings, RANKINGS) if same else None
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise StorageError(
             f"The tables of the newest run under {store.uri} are not what this version writes ({error}).",
             reason="invalid",
             retryable=False,
         ) from error
-    refusals = {failure.video.uri: failure for failure in failures if failure.kind == Kind.REJECTED}
+    refusals = {failure.video.uri: failure for failure in failures if failure.kind == FailureKind.REJECTED}
     return Earlier(entries, refusals, rankings, previous)
 
 
@@ -115,7 +123,7 @@ def known_from(earlier: Earlier, videos: Sequence[VideoRef], run: Run) -> Known:
     )
 
 
-def rank_stored(entries: Sequence[Entry], run: Run) -> Iterator[tuple[Entry, RankedVideo]]:
+def rank_stored(entries: Sequence[LibraryEntry], run: Run) -> Iterator[tuple[LibraryEntry, RankedVideo]]:
     """Rank videos from their stored scores, those at least whose analyses are all there."""
     by_run = sorted(entries, key=_scored_by)
     for (run_date, run_id), scored in groupby(by_run, key=_scored_by):
@@ -130,7 +138,7 @@ def rank_stored(entries: Sequence[Entry], run: Run) -> Iterator[tuple[Entry, Ran
     task_run_name="read scores of {run_id}",
     retries=len(RETRY_SECONDS),
     retry_delay_seconds=RETRY_SECONDS,
-    retry_condition_fn=retry_if_it_may_pass,
+    retry_condition_fn=retry_if_transient,
     cache_policy=NO_CACHE,
 )
 def read_scores(run_date: str, run_id: str, run: Run) -> Mapping[str, pa.Table]:
@@ -143,18 +151,18 @@ def read_scores(run_date: str, run_id: str, run: Run) -> Mapping[str, pa.Table]:
     try:
         return scores_by_video(
             read_columns(
-                store, "windows", SCORES.names, run_date=run_date, run_id=run_id, scratch=run.scratch
+                store, "windows", SCORE_COLUMNS.names, run_date=run_date, run_id=run_id, scratch=run.scratch
             )
         )
     except (StorageError, pa.ArrowException) as error:
         if isinstance(error, StorageError) and error.retryable:
             raise
         message = f"The videos scored in run {run_id} are opened anew. {error}"
-        tell(run.run_id, "recall", message, level=logging.WARNING)
+        log_event(run.run_id, "recall", message, level=logging.WARNING)
         return {}
 
 
-def rank_again(entry: Entry, rows: pa.Table | None, run: Run) -> RankedVideo | None:
+def rank_again(entry: LibraryEntry, rows: pa.Table | None, run: Run) -> RankedVideo | None:
     """Rank one video from its rows of `windows`; None where something is missing."""
     if rows is None or entry.timeline is None:
         return None
@@ -173,12 +181,12 @@ def library_of(ledger: Ledger, run: Run) -> pa.Table:
     scored = [ranked_entry(video, digests, run_id=run.run_id, run_date=run_date) for video in ledger.ranked]
     as_before = {entry.video.uri for entry in ledger.known.remembered}
     rejected = [
-        Entry(failure.video, digests, run_date)
+        LibraryEntry(failure.video, digests, run_date)
         for failure in ledger.refused
-        if failure.kind == Kind.REJECTED and failure.video.uri not in as_before
+        if failure.kind == FailureKind.REJECTED and failure.video.uri not in as_before
     ]
     return library_table([*scored, *ledger.known.unchanged, *rejected, *ledger.known.remembered])
 
 
-def _scored_by(entry: Entry) -> tuple[str, str]:
+def _scored_by(entry: LibraryEntry) -> tuple[str, str]:
     return str(entry.scored_on), str(entry.scored_in)

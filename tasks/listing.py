@@ -8,14 +8,14 @@ from prefect.cache_policies import NO_CACHE
 from tasks.adapters.storage import open_store
 from tasks.core.records import VideoRef
 from tasks.core.settings import Settings
-from tasks.run.retries import retry_if_it_may_pass
+from tasks.run.retries import retry_if_transient
 
 
 @task(
     name="list videos",
     retries=2,
     retry_delay_seconds=[2, 10],
-    retry_condition_fn=retry_if_it_may_pass,
+    retry_condition_fn=retry_if_transient,
     cache_policy=NO_CACHE,
 )
 def list_videos(settings: Settings) -> list[VideoRef]:

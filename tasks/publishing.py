@@ -27,7 +27,7 @@ from tasks.library import library_of
 from tasks.reporting import report_name, report_page
 from tasks.run.ledger import Ledger
 from tasks.run.outcome import FAILED
-from tasks.run.retries import retry_if_it_may_pass
+from tasks.run.retries import retry_if_transient
 from tasks.run.run import CODE_VERSION, Run
 
 LIBRARIES = ("prefect", "torch", "transformers", "av", "decord", "pyarrow", "s3fs")
@@ -38,7 +38,7 @@ LIBRARIES = ("prefect", "torch", "transformers", "av", "decord", "pyarrow", "s3f
     task_run_name="publish {run.run_id}",
     retries=3,
     retry_delay_seconds=[2, 10, 30],
-    retry_condition_fn=retry_if_it_may_pass,
+    retry_condition_fn=retry_if_transient,
     cache_policy=NO_CACHE,
 )
 def publish(ledger: Ledger, run: Run, state: str) -> Manifest:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from tasks.core.records import (
     Analysis,
     Failure,
-    Kind,
+    FailureKind,
     RankedVideo,
     ScoredVideo,
     Stage,
@@ -40,7 +40,7 @@ def damage(timeline: Timeline) -> Iterator[Failure]:
     """A truncated file is ranked as far as it goes, and is a failure all the same."""
     if timeline.damage:
         detail = f"{timeline.damage} What could be decoded is ranked."
-        yield Failure(timeline.video, Stage.DECODE, Kind.REJECTED, "truncated", detail)
+        yield Failure(timeline.video, Stage.DECODE, FailureKind.REJECTED, "truncated", detail)
 
 
 def failed_analyses(timeline: Timeline, by_window: Mapping[Window, Analysis]) -> Iterator[Failure]:
@@ -57,7 +57,7 @@ def _failure(timeline: Timeline, analysis: Analysis, window: Window | None = Non
     return Failure(
         timeline.video,
         Stage.DEEP,
-        Kind.FAILED,
+        FailureKind.FAILED,
         analysis.reason or "model_error",
         analysis.detail or "VideoLLaMA3 gave no answer.",
         start_s=timeline.seconds(window.start) if window else None,

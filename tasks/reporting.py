@@ -11,7 +11,7 @@ from tasks.adapters.report.page import render
 from tasks.core.records import Manifest
 from tasks.core.views.curve import curve_of
 from tasks.core.views.report import build_report
-from tasks.illustrating import sheet_path
+from tasks.render import sheet_path
 from tasks.run.ledger import Ledger
 from tasks.run.run import Run
 

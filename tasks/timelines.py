@@ -15,11 +15,11 @@ from prefect.runtime import task_run
 from tasks.core.errors import StorageError
 from tasks.core.prefetch import Prefetch
 from tasks.core.records import Failure, Stage, Timeline, VideoRef
-from tasks.run.logs import tell
-from tasks.run.retries import may_pass
+from tasks.run.logs import log_event
+from tasks.run.retries import is_transient
 from tasks.run.run import Run
 from tasks.work.models import open_on_worker
-from tasks.work.opening import close_timeline, decoded_timeline
+from tasks.work.opening import close_timeline, open_video
 
 RETRY_SECONDS: list[float] = [2, 10]
 
@@ -47,13 +47,13 @@ def open_timelines(videos: Sequence[VideoRef], run: Run) -> Iterator[Timeline | 
 
 
 @contextmanager
-def kept_open(timeline: Timeline, run: Run) -> Iterator[None]:
+def closing_video(timeline: Timeline, run: Run) -> Iterator[None]:
     """An opened video for the block; afterwards its space is free for the next."""
     try:
         yield
     finally:
         close_timeline(timeline)
-        run.workers.done(timeline.video)
+        run.workers.release(timeline.video)
 
 
 @task(
@@ -68,19 +68,19 @@ def open_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     attempt = task_run.run_count or 1
     try:
         if run.workers.open_videos:
-            place = run.workers.place(video)
-            opened = run.workers.call(open_on_worker, video, run.for_workers, gpu=False, near=place)
+            worker = run.workers.assign(video)
+            opened = run.workers.call(open_on_worker, video, run.for_workers, gpu=False, prefer=worker)
         else:
-            opened = decoded_timeline(video, run)
+            opened = open_video(video, run)
     except Exception as error:  # whatever it is, it must not stop the other videos
-        if may_pass(error) and attempt <= len(RETRY_SECONDS):
+        if is_transient(error) and attempt <= len(RETRY_SECONDS):
             raise
         stage = Stage.FETCH if isinstance(error, StorageError) else Stage.DECODE
-        opened = Failure.of(video, stage, error, attempts=attempt)
+        opened = Failure.from_error(video, stage, error, attempts=attempt)
     if isinstance(opened, Timeline):
         seconds = opened.fetch_seconds + opened.decode_seconds
         ticks, decoder = opened.n_ticks, opened.decoder
-        tell(run.run_id, "decode", "opened", video=video, seconds=seconds, ticks=ticks, decoder=decoder)
+        log_event(run.run_id, "decode", "opened", video=video, seconds=seconds, ticks=ticks, decoder=decoder)
     else:
-        run.workers.done(video)
+        run.workers.release(video)
     return opened

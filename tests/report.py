@@ -14,7 +14,7 @@ from tasks.core.records import (
     Analysis,
     Answer,
     Failure,
-    Kind,
+    FailureKind,
     Moment,
     RankedVideo,
     ScoredVideo,
@@ -72,7 +72,9 @@ def with_clips(video: RankedVideo) -> RankedVideo:
 
 
 def failure(text: str = "The file is empty.") -> Failure:
-    return Failure(VideoRef(f"{SOURCE}/{text}", "e", 1), Stage.PROBE, Kind.REJECTED, "empty", text, 1, 1, 2)
+    return Failure(
+        VideoRef(f"{SOURCE}/{text}", "e", 1), Stage.PROBE, FailureKind.REJECTED, "empty", text, 1, 1, 2
+    )
 
 
 @cache

@@ -28,7 +28,7 @@ class Stage(StrEnum):
     PUBLISH = "publish"
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """Whether trying again makes sense."""
 
     REJECTED = "rejected"
@@ -78,7 +78,7 @@ class Failure:
 
     video: VideoRef
     stage: Stage
-    kind: Kind
+    kind: FailureKind
     reason: str
     detail: str
     attempts: int = 1
@@ -86,12 +86,12 @@ class Failure:
     end_s: float | None = None
 
     @classmethod
-    def of(cls, video: VideoRef, stage: Stage, error: Exception, *, attempts: int = 1) -> Failure:
+    def from_error(cls, video: VideoRef, stage: Stage, error: Exception, *, attempts: int = 1) -> Failure:
         """A failure worth another try: our own errors speak for themselves, others are unexpected."""
         reason, detail = "unexpected", f"{type(error).__name__}: {error}"
         if isinstance(error, HooklineError):
             reason, detail = getattr(error, "reason", reason), str(error)
-        return cls(video, stage, Kind.FAILED, reason, redacted(detail), attempts)
+        return cls(video, stage, FailureKind.FAILED, reason, redacted(detail), attempts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tasks.core.patterns import pattern_regex
 from tasks.core.scoring.analyses import check_cache
 from tasks.core.scoring.answers import DEFAULT_PROMPT
 from tasks.core.secrets import check_no_secret
-from tasks.core.uris import split_place
+from tasks.core.uris import split_uri
 
 Seconds = Annotated[int, Field(ge=1, le=600)]
 
@@ -37,8 +37,8 @@ Share = Annotated[Decimal, Field(ge=0, le=1, json_schema_extra=_in_the_form_a_nu
 """A decimal fraction, exactly as it was written."""
 
 
-PLACE: JsonDict = {"pattern": "^((s3|file)://|(?!.*://))"}
-"""What forms can check of a place; `split_place` checks the rest."""
+URI_PATTERN: JsonDict = {"pattern": "^((s3|file)://|(?!.*://))"}
+"""What forms can check of a place; `split_uri` checks the rest."""
 
 
 class Group(BaseModel):
@@ -355,14 +355,14 @@ class Settings(Group):
         description="Where the videos are: s3://bucket/prefix, or a folder on the worker.",
         min_length=1,
         examples=["s3://my-bucket/videos"],
-        json_schema_extra=PLACE,
+        json_schema_extra=URI_PATTERN,
     )
     output: str = Field(
         title="Output",
         description="Where the rankings go: s3://bucket/prefix, or a folder on the worker.",
         min_length=1,
         examples=["s3://my-bucket/rankings"],
-        json_schema_extra=PLACE,
+        json_schema_extra=URI_PATTERN,
     )
     dry_run: bool = Field(
         False, title="Dry run", description="List the videos and stop: nothing is read or written."
@@ -380,7 +380,7 @@ class Settings(Group):
     @classmethod
     def _is_a_place(cls, uri: str) -> str:
         try:
-            split_place(uri)
+            split_uri(uri)
         except SettingsError as error:
             raise ValueError(str(error)) from error
         return uri

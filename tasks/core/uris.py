@@ -6,12 +6,12 @@ from tasks.core.errors import SettingsError
 from tasks.core.secrets import check_no_secret
 
 
-def split_place(uri: str) -> tuple[str, str]:
+def split_uri(uri: str) -> tuple[str, str]:
     """The scheme of a place, `s3` or `file`, and what follows it, verbatim.
 
-    >>> split_place("s3://bucket/prefix")
+    >>> split_uri("s3://bucket/prefix")
     ('s3', 'bucket/prefix')
-    >>> split_place("relative/folder")
+    >>> split_uri("relative/folder")
     ('file', 'relative/folder')
 
     Raises SettingsError for a URI with credentials or of a scheme we don't know, or where bucket or folder is

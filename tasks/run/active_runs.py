@@ -17,7 +17,7 @@ from tasks.adapters.storage.scratch import has_ended, scratch_name
 from tasks.core.errors import StorageError
 from tasks.core.tables.schemas import table_name
 
-NOTE = ".hookline"
+REGISTRY = ".hookline"
 ABOUT = "Hookline notes here which runs are under way, and finds out by it that it may write here."
 KINDS = ("windows", "failures", "library", "rankings")
 FOLDERS = ("reports", "clips")
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def under_way(store: Store, run_id: str, *, scratch_dir: str) -> Iterator[None]:
+def registered(store: Store, run_id: str, *, scratch_dir: str) -> Iterator[None]:
     """For the block, the output knows of this run; before it, what dead runs left there is removed.
 
     Must be inside the run's `run_folder`, whose lock tells others on this machine that it is alive.
@@ -43,21 +43,21 @@ def under_way(store: Store, run_id: str, *, scratch_dir: str) -> Iterator[None]:
 
     def join(current: bytes | None) -> bytes:
         others.clear()
-        others.update(runs_in(current))
-        return _note(others | {run_id: here})
+        others.update(read_registry(current))
+        return _registry(others | {run_id: here})
 
-    store.update(NOTE, join)
+    store.update(REGISTRY, join)
     dead = [other for other, place in others.items() if is_dead(other, place, here, scratch_dir=scratch_dir)]
-    clear(store, dead)
+    remove_unfinished(store, dead)
     with _removing():
         store.remove_parts()
     try:
         yield
     finally:
-        clear(store, [run_id])
+        remove_unfinished(store, [run_id])
 
 
-def runs_in(note: bytes | None) -> dict[str, str]:
+def read_registry(note: bytes | None) -> dict[str, str]:
     """The runs that a note names, with the scratch folder each works in; none where it is no note."""
     try:
         runs = json.loads(note or b"")["under_way"]
@@ -72,7 +72,7 @@ def is_dead(run_id: str, place: str, here: str, *, scratch_dir: str) -> bool:
     return is_old or (place == here and has_ended(scratch_dir, run_id))
 
 
-def clear(store: Store, run_ids: list[str]) -> None:
+def remove_unfinished(store: Store, run_ids: list[str]) -> None:
     """Strike runs from the note; of those without a manifest, first remove everything they wrote.
 
     A run whose files cannot be removed stays in the note.
@@ -88,7 +88,8 @@ def clear(store: Store, run_ids: list[str]) -> None:
                 ]:
                     store.remove(name)
         store.update(
-            NOTE, lambda current: _note({k: v for k, v in runs_in(current).items() if k not in run_ids})
+            REGISTRY,
+            lambda current: _registry({k: v for k, v in read_registry(current).items() if k not in run_ids}),
         )
 
 
@@ -100,7 +101,7 @@ def _began(run_id: str) -> datetime:
     return datetime.strptime(run_id.partition("-")[0], RUN_ID_TIME).replace(tzinfo=UTC)
 
 
-def _note(runs: Mapping[str, str]) -> bytes:
+def _registry(runs: Mapping[str, str]) -> bytes:
     return (json.dumps({"about": ABOUT, "under_way": runs}, indent=2) + "\n").encode()
 
 

@@ -9,11 +9,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-MOST_THREADS = 1000
+MAX_THREADS = 1000
 """More than any cluster has work for; a thread is started when it is needed."""
 
 
-def side_by_side(work: Callable[[T], None], items: Iterable[T], *, at_once: Callable[[], int]) -> None:
+def run_concurrently(work: Callable[[T], None], items: Iterable[T], *, at_once: Callable[[], int]) -> None:
     """Do the work on every item, each in a thread that belongs to the same flow run.
 
     The next item is asked for when there is room for it: never more than `at_once()` are in work then.
@@ -21,7 +21,7 @@ def side_by_side(work: Callable[[T], None], items: Iterable[T], *, at_once: Call
     Raises:
         Exception: whatever the work raised first; no other item is begun then.
     """
-    pool = ThreadPoolExecutor(MOST_THREADS, "side-by-side")
+    pool = ThreadPoolExecutor(MAX_THREADS, "side-by-side")
     running: set[Future[None]] = set()
     waiting = iter(items)
     try:

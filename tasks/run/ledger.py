@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tasks.core.records import Failure, Kind, RankedVideo, Stage, Timeline, VideoRef
+from tasks.core.records import Failure, FailureKind, RankedVideo, Stage, Timeline, VideoRef
 from tasks.core.tables.reuse import Known
-from tasks.run.logs import tell
-from tasks.run.progress import watcher
+from tasks.run.logs import log_event
+from tasks.run.progress import current_progress
 
 
 class Ledger:
@@ -21,19 +21,19 @@ class Ledger:
         self.known = known or Known(videos)
         self.ranked: list[RankedVideo] = []
         self.refused: list[Failure] = list(self.known.refused)
-        watcher.get().expect("videos", len(self.known.to_open))
+        current_progress.get().expect("videos", len(self.known.to_open))
 
     def rank(self, video: RankedVideo) -> None:
         """This video made it."""
         self.ranked.append(video)
         best = max((segment.score for segment in video.segments), default=None)
         ref, segments = video.timeline.video, len(video.segments)
-        tell(self.run_id, "rank", "ranked", video=ref, segments=segments, best_score=best)
-        watcher.get().advance("videos")
+        log_event(self.run_id, "rank", "ranked", video=ref, segments=segments, best_score=best)
+        current_progress.get().advance("videos")
 
     def refuse(self, failure: Failure) -> None:
         """This video did not; the others go on."""
-        tell(
+        log_event(
             self.run_id,
             failure.stage.value,
             f"{failure.kind.value}: {failure.detail}",
@@ -42,7 +42,7 @@ class Ledger:
             reason=failure.reason,
         )
         self.refused.append(failure)
-        watcher.get().advance("videos")
+        current_progress.get().advance("videos")
 
     @contextmanager
     def account_for(self, timeline: Timeline) -> Iterator[None]:
@@ -50,7 +50,7 @@ class Ledger:
         try:
             yield
         except Exception as error:
-            self.refuse(Failure.of(timeline.video, Stage.FAST, error))
+            self.refuse(Failure.from_error(timeline.video, Stage.FAST, error))
 
     @property
     def failures(self) -> list[Failure]:
@@ -92,8 +92,8 @@ class Ledger:
             "listed": len(self.listed),
             "ranked": len(ranked),
             "unchanged": len(unchanged),
-            "rejected": kinds.count(Kind.REJECTED),
-            "failed": kinds.count(Kind.FAILED),
+            "rejected": kinds.count(FailureKind.REJECTED),
+            "failed": kinds.count(FailureKind.FAILED),
             "truncated": sum(timeline.damage is not None for timeline in timelines),
             "windows": sum(len(video.scored.windows) for video in ranked),
             "candidates": sum(len(video.analyses) for video in self.ranked_now),

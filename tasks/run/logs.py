@@ -11,7 +11,7 @@ from tasks.core.records import VideoRef
 from tasks.core.views.escaping import one_line, quoted, without_secrets
 
 
-def tell(
+def log_event(
     run_id: str,
     stage: str,
     message: str,

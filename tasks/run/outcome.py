@@ -16,7 +16,7 @@ COMPLETED, WITH_FAILURES, FAILED = "Completed", "CompletedWithFailures", "Failed
 DRY_RUN = "DryRun"
 
 
-def verdict(ledger: Ledger, settings: Settings) -> str:
+def final_state(ledger: Ledger, settings: Settings) -> str:
     """The name of the final state: `Failed` when there is nothing to rank or too much went wrong."""
     lost = len(ledger.refused) / max(len(ledger.listed), 1)
     if not (ledger.ranked or ledger.known.unchanged) or lost > settings.limits.max_failed_fraction:

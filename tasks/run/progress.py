@@ -16,7 +16,7 @@ class Progress(Protocol):
     def advance(self, what: Counted, count: int = 1) -> None: ...
 
 
-class Unwatched:
+class NoProgress:
     """Nobody looks."""
 
     def expect(self, what: Counted, count: int) -> None: ...
@@ -24,7 +24,7 @@ class Unwatched:
     def advance(self, what: Counted, count: int = 1) -> None: ...
 
 
-UNWATCHED = Unwatched()
+NO_PROGRESS = NoProgress()
 
-watcher: ContextVar[Progress] = ContextVar("watcher", default=UNWATCHED)
+current_progress: ContextVar[Progress] = ContextVar("current_progress", default=NO_PROGRESS)
 """Set by whoever starts the flow; Prefect hands the context on to the threads of its tasks."""

@@ -14,12 +14,12 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.runtime import flow_run
 
 from tasks.core.views import run_page
-from tasks.run.progress import UNWATCHED, Counted, watcher
+from tasks.run.progress import NO_PROGRESS, Counted, current_progress
 
 PERIOD_S = 5.0
 """Seconds from one update to the next."""
 
-PATIENCE_S = 10.0
+FINISH_TIMEOUT_S = 10.0
 """How long the end of a run waits for the last update."""
 
 COUNTED: tuple[Counted, ...] = ("videos", "windows", "segments")
@@ -54,7 +54,7 @@ class ArtifactProgress:
     def finish(self) -> None:
         """Write the last state."""
         self._over.set()
-        self._thread.join(PATIENCE_S)
+        self._thread.join(FINISH_TIMEOUT_S)
 
     def _write_now_and_then(self) -> None:
         over = False
@@ -92,13 +92,13 @@ class ArtifactProgress:
 def progress_on_the_page(*, period_s: float = PERIOD_S) -> Iterator[None]:
     """Show how far the flow in the block is, unless somebody watches it already."""
     flow_run_id = flow_run.id
-    if watcher.get() is not UNWATCHED or not flow_run_id:
+    if current_progress.get() is not NO_PROGRESS or not flow_run_id:
         yield
         return
     shown = ArtifactProgress(UUID(flow_run_id), period_s=period_s)
-    token = watcher.set(shown)
+    token = current_progress.set(shown)
     try:
         yield
     finally:
-        watcher.reset(token)
+        current_progress.reset(token)
         shown.finish()

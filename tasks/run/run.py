@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
 from tasks.adapters.models.head import Head, load_head
-from tasks.adapters.models.malloc import share_heaps
+from tasks.adapters.models.malloc import limit_malloc_arenas
 from tasks.adapters.models.videollama3.config import frame_budget
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.scratch import run_folder
 from tasks.adapters.video.timeline import stop_decoding
-from tasks.adapters.workers.processes import GpuProcesses, ThisProcess, Workers, find_gpus
+from tasks.adapters.workers.processes import GpuProcesses, InProcess, Workers, find_gpus
 from tasks.core.errors import ModelError, StorageError
 from tasks.core.records import Analysis, FrameBudget
 from tasks.core.scoring.analyses import model_identity
@@ -25,7 +25,7 @@ from tasks.core.scoring.answers import prompt_hash
 from tasks.core.settings import Settings
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.rows import RunStamp
-from tasks.run.active_runs import RUN_ID_TIME, under_way
+from tasks.run.active_runs import RUN_ID_TIME, registered
 
 CODE_VERSION = version("hookline")
 
@@ -50,12 +50,12 @@ class Run:
     head: Head | None
     deep: Checkpoint | Analysis
     budget: FrameBudget
-    workers: Workers = field(default_factory=ThisProcess)
+    workers: Workers = field(default_factory=InProcess)
 
     @property
     def for_workers(self) -> Run:
         """The run as a worker is handed it: what it is asked to do, it does itself."""
-        return replace(self, workers=ThisProcess())
+        return replace(self, workers=InProcess())
 
     @property
     def run_date(self) -> date:
@@ -103,7 +103,7 @@ def start_run(settings: Settings) -> Iterator[Run]:
             on without it, and every row says so.
         StorageError: the output cannot be written.
     """
-    share_heaps()
+    limit_malloc_arenas()
     started_at = datetime.now(UTC)
     run_id = f"{started_at:{RUN_ID_TIME}}-{secrets.token_hex(3)}"
     # What can be wrong for all videos is found out before the first is decoded.
@@ -113,7 +113,7 @@ def start_run(settings: Settings) -> Iterator[Run]:
     with run_folder(settings.limits.scratch_dir, run_id) as scratch:
         # Written before any work is done: a mistyped bucket must not cost a night.
         output, scratch_dir = open_store(settings.output), settings.limits.scratch_dir
-        with under_way(output, run_id, scratch_dir=scratch_dir), closing(find_workers(settings)) as workers:
+        with registered(output, run_id, scratch_dir=scratch_dir), closing(find_workers(settings)) as workers:
             try:
                 yield Run(run_id, started_at, settings, scratch, fast, head, deep, budget, workers)
             finally:
@@ -132,7 +132,7 @@ def find_workers(settings: Settings) -> Workers:
 
         return DaskWorkers(engine.dask_address, deadline_s=deadline_s)
     gpus = find_gpus(engine.gpu_workers)
-    return GpuProcesses(gpus, deadline_s=deadline_s) if gpus else ThisProcess()
+    return GpuProcesses(gpus, deadline_s=deadline_s) if gpus else InProcess()
 
 
 def find_deep(settings: Settings) -> tuple[Checkpoint | Analysis, FrameBudget]:

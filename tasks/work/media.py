@@ -29,7 +29,7 @@ from tasks.run.run import Run
 from tasks.work.models import opened_here
 from tasks.work.opening import source_of
 
-UPLOADS_AT_ONCE = 8
+MAX_UPLOADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def keep_thumbnails(segments: Sequence[Segment], timeline: Timeline, store: Stor
     def keep(tick: int) -> None:
         store.write_bytes(names[tick], jpeg(read_frames(timeline, [tick])[0]))
 
-    with ThreadPoolExecutor(UPLOADS_AT_ONCE, "keep-pictures") as keeping:
+    with ThreadPoolExecutor(MAX_UPLOADS, "keep-pictures") as keeping:
         list(keeping.map(keep, names))
     return [
         replace(segment, thumbnail_uri=names[tick]) for segment, tick in zip(segments, ticks, strict=True)
@@ -111,6 +111,6 @@ def _keep_clip(segment: Segment, timeline: Timeline, run: Run, store: Store) -> 
 
 
 def _failure(segment: Segment, timeline: Timeline, error: Exception) -> Failure:
-    failure = Failure.of(timeline.video, Stage.PUBLISH, error)
+    failure = Failure.from_error(timeline.video, Stage.PUBLISH, error)
     seconds, window = timeline.seconds, segment.window
     return replace(failure, start_s=seconds(window.start), end_s=seconds(window.end))

@@ -20,9 +20,9 @@ from tasks.core.scoring.analyses import analysis_key
 from tasks.core.scoring.answers import prompt_hash
 from tasks.core.settings import Deep
 from tasks.run.run import Run
-from tasks.work.opening import shelf_of_worker
+from tasks.work.opening import opened_videos_here
 
-WRITES_AT_ONCE = 8
+WRITE_THREADS = 8
 """Analyses on their way into the cache while the next ones are made."""
 
 
@@ -32,7 +32,7 @@ def open_on_worker(video: VideoRef, run: Run) -> Timeline | Failure:
     Raises:
         StorageError: the video could not be fetched.
     """
-    opened = shelf_of_worker(run.settings.limits.scratch_dir).open(video, run)
+    opened = opened_videos_here(run.settings.limits.scratch_dir).open(video, run)
     return replace(opened, worker=this_worker()) if isinstance(opened, Timeline) else opened
 
 
@@ -85,11 +85,11 @@ def new_analyses(
         batch_size=asked.batch_size,
     )
     cache, keys = cache_of_run(run), cache_keys(windows, timeline, deep, asked)
-    with ThreadPoolExecutor(WRITES_AT_ONCE, "keep-analyses") as keeping:
+    with ThreadPoolExecutor(WRITE_THREADS, "keep-analyses") as keeping:
         for window, analysis in made:
             # What was seen through fewer frames is worth another try, on another night.
             if cache and analysis.reason != "fewer_frames":
-                keeping.submit(cache.keep, keys[window], analysis)
+                keeping.submit(cache.put, keys[window], analysis)
             yield window, analysis
 
 

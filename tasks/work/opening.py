@@ -20,7 +20,7 @@ from tasks.adapters.storage import open_store
 from tasks.adapters.storage.scratch import run_folder, video_folder
 from tasks.adapters.video.timeline import FRAMES_NAME, DecodeLimits, decode_timeline
 from tasks.core.errors import DecodeFailed, VideoRefused
-from tasks.core.records import Failure, Kind, Stage, Timeline, VideoRef
+from tasks.core.records import Failure, FailureKind, Stage, Timeline, VideoRef
 from tasks.core.settings import Limits
 from tasks.run.run import Run
 
@@ -29,11 +29,11 @@ GB = 10**9
 SOURCE = Path("source", "video")
 """Where the video file lies beside its frames: alone in its folder, whatever it calls itself."""
 
-RANKED_AT_ONCE = 2
+RANKED_PER_GPU = 2
 """Opened videos that are with a GPU: while one is looked at closely, the next is scored."""
 
 
-def decoded_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
+def open_video(video: VideoRef, run: Run) -> Timeline | Failure:
     """The timeline of a video, decoded onto this machine's scratch; or why it cannot be used.
 
     Raises:
@@ -62,7 +62,7 @@ def decoded_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     except VideoRefused as error:
         return _rejected(video, Stage(error.stage), error.reason, str(error))
     except DecodeFailed as error:
-        return Failure.of(video, Stage.DECODE, error)
+        return Failure.from_error(video, Stage.DECODE, error)
     finally:
         if not (settings.publish.clips and (folder / FRAMES_NAME).is_file()):  # clips are cut out of it
             shutil.rmtree(source.parent, ignore_errors=True)
@@ -75,12 +75,12 @@ def decoded_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
 def videos_at_once(run: Run) -> int:
     """How many videos may lie opened on one machine: each has a share of the scratch space."""
     gpus_here = max(1, run.workers.gpus // run.workers.machines)
-    return run.settings.engine.workers + RANKED_AT_ONCE * gpus_here
+    return run.settings.engine.workers + RANKED_PER_GPU * gpus_here
 
 
 def ranked_at_once(run: Run) -> int:
     """How many opened videos are with the models, wherever those are."""
-    return RANKED_AT_ONCE * run.workers.gpus
+    return RANKED_PER_GPU * run.workers.gpus
 
 
 def source_of(timeline: Timeline) -> Path:
@@ -93,7 +93,7 @@ def close_timeline(timeline: Timeline) -> None:
     shutil.rmtree(Path(timeline.path).parent, ignore_errors=True)
 
 
-class Shelf:
+class OpenedVideos:
     """The videos that a worker away from the flow keeps opened: the last ones used, in a folder of its own.
 
     A flow that dies cannot close what it opened elsewhere, so nobody has to.
@@ -106,7 +106,7 @@ class Shelf:
         self._opening: dict[Path, threading.Lock] = {}
 
     def open(self, video: VideoRef, run: Run) -> Timeline | Failure:
-        """As `decoded_timeline`; a video that is still there is not opened again."""
+        """As `open_video`; a video that is still there is not opened again."""
         place = video_folder(self.folder / run.run_id, video)
         with self._lock:
             one_at_a_time = self._opening.setdefault(place, threading.Lock())
@@ -115,7 +115,7 @@ class Shelf:
                 if (known := self._opened.get(place)) and Path(known.path).is_file():
                     self._opened.move_to_end(place)
                     return known
-            opened = decoded_timeline(video, replace(run, scratch=self.folder / run.run_id))
+            opened = open_video(video, replace(run, scratch=self.folder / run.run_id))
             with self._lock:
                 if isinstance(opened, Timeline):
                     self._opened[place] = opened
@@ -125,11 +125,11 @@ class Shelf:
 
 
 @cache
-def shelf_of_worker(scratch_dir: str) -> Shelf:
+def opened_videos_here(scratch_dir: str) -> OpenedVideos:
     """The shelf of this process; its folder goes with the process, however that ends."""
     held = ExitStack()
     atexit.register(held.close)
-    return Shelf(held.enter_context(run_folder(scratch_dir, f"worker-{uuid4().hex[:12]}")))
+    return OpenedVideos(held.enter_context(run_folder(scratch_dir, f"worker-{uuid4().hex[:12]}")))
 
 
 def decode_limits(limits: Limits, *, max_frames_bytes: int) -> DecodeLimits:
@@ -143,7 +143,7 @@ def decode_limits(limits: Limits, *, max_frames_bytes: int) -> DecodeLimits:
 
 
 def _rejected(video: VideoRef, stage: Stage, reason: str, detail: str) -> Failure:
-    return Failure(video, stage, Kind.REJECTED, reason, detail)
+    return Failure(video, stage, FailureKind.REJECTED, reason, detail)
 
 
 def _too_large(video: VideoRef, limits: Limits, share: int) -> str:

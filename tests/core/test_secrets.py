@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tasks.core.errors import SettingsError
 from tasks.core.secrets import check_no_secret, redacted
 from tasks.core.settings import Settings
-from tasks.core.uris import split_place
+from tasks.core.uris import split_uri
 
 WITH_SECRETS = [
     "s3://AKIA123:hush-hush@bucket/videos",
@@ -35,7 +35,7 @@ WITHOUT = [
 
 @pytest.mark.parametrize("text", WITH_SECRETS)
 def test_a_secret_is_refused_and_not_repeated(text: str) -> None:
-    for check in (check_no_secret, split_place):
+    for check in (check_no_secret, split_uri):
         with pytest.raises(SettingsError, match="AWS_PROFILE") as caught:
             check(text)
         assert "hush-hush" not in str(caught.value)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.core.errors import SettingsError
 from tasks.core.settings import Settings
-from tasks.core.uris import split_place
+from tasks.core.uris import split_uri
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -145,6 +145,6 @@ def test_one_odd_value_is_a_setting_or_named_as_wrong(path: str, value: object) 
 @given(st.text())
 def test_any_place_is_split_or_refused(uri: str) -> None:
     with suppress(SettingsError):
-        scheme, rest = split_place(uri)
+        scheme, rest = split_uri(uri)
         assert scheme in ("s3", "file")
         assert uri.endswith(rest)

@@ -22,7 +22,7 @@ from flows.rank_videos import rank_videos
 from tasks import artifacts
 from tasks.core.records import VideoRef
 from tasks.run.logs import log_line
-from tasks.run.progress import watcher
+from tasks.run.progress import current_progress
 from tasks.run.progress_artifact import ArtifactProgress, progress_on_the_page
 from tests.library import quick_settings
 from tests.media import numbered_video
@@ -93,13 +93,13 @@ def test_progress_is_one_artifact_that_grows_while_the_run_goes_on() -> None:
         from prefect.runtime import flow_run
 
         with progress_on_the_page(period_s=0.1):
-            watcher.get().expect("videos", 2)
-            watcher.get().advance("videos")
+            current_progress.get().expect("videos", 2)
+            current_progress.get().advance("videos")
             deadline = time.monotonic() + 30
             while not seen and time.monotonic() < deadline:
                 time.sleep(0.1)
                 seen.extend(str(a.data) for a in artifacts_of(UUID(flow_run.id)).values())
-            watcher.get().advance("videos")
+            current_progress.get().advance("videos")
 
     state = counting(return_state=True)
     assert "| videos | 1 of 2 |" in seen[0]
@@ -116,10 +116,10 @@ def test_who_watches_already_is_left_alone() -> None:
     @flow
     def watched() -> None:
         mine = Counter()
-        token = watcher.set(mine)
+        token = current_progress.set(mine)
         with progress_on_the_page(period_s=0.01):
-            assert watcher.get() is mine
-        watcher.reset(token)
+            assert current_progress.get() is mine
+        current_progress.reset(token)
 
     assert artifacts_of(watched(return_state=True).state_details.flow_run_id) == {}
 

@@ -88,12 +88,12 @@ def test_a_cluster_ranks_as_one_process_does_and_each_worker_opens_videos(
 
 def test_a_video_is_opened_where_the_fewest_are_in_work(dask: Cluster) -> None:
     with closing(DaskWorkers(dask.address, deadline_s=60)) as workers:
-        first, *others = [workers.place(video) for video in "abcd"]
+        first, *others = [workers.assign(video) for video in "abcd"]
         assert Counter([first, *others]) == dict.fromkeys([first, *others], 2)
         in_first = [video for video, place in zip("abcd", [first, *others], strict=True) if place == first]
         for video in in_first:
-            workers.done(video)
-        assert [workers.place(video) for video in "ef"] == [first, first]
+            workers.release(video)
+        assert [workers.assign(video) for video in "ef"] == [first, first]
 
 
 def test_a_gpu_process_killed_while_it_loads_the_model_is_replaced(
@@ -136,7 +136,7 @@ def test_a_cluster_whose_worker_is_killed_goes_on_with_the_others(
 def test_an_address_without_a_scheduler_is_said(
     videos: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.adapters.workers.dask.ANSWER_S", 1.0)
+    monkeypatch.setattr("tasks.adapters.workers.dask.CONNECT_TIMEOUT_S", 1.0)
     settings = quick_settings(
         videos, tmp_path, demo_models, engine={"runner": "dask", "dask_address": "tcp://127.0.0.1:1"}
     )

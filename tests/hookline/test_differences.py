@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hookline.cli import run
-from tasks.core.tables.schemas import RANKINGS, brought_up
+from tasks.core.tables.schemas import RANKINGS, upgraded
 from tests import FIXTURES
 
 PUBLISHED = FIXTURES / "published-schema-2"
@@ -34,7 +34,7 @@ def output(tmp_path: Path) -> Path:
         (path,) = copy.glob(f"{kind}/*/*.parquet")
         table = pq.ParquetFile(path).read()
         if kind == "rankings":
-            table = brought_up(table, RANKINGS).filter(pa.compute.equal(table["rank"], 1))
+            table = upgraded(table, RANKINGS).filter(pa.compute.equal(table["rank"], 1))
         earlier = copy / kind / "run_date=2026-11-23" / f"{NIGHT_BEFORE}.parquet"
         earlier.parent.mkdir()
         pq.write_table(table, earlier)

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from hookline.cli import run
-from hookline.show import MOST_FAILURES, MOST_VIDEOS, print_run, print_videos
+from hookline.show import MAX_FAILURES, MAX_VIDEOS, print_run, print_videos
 from tasks.adapters.storage import open_store
 from tasks.core.tables.schemas import FAILURES, RANKINGS, table_name
 from tests import FIXTURES
@@ -66,16 +66,16 @@ def printed(output: Path, **size: int) -> str:
 
 @pytest.mark.parametrize("more", [0, 1234])
 def test_of_many_videos_the_best_are_printed(tmp_path: Path, more: int) -> None:
-    text = printed(tmp_path, videos=MOST_VIDEOS + more, failures=0)
-    shown = [f"{video:04}.mp4" in text for video in range(MOST_VIDEOS + more)]
-    assert shown == [False] * more + [True] * MOST_VIDEOS
+    text = printed(tmp_path, videos=MAX_VIDEOS + more, failures=0)
+    shown = [f"{video:04}.mp4" in text for video in range(MAX_VIDEOS + more)]
+    assert shown == [False] * more + [True] * MAX_VIDEOS
     assert ("... and 1,234 more videos" in text) is (more == 1234)
     assert (f"{tmp_path}/rankings/run_date=2026-11-22/run-1.parquet" in text) is (more == 1234)
 
 
 def test_of_many_failures_the_first_are_printed(tmp_path: Path) -> None:
-    text = printed(tmp_path, videos=1, failures=MOST_FAILURES + 7)
-    assert text.count("It is empty.") == MOST_FAILURES
+    text = printed(tmp_path, videos=1, failures=MAX_FAILURES + 7)
+    assert text.count("It is empty.") == MAX_FAILURES
     assert "... and 7 more failures" in text
 
 

@@ -22,7 +22,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-from hookline.server import answers
+from hookline.server import is_healthy
 from tests import ROOT
 
 START_TIMEOUT_S = 120
@@ -109,7 +109,7 @@ def prefect_server(folder: Path, port: int) -> Iterator[PrefectServer]:
     log = folder / "server.log"
     with running([sys.executable, "-m", "prefect", "server", "start"], environment, log) as process:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not answers(own["PREFECT_API_URL"]):
+        while not is_healthy(own["PREFECT_API_URL"]):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)

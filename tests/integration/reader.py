@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from hookline.server import answers
+from hookline.server import is_healthy
 from tests.cluster import end
 from tests.integration.conftest import free_ports
 
@@ -72,6 +72,6 @@ class Reader:
 
 def wait_until_it_answers(api_url: str) -> None:
     deadline = time.monotonic() + START_S
-    while not answers(api_url):
+    while not is_healthy(api_url):
         assert time.monotonic() < deadline, api_url
         time.sleep(0.2)

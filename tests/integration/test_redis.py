@@ -13,7 +13,7 @@ import pytest
 
 from tasks.adapters.storage.analysis_cache import (
     AnalysisCache,
-    RedisObjects,
+    RedisValues,
     open_analysis_cache,
     redis_client,
 )
@@ -53,11 +53,11 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_what_is_kept_is_found_by_its_key(start_redis: StartRedis, caplog: pytest.LogCaptureFixture) -> None:
     server = start_redis()
     cache = opened(server)
-    assert cache.find(KEYS) == {}
+    assert cache.get_many(KEYS) == {}
     for key in KEYS[1:]:
-        cache.keep(key, OTHER)
-        cache.keep(key, ANALYSIS)
-    assert opened(server).find(KEYS) == dict.fromkeys(KEYS[1:], ANALYSIS)
+        cache.put(key, OTHER)
+        cache.put(key, ANALYSIS)
+    assert opened(server).get_many(KEYS) == dict.fromkeys(KEYS[1:], ANALYSIS)
     client = redis_client(server.url)
     assert client.get(f"hookline:analysis:{KEYS[1]}") == analysis_json(ANALYSIS)
     assert client.ttl(f"hookline:analysis:{KEYS[1]}") == -1
@@ -71,25 +71,25 @@ def test_a_broken_record_is_a_miss_and_is_replaced(
     server = start_redis()
     redis_client(server.url).set(f"hookline:analysis:{KEYS[0]}", b"\x80\x04N.")
     cache = opened(server)
-    assert cache.find(KEYS) == {}
+    assert cache.get_many(KEYS) == {}
     assert [KEYS[0] in warning for warning in warnings(caplog)] == [True]
-    cache.keep(KEYS[0], ANALYSIS)
-    assert cache.find(KEYS) == {KEYS[0]: ANALYSIS}
+    cache.put(KEYS[0], ANALYSIS)
+    assert cache.get_many(KEYS) == {KEYS[0]: ANALYSIS}
 
 
 def test_databases_are_apart(start_redis: StartRedis) -> None:
     server = start_redis()
-    opened(server).keep(KEYS[0], ANALYSIS)
+    opened(server).put(KEYS[0], ANALYSIS)
     elsewhere = server.url.removesuffix("/0") + "/1"
-    assert RedisObjects(elsewhere).get(KEYS[0]) is None
-    assert RedisObjects(server.url.removesuffix("/0")).get(KEYS[0]) == analysis_json(ANALYSIS)
-    assert reason_of(lambda: RedisObjects(elsewhere + "00").get(KEYS[0])) == "invalid"
+    assert RedisValues(elsewhere).get(KEYS[0]) is None
+    assert RedisValues(server.url.removesuffix("/0")).get(KEYS[0]) == analysis_json(ANALYSIS)
+    assert reason_of(lambda: RedisValues(elsewhere + "00").get(KEYS[0])) == "invalid"
 
 
 def test_the_password_comes_from_the_environment(
     start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objects = RedisObjects(start_redis("--requirepass", "s3cret").url)
+    objects = RedisValues(start_redis("--requirepass", "s3cret").url)
     assert reason_of(lambda: objects.get(KEYS[0])) == "denied"
     monkeypatch.setenv("HOOKLINE_REDIS_PASSWORD", "wrong")
     redis_client.cache_clear()
@@ -104,7 +104,7 @@ def test_a_user_who_may_only_read_finds_and_keeps_nothing(
     start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = start_redis()
-    opened(server).keep(KEYS[0], ANALYSIS)
+    opened(server).put(KEYS[0], ANALYSIS)
     redis_client(server.url).acl_setuser(
         "reader", enabled=True, passwords=["+s3cret"], keys=["hookline:*"], commands=["+get"]
     )
@@ -113,8 +113,8 @@ def test_a_user_who_may_only_read_finds_and_keeps_nothing(
     monkeypatch.setenv("HOOKLINE_REDIS_PASSWORD", "s3cret")
     cache = opened(server)
     for key in KEYS:
-        cache.keep(key, OTHER)
-    assert cache.find(KEYS) == {KEYS[0]: ANALYSIS}
+        cache.put(key, OTHER)
+    assert cache.get_many(KEYS) == {KEYS[0]: ANALYSIS}
     [warning] = warnings(caplog)
     assert "not written to" in warning
     assert "HOOKLINE_REDIS_PASSWORD" in warning
@@ -124,12 +124,12 @@ def test_a_user_who_may_only_read_finds_and_keeps_nothing(
 def test_a_full_redis_is_still_read(start_redis: StartRedis, caplog: pytest.LogCaptureFixture) -> None:
     server = start_redis()
     cache = opened(server)
-    cache.keep(KEYS[0], ANALYSIS)
+    cache.put(KEYS[0], ANALYSIS)
     redis_client(server.url).config_set("maxmemory", 1)
     for key in KEYS[1:]:
-        cache.keep(key, ANALYSIS)
-    assert cache.find(KEYS) == {KEYS[0]: ANALYSIS}
-    assert reason_of(lambda: RedisObjects(server.url).put(KEYS[1], b"x")) == "no_space"
+        cache.put(key, ANALYSIS)
+    assert cache.get_many(KEYS) == {KEYS[0]: ANALYSIS}
+    assert reason_of(lambda: RedisValues(server.url).put(KEYS[1], b"x")) == "no_space"
     [warning] = warnings(caplog)
     assert "Give it more memory" in warning
 
@@ -137,18 +137,18 @@ def test_a_full_redis_is_still_read(start_redis: StartRedis, caplog: pytest.LogC
 def test_a_redis_that_ends_is_one_warning(start_redis: StartRedis, caplog: pytest.LogCaptureFixture) -> None:
     server = start_redis()
     cache = opened(server)
-    cache.keep(KEYS[0], ANALYSIS)
+    cache.put(KEYS[0], ANALYSIS)
     server.stop()
-    assert cache.find(KEYS) == {}
-    cache.keep(KEYS[1], ANALYSIS)
+    assert cache.get_many(KEYS) == {}
+    cache.put(KEYS[1], ANALYSIS)
     [warning] = warnings(caplog)
     assert "not used for 60 s" in warning
-    assert reason_of(lambda: RedisObjects(server.url).get(KEYS[0])) == "unavailable"
+    assert reason_of(lambda: RedisValues(server.url).get(KEYS[0])) == "unavailable"
 
 
 def test_a_redis_that_came_back_is_used_again(start_redis: StartRedis) -> None:
     server = start_redis()
-    objects = RedisObjects(server.url)
+    objects = RedisValues(server.url)
     objects.put(KEYS[0], b"before")
     redis_client(server.url).client_kill_filter(_type="normal", skipme=False)
     objects.put(KEYS[0], b"after")
@@ -161,13 +161,13 @@ def test_two_writers_of_one_key_do_no_harm(start_redis: StartRedis, caplog: pyte
     def write(_: int) -> None:
         cache = opened(server)
         for _ in range(50):
-            cache.keep(KEYS[0], ANALYSIS)
-            cache.keep(KEYS[0], OTHER)
+            cache.put(KEYS[0], ANALYSIS)
+            cache.put(KEYS[0], OTHER)
 
-    opened(server).keep(KEYS[0], ANALYSIS)
+    opened(server).put(KEYS[0], ANALYSIS)
     with ThreadPoolExecutor(4) as pool:
         written = pool.map(write, range(4))
-        seen = [opened(server).find(KEYS[:1]) for _ in range(50)]
+        seen = [opened(server).get_many(KEYS[:1]) for _ in range(50)]
         list(written)
     assert all(found in ({KEYS[0]: ANALYSIS}, {KEYS[0]: OTHER}) for found in seen)
     assert warnings(caplog) == []
@@ -175,7 +175,7 @@ def test_two_writers_of_one_key_do_no_harm(start_redis: StartRedis, caplog: pyte
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_connects_anew(start_redis: StartRedis) -> None:
-    objects = RedisObjects(start_redis().url)
+    objects = RedisValues(start_redis().url)
     objects.put(KEYS[0], b"content")
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply_async(objects.get, (KEYS[0],)).get(timeout=30) == b"content"

@@ -111,7 +111,7 @@ def test_no_request_drips_for_ever(
     bucket: Bucket, network: Disturbance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_adapter, "REQUEST_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(s3_adapter, "TRIES", 2)
+    monkeypatch.setattr(s3_adapter, "MAX_ATTEMPTS", 2)
     bucket.put("a.mp4", b"film")
     network.faults.append(Fault("drip", times=ALWAYS))
     began = time.monotonic()

@@ -18,7 +18,7 @@ from tasks.adapters.storage import open_store
 from tasks.adapters.storage.folder import FolderStore
 from tasks.adapters.storage.scratch import run_folder, scratch_name
 from tasks.core.errors import StorageError
-from tasks.run.active_runs import DEAD_AFTER, NOTE, RUN_ID_TIME, is_dead, runs_in, under_way
+from tasks.run.active_runs import DEAD_AFTER, REGISTRY, RUN_ID_TIME, is_dead, read_registry, registered
 
 NOW = datetime.now(UTC)
 KILLED_RUN = """
@@ -26,9 +26,9 @@ import os, sys
 from pathlib import Path
 from tasks.adapters.storage.scratch import run_folder
 from tasks.adapters.storage import open_store
-from tasks.run.active_runs import under_way
+from tasks.run.active_runs import registered
 root, output, run_id, day = sys.argv[1:]
-with run_folder(root, run_id), under_way(open_store(output), run_id, scratch_dir=root):
+with run_folder(root, run_id), registered(open_store(output), run_id, scratch_dir=root):
     open_store(output).write_bytes(f"windows/run_date={day}/{run_id}.parquet", b"half a run")
     os.kill(os.getpid(), 9)
 """
@@ -62,21 +62,21 @@ def write(output: Path, *names: str, content: str = "x") -> None:
 
 def written(output: Path) -> set[str]:
     paths = (path for path in output.rglob("*") if path.is_file())
-    return {str(path.relative_to(output)) for path in paths} - {NOTE}
+    return {str(path.relative_to(output)) for path in paths} - {REGISTRY}
 
 
 def noted(output: Path) -> list[str]:
-    return list(json.loads((output / NOTE).read_text())["under_way"])
+    return list(json.loads((output / REGISTRY).read_text())["under_way"])
 
 
 def note(output: Path, runs: dict[str, str]) -> None:
-    write(output, NOTE, content=json.dumps({"under_way": runs}))
+    write(output, REGISTRY, content=json.dumps({"under_way": runs}))
 
 
 def next_run(output: Path, scratch: Path) -> list[str]:
     """Another run begins and ends; returns the runs the output knows of beside it."""
     run = run_id(end="ffffff")
-    with run_folder(str(scratch), run), under_way(open_store(str(output)), run, scratch_dir=str(scratch)):
+    with run_folder(str(scratch), run), registered(open_store(str(output)), run, scratch_dir=str(scratch)):
         others = [other for other in noted(output) if other != run]
         assert len(noted(output)) == len(others) + 1
     assert noted(output) == others
@@ -96,7 +96,10 @@ def test_what_a_run_killed_on_this_machine_left_is_removed_by_the_next(tmp_path:
 
 def test_a_run_that_is_alive_on_this_machine_is_left_alone(tmp_path: Path) -> None:
     scratch, output, alive = tmp_path / "scratch", tmp_path / "out", run_id(2 * DEAD_AFTER / 3)
-    with run_folder(str(scratch), alive), under_way(open_store(str(output)), alive, scratch_dir=str(scratch)):
+    with (
+        run_folder(str(scratch), alive),
+        registered(open_store(str(output)), alive, scratch_dir=str(scratch)),
+    ):
         write(output, *files_of(alive))
         assert next_run(output, scratch) == [alive]
         assert written(output) == {*files_of(alive)}
@@ -137,7 +140,7 @@ def test_a_complete_run_keeps_its_files(tmp_path: Path) -> None:
 def test_a_note_that_is_none_removes_nothing(tmp_path: Path, content: str) -> None:
     output, other = tmp_path / "out", run_id(timedelta(days=30))
     write(output, *files_of(other))
-    write(output, NOTE, content=content)
+    write(output, REGISTRY, content=content)
     assert next_run(output, tmp_path / "scratch") == []
     assert written(output) == {*files_of(other)}
 
@@ -148,7 +151,7 @@ def test_runs_that_begin_at_once_are_all_noted(tmp_path: Path) -> None:
 
     def begin(number: int) -> None:
         run = run_id(end=f"{number:06}")
-        with run_folder(scratch, run), under_way(open_store(str(output)), run, scratch_dir=scratch):
+        with run_folder(scratch, run), registered(open_store(str(output)), run, scratch_dir=scratch):
             everybody.wait(30)
             assert len(noted(output)) == 8
             everybody.wait(30)
@@ -162,7 +165,7 @@ def test_a_run_that_fails_takes_back_what_it_wrote(tmp_path: Path) -> None:
     scratch, output, failed = str(tmp_path / "scratch"), tmp_path / "out", run_id()
 
     def run() -> None:
-        with run_folder(scratch, failed), under_way(open_store(str(output)), failed, scratch_dir=scratch):
+        with run_folder(scratch, failed), registered(open_store(str(output)), failed, scratch_dir=scratch):
             write(output, *files_of(failed))
             raise ValueError("boom")
 
@@ -181,7 +184,7 @@ def test_where_nothing_can_be_removed_a_run_goes_on_with_a_warning(
     scratch, output, dead = str(tmp_path / "scratch"), tmp_path / "out", run_id(2 * DEAD_AFTER)
     write(output, *files_of(dead))
     note(output, {dead: "another machine"})
-    with run_folder(scratch, run_id()), under_way(WriteOnly(str(output)), run_id(), scratch_dir=scratch):
+    with run_folder(scratch, run_id()), registered(WriteOnly(str(output)), run_id(), scratch_dir=scratch):
         write(output, f"runs/{run_id()}.json")
     assert noted(output) == [dead]
     [warning] = caplog.messages
@@ -192,13 +195,13 @@ def test_where_nothing_can_be_removed_a_run_goes_on_with_a_warning(
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     scratch, output = str(tmp_path / "scratch"), tmp_path / "out"
     output.write_text("a file, no folder")
-    note_of_run = under_way(open_store(str(output)), run_id(), scratch_dir=scratch)
+    note_of_run = registered(open_store(str(output)), run_id(), scratch_dir=scratch)
     with run_folder(scratch, run_id()), pytest.raises(StorageError, match="folder"):
         note_of_run.__enter__()
 
 
 @given(st.binary() | ANY_JSON | ANY_JSON.map(lambda content: b'{"under_way": %b}' % content))
 def test_any_bytes_name_some_runs_or_none(content: bytes) -> None:
-    for run, place in runs_in(content).items():
+    for run, place in read_registry(content).items():
         assert isinstance(place, str)
         assert is_dead(run, place, "here", scratch_dir="/nowhere") in (True, False)

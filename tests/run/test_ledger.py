@@ -11,13 +11,13 @@ import pytest
 from prefect.logging import disable_run_logger
 
 from tasks.core.errors import ModelError
-from tasks.core.records import Failure, Kind, RankedVideo, ScoredVideo, Stage, Timeline, VideoRef
+from tasks.core.records import Failure, FailureKind, RankedVideo, ScoredVideo, Stage, Timeline, VideoRef
 from tasks.core.settings import Limits, Settings
 from tasks.core.tables.digests import Digests
-from tasks.core.tables.library import Entry
+from tasks.core.tables.library import LibraryEntry
 from tasks.core.tables.reuse import Known
 from tasks.run.ledger import Ledger
-from tasks.run.outcome import verdict
+from tasks.run.outcome import final_state
 
 TODAY = date(2026, 11, 22)
 
@@ -37,7 +37,7 @@ def ranked(opened: Timeline, *failures: Failure) -> RankedVideo:
     return RankedVideo(ScoredVideo(opened, (), np.zeros((0, 4), np.float16), "salience"), (), (), failures)
 
 
-def refusal(name: str, kind: Kind = Kind.REJECTED) -> Failure:
+def refusal(name: str, kind: FailureKind = FailureKind.REJECTED) -> Failure:
     return Failure(ref(name), Stage.PROBE, kind, "empty", "The file is empty.")
 
 
@@ -45,7 +45,7 @@ def test_the_parts_add_up_to_what_was_listed(tmp_path: Path) -> None:
     ledger = Ledger([ref("a"), ref("b"), ref("c"), ref("d")])
     with disable_run_logger():
         ledger.refuse(refusal("a"))
-        ledger.refuse(refusal("b", Kind.FAILED))
+        ledger.refuse(refusal("b", FailureKind.FAILED))
         opened = timeline("c", tmp_path)
         with ledger.account_for(opened):
             ledger.rank(ranked(opened))
@@ -60,19 +60,22 @@ def test_what_is_known_counts_as_unchanged_or_as_rejected_again(tmp_path: Path) 
     listed = [ref(name) for name in "abcd"]
     digests = Digests("s", "r", "b")
     broken = replace(timeline("a", tmp_path), damage="Half of it is missing.")
-    unchanged = [Entry(ref("a"), digests, TODAY, broken), Entry(ref("b"), digests, TODAY, broken)]
-    note = Failure(ref("a"), Stage.DECODE, Kind.REJECTED, "truncated", "Half of it is missing.")
+    unchanged = [
+        LibraryEntry(ref("a"), digests, TODAY, broken),
+        LibraryEntry(ref("b"), digests, TODAY, broken),
+    ]
+    note = Failure(ref("a"), Stage.DECODE, FailureKind.REJECTED, "truncated", "Half of it is missing.")
     ledger = Ledger(
         listed,
         Known([ref("d")], unchanged, damage=[note], refused=[refusal("c")], ranked_anew=[ranked(broken)]),
     )
     with disable_run_logger():
-        ledger.refuse(refusal("d", Kind.FAILED))
+        ledger.refuse(refusal("d", FailureKind.FAILED))
     assert ledger.summary == (
         "0 of 4 videos ranked, 2 unchanged, 1 rejected, 1 failed, 2 ranked only in part"
     )
-    assert ledger.failures == [refusal("c"), refusal("d", Kind.FAILED), note]
-    assert verdict(ledger, Settings(source="s", output="o")) == "CompletedWithFailures"
+    assert ledger.failures == [refusal("c"), refusal("d", FailureKind.FAILED), note]
+    assert final_state(ledger, Settings(source="s", output="o")) == "CompletedWithFailures"
 
 
 def test_what_goes_wrong_with_a_video_is_its_failure_alone(tmp_path: Path) -> None:
@@ -81,7 +84,11 @@ def test_what_goes_wrong_with_a_video_is_its_failure_alone(tmp_path: Path) -> No
     with disable_run_logger(), ledger.account_for(opened):
         raise ModelError("fast.model x cannot be loaded", reason="model_unavailable")
     (failure,) = ledger.failures
-    assert (failure.stage, failure.kind, failure.reason) == (Stage.FAST, Kind.FAILED, "model_unavailable")
+    assert (failure.stage, failure.kind, failure.reason) == (
+        Stage.FAST,
+        FailureKind.FAILED,
+        "model_unavailable",
+    )
     assert failure.detail == "fast.model x cannot be loaded"
 
 
@@ -120,4 +127,4 @@ def test_the_final_state_says_what_happened(
         for i in range(n_refused):
             ledger.refuse(refusal(str(n_ranked + i)))
     settings = Settings(source="s", output="o", limits=Limits(max_failed_fraction=tolerated))
-    assert verdict(ledger, settings) == expected
+    assert final_state(ledger, settings) == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.core.errors import ModelError, ObjectChanged, SettingsError, StorageError
-from tasks.run.retries import may_pass
+from tasks.run.retries import is_transient
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from tasks.run.retries import may_pass
     ids=repr,
 )
 def test_whether_an_error_may_pass(error: Exception, expected: bool) -> None:
-    assert may_pass(error) is expected
+    assert is_transient(error) is expected

@@ -20,7 +20,7 @@ from tasks.core.errors import StorageError
 from tasks.core.records import (
     Analysis,
     Failure,
-    Kind,
+    FailureKind,
     RankedVideo,
     ScoredVideo,
     ScoredWindow,
@@ -71,7 +71,7 @@ def publish_first_night(run: Run) -> None:
     ledger = Ledger([RANKED, REFUSED])
     with disable_run_logger():
         ledger.rank(RankedVideo(scored, (Segment(Window(0, 6), 50, 50, skipped, 1),), (skipped,)))
-        ledger.refuse(Failure(REFUSED, Stage.PROBE, Kind.REJECTED, "empty", "It is empty."))
+        ledger.refuse(Failure(REFUSED, Stage.PROBE, FailureKind.REJECTED, "empty", "It is empty."))
         publish.fn(ledger, run, "CompletedWithFailures")
 
 

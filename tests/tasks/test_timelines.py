@@ -15,8 +15,8 @@ from tasks.core.records import Analysis, Failure, FrameBudget, Timeline, VideoRe
 from tasks.core.settings import Settings
 from tasks.listing import list_videos
 from tasks.run.run import Run
-from tasks.timelines import kept_open, open_timelines
-from tasks.work.opening import close_timeline, decoded_timeline, source_of
+from tasks.timelines import closing_video, open_timelines
+from tasks.work.opening import close_timeline, open_video, source_of
 from tests.media import numbered_video
 from tests.s3 import Bucket, Disturbance, Fault
 
@@ -44,7 +44,7 @@ def only_video(run: Run) -> VideoRef:
 
 def test_an_open_video_leaves_only_its_frames_on_scratch(video_file: Path, tmp_path: Path) -> None:
     run = make_run(video_file.parent, tmp_path)
-    timeline = decoded_timeline(only_video(run), run)
+    timeline = open_video(only_video(run), run)
     assert isinstance(timeline, Timeline)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["frames.rgb"]
     close_timeline(timeline)
@@ -53,7 +53,7 @@ def test_an_open_video_leaves_only_its_frames_on_scratch(video_file: Path, tmp_p
 
 def test_where_clips_are_wanted_the_video_stays_until_it_is_closed(video_file: Path, tmp_path: Path) -> None:
     run = make_run(video_file.parent, tmp_path, publish={"clips": True})
-    timeline = decoded_timeline(only_video(run), run)
+    timeline = open_video(only_video(run), run)
     assert isinstance(timeline, Timeline)
     assert source_of(timeline).read_bytes() == video_file.read_bytes()
     close_timeline(timeline)
@@ -65,7 +65,7 @@ def test_a_refused_video_leaves_nothing(tmp_path: Path, clips: bool) -> None:
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "empty.mp4").touch()
     run = make_run(tmp_path / "videos", tmp_path / "scratch", publish={"clips": clips})
-    failure = decoded_timeline(only_video(run), run)
+    failure = open_video(only_video(run), run)
     assert isinstance(failure, Failure)
     assert (failure.stage, failure.reason) == ("probe", "empty")
     assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []
@@ -76,7 +76,7 @@ def test_the_longest_key_there_is_is_only_a_key(video_file: Path, bucket: Bucket
     assert len(key) == 1024
     bucket.put(key, video_file.read_bytes())
     run = make_run(bucket.uri, tmp_path)
-    timeline = decoded_timeline(only_video(run), run)
+    timeline = open_video(only_video(run), run)
     assert isinstance(timeline, Timeline)
     assert timeline.video.uri == f"{bucket.uri}/{key}"
 
@@ -105,7 +105,7 @@ def test_a_store_that_drips_costs_one_video_its_deadline(
 def test_a_video_larger_than_its_share_of_scratch_is_refused_unread(video_file: Path, tmp_path: Path) -> None:
     gigabytes = 2.9 * video_file.stat().st_size / 1e9
     run = make_run(video_file.parent, tmp_path, limits={"scratch_gb": gigabytes}, engine={"workers": 2})
-    failure = decoded_timeline(only_video(run), run)
+    failure = open_video(only_video(run), run)
     assert isinstance(failure, Failure)
     assert (failure.stage, failure.reason) == ("fetch", "too_large")
     assert "limits.scratch_gb" in failure.detail
@@ -116,7 +116,7 @@ def test_frames_that_do_not_fit_their_share_are_refused(video_file: Path, tmp_pa
     run = make_run(
         video_file.parent, tmp_path, limits={"scratch_gb": 2 * (size + 1000) / 1e9}, engine={"workers": 1}
     )
-    failure = decoded_timeline(only_video(run), run)
+    failure = open_video(only_video(run), run)
     assert isinstance(failure, Failure)
     assert failure.reason == "too_large"
 
@@ -127,7 +127,7 @@ def test_the_decode_deadline_ends_as_a_failure_worth_another_try(video_file: Pat
         # Long enough to fetch six seconds of video, and not to start what decodes them.
         update={"limits": run.settings.limits.model_copy(update={"deadline_seconds": 0.15})}
     )
-    failure = decoded_timeline(only_video(run), replace(run, settings=hurried))
+    failure = open_video(only_video(run), replace(run, settings=hurried))
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.reason) == ("failed", "deadline")
 
@@ -137,9 +137,9 @@ def test_however_it_ends_a_video_frees_its_space(
     video_file: Path, tmp_path: Path, error: type[BaseException]
 ) -> None:
     run = make_run(video_file.parent, tmp_path)
-    timeline = decoded_timeline(only_video(run), run)
+    timeline = open_video(only_video(run), run)
     assert isinstance(timeline, Timeline)
-    with pytest.raises(error), kept_open(timeline, run):
+    with pytest.raises(error), closing_video(timeline, run):
         raise error
     assert list(tmp_path.iterdir()) == []
 

@@ -17,7 +17,7 @@ LOADING = threading.Lock()
 _MODELS = ThreadPoolExecutor(1, "models")
 
 
-def computed(work: Callable[[], T]) -> T:
+def on_model_thread(work: Callable[[], T]) -> T:
     """What the work returns, done by the one thread of this process in which models compute.
 
     One at a time: two at once would take the memory that each counts on. And always the same thread:

@@ -12,7 +12,7 @@ LARGE_BYTES = 4 * 2**20
 """What is larger is taken from the system and given back by itself, instead of leaving holes in a heap."""
 
 
-def share_heaps(at_most: int = 2) -> None:
+def limit_malloc_arenas(at_most: int = 2) -> None:
     """Let all threads share so many heaps; where the C library is not glibc, nothing happens.
 
     A flow runs each task on a thread of its own, and glibc gives every thread a heap that keeps what it

@@ -12,7 +12,7 @@ import torch
 
 
 @dataclass(slots=True)
-class Costs:
+class Usage:
     """Running totals since the model was loaded.
 
     `count` has `frames` (that were encoded), `prompt_tokens`, `shared_tokens` (of the prompts, taken

@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from tasks.adapters.models.checkpoints import Checkpoint
-from tasks.adapters.models.devices import LOADING, computed, pick_device, pick_dtype
+from tasks.adapters.models.devices import LOADING, on_model_thread, pick_device, pick_dtype
 from tasks.core.errors import ModelError
 from tasks.core.records import ReadFrames, Window, WindowFeatures
 from tasks.core.scoring.windows import batches, sample_ticks
@@ -27,7 +27,7 @@ AUTO_BATCH = {"cuda": 32, "cpu": 4}
 """Windows a forward pass by device, where the setting leaves it open (2.7 windows/s on 2 AMX cores)."""
 
 
-FRAMES_AT_ONCE = 16
+RESIZE_CHUNK_FRAMES = 16
 """Frames that are made floats and resized together: each step of it holds all of them once more."""
 
 READ_AHEAD = 1
@@ -85,7 +85,7 @@ class VideoMAE:
                 torch.tensor([[place[tick] for tick in window] for window in batch])
                 for batch in batches(sampled, size=size)
             ]
-            embeddings, change, seconds = computed(lambda: self._features(frames, chosen))
+            embeddings, change, seconds = on_model_thread(lambda: self._features(frames, chosen))
         if not (np.isfinite(embeddings).all() and np.isfinite(change).all()):
             raise ModelError(
                 f"{self.checkpoint.model} gives values that are no numbers: are its weights whole?",
@@ -111,8 +111,10 @@ class VideoMAE:
         """
         crop = (self.processor.crop_size["height"], self.processor.crop_size["width"])
         pixels = torch.empty((len(frames), 3, *crop), dtype=self.dtype, device=self.device)
-        for start in range(0, len(frames), FRAMES_AT_ONCE):
-            pixels[start : start + FRAMES_AT_ONCE] = self._pixels(frames[start : start + FRAMES_AT_ONCE])
+        for start in range(0, len(frames), RESIZE_CHUNK_FRAMES):
+            pixels[start : start + RESIZE_CHUNK_FRAMES] = self._pixels(
+                frames[start : start + RESIZE_CHUNK_FRAMES]
+            )
         return pixels
 
     def _pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.adapters.storage.folder import FolderStore
 from tasks.adapters.storage.store import Store
-from tasks.core.uris import split_place
+from tasks.core.uris import split_uri
 
 __all__ = ["Store", "open_store"]
 
@@ -19,7 +19,7 @@ def open_store(uri: str) -> Store:
 
     Raises SettingsError for a scheme we don't know, or where bucket or folder is missing.
     """
-    scheme, rest = split_place(uri)
+    scheme, rest = split_uri(uri)
     if scheme == "file":
         return FolderStore(str(Path(rest).expanduser().absolute()))
     # s3fs takes most of a second to import, and a folder needs none of it.

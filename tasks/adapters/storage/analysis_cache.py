@@ -22,7 +22,7 @@ from tasks.core.scoring.analyses import analysis_json, check_cache, read_analysi
 if TYPE_CHECKING:
     from redis import Redis
 
-READS_AT_ONCE = 8
+READ_THREADS = 8
 
 PAUSE_S = 60.0
 PAUSES = 3
@@ -31,7 +31,7 @@ PAUSES = 3
 REDIS_PREFIX = "hookline:analysis:"
 REDIS_CONNECT_TIMEOUT_S = 3.0
 REDIS_READ_TIMEOUT_S = 10.0
-REDIS_TRIES = 3
+REDIS_MAX_ATTEMPTS = 3
 """Tries to connect: a server that takes connections and never answers holds a call for 3 read timeouts."""
 
 _REDIS_FIXES = {
@@ -47,8 +47,8 @@ _UNREACHABLE = {"unavailable", "throttled", "torn"}
 log = logging.getLogger(__name__)
 
 
-class Objects(Protocol):
-    """Small objects by key. Both methods raise StorageError."""
+class KeyValueStore(Protocol):
+    """Small values by key. Both methods raise StorageError."""
 
     def get(self, key: str) -> bytes | None:
         """The object's content; None where there is no such object."""
@@ -69,7 +69,7 @@ def open_analysis_cache(setting: str, output: str) -> AnalysisCache | None:
     check_cache(setting)
     if setting == "off":
         return None
-    return AnalysisCache(StoreObjects(open_store(output)) if setting == "output" else RedisObjects(setting))
+    return AnalysisCache(StoreValues(open_store(output)) if setting == "output" else RedisValues(setting))
 
 
 class AnalysisCache:
@@ -81,20 +81,20 @@ class AnalysisCache:
     Threads may share a cache.
     """
 
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
+    def __init__(self, values: KeyValueStore) -> None:
+        self._objects = values
         self._reads = self._writes = True
         self._pauses_left, self._paused_until_s = PAUSES, -math.inf
         self._switching = threading.Lock()
 
-    def find(self, keys: Sequence[str]) -> dict[str, Analysis]:
+    def get_many(self, keys: Sequence[str]) -> dict[str, Analysis]:
         """The analyses there are, by key."""
         wanted = list(dict.fromkeys(keys))
-        with ThreadPoolExecutor(READS_AT_ONCE, "analysis-cache") as pool:
+        with ThreadPoolExecutor(READ_THREADS, "analysis-cache") as pool:
             found = dict(zip(wanted, pool.map(self._read, wanted), strict=True))
         return {key: analysis for key, analysis in found.items() if analysis is not None}
 
-    def keep(self, key: str, analysis: Analysis) -> None:
+    def put(self, key: str, analysis: Analysis) -> None:
         """Write an analysis down; one without an answer is worth another try and is not kept."""
         if not self._writes or self._is_paused or analysis.answer is None:
             return
@@ -136,8 +136,8 @@ class AnalysisCache:
         log.warning("The analysis cache is %s from here on. %s", off, error)
 
 
-class StoreObjects:
-    """Objects of a store: `analyses/<the key's first two digits>/<key>.json`."""
+class StoreValues:
+    """KeyValueStore of a store: `analyses/<the key's first two digits>/<key>.json`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -157,7 +157,7 @@ class StoreObjects:
         return f"analyses/{key[:2]}/{key}.json"
 
 
-class RedisObjects:
+class RedisValues:
     """Values of a Redis database: `hookline:analysis:<key>`. They have no end; Redis may evict them."""
 
     def __init__(self, url: str) -> None:
@@ -209,7 +209,7 @@ def redis_client(url: str) -> Redis:
         password=os.environ.get("HOOKLINE_REDIS_PASSWORD") or None,
         socket_connect_timeout=REDIS_CONNECT_TIMEOUT_S,
         socket_timeout=REDIS_READ_TIMEOUT_S,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=1), retries=REDIS_TRIES - 1),
+        retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=1), retries=REDIS_MAX_ATTEMPTS - 1),
     )
 
 

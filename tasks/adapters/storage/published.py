@@ -101,26 +101,26 @@ def _manifest(store: Store, name: str) -> Manifest:
 
 
 def read_table(
-    store: Store, kind: str, *, run_date: object, run_id: str, columns: Sequence[str] | None = None
+    store: Store, table: str, *, run_date: object, run_id: str, columns: Sequence[str] | None = None
 ) -> pa.Table:
     """A table of a run, or some columns of it; `struct.field` names one field of a struct.
 
     Raises:
         StorageError: it is not there, or cannot be read.
     """
-    name = table_name(kind, run_date=run_date, run_id=run_id)
+    name = table_name(table, run_date=run_date, run_id=run_id)
     return _parquet(pa.BufferReader(store.read_bytes(name)), columns, f"{store.uri}/{name}")
 
 
 def read_columns(
-    store: Store, kind: str, columns: Sequence[str], *, run_date: object, run_id: str, scratch: Path
+    store: Store, table: str, columns: Sequence[str], *, run_date: object, run_id: str, scratch: Path
 ) -> pa.Table:
     """Some columns of a table that may be larger than memory; it is copied into `scratch` meanwhile.
 
     Raises:
         StorageError: it is not there, or cannot be read.
     """
-    name, local = table_name(kind, run_date=run_date, run_id=run_id), scratch / f"stored-{kind}.parquet"
+    name, local = table_name(table, run_date=run_date, run_id=run_id), scratch / f"stored-{table}.parquet"
     try:
         store.fetch(name, local)
         return _parquet(local, columns, f"{store.uri}/{name}")

@@ -34,10 +34,10 @@ CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 600.0
 """Time for one request with all of its answer, at most `BLOCK_BYTES`: 30 kB/s are enough."""
-TRIES = 3
+MAX_ATTEMPTS = 3
 """Tries of a request, and again of a block: a server that hangs holds a call for 9 read timeouts."""
 
-UPLOADS_AT_ONCE = 4
+MAX_UPLOADS = 4
 """Parts of one large upload in flight, each `BLOCK_BYTES`."""
 
 _CODES = {
@@ -134,7 +134,7 @@ class S3Store(Store):
 
     def _put(self, local: Path, path: str) -> None:
         # Never fs.open(path, "wb"): leaving that block by an exception commits half an object.
-        self._fs.put_file(str(local), path, chunksize=BLOCK_BYTES, max_concurrency=UPLOADS_AT_ONCE)
+        self._fs.put_file(str(local), path, chunksize=BLOCK_BYTES, max_concurrency=MAX_UPLOADS)
 
     def _put_bytes(self, content: bytes, path: str) -> None:
         self._fs.pipe_file(path, content)
@@ -226,7 +226,7 @@ class _Session(AIOHTTPSession):  # type: ignore[misc]
 
 
 def _connection() -> S3FileSystem:
-    set_custom_error_handler(_may_pass)
+    set_custom_error_handler(_is_transient)
     connection = S3FileSystem(
         anon=botocore.session.Session().get_credentials() is None,
         # A cached listing would vouch for versions that are gone.
@@ -242,7 +242,7 @@ def _connection() -> S3FileSystem:
             "retries": {"mode": "standard", "total_max_attempts": 1},
         },
     )
-    connection.retries = TRIES
+    connection.retries = MAX_ATTEMPTS
     return connection
 
 
@@ -253,7 +253,7 @@ def _reply_behind(error: BaseException | None) -> boto.ClientError | None:
     return error
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     """What s3fs should try again besides broken transfers: trouble inside the server."""
     return isinstance(error, boto.ClientError) and (
         _status(error) >= 500 or _status(error) in _THROTTLED_STATUSES

@@ -34,7 +34,7 @@ BLOCK_BYTES = 16 * 2**20
 PART_SUFFIX = ".part"
 """Ends the name of a file that is not complete yet."""
 
-UPDATE_TRIES = 10
+MAX_UPDATE_ATTEMPTS = 10
 """Tries of an update; the last one is made without looking whether somebody came in between."""
 
 PART_IS_DEAD_AFTER_S = 24 * 3600
@@ -175,7 +175,7 @@ class Store(ABC):
         """
         path = self._path(name)
         with self._reporting(self.scheme + path):
-            for left in reversed(range(UPDATE_TRIES)):
+            for left in reversed(range(MAX_UPDATE_ATTEMPTS)):
                 if self._update(path, change, sure=left > 0):
                     return
 

@@ -16,7 +16,7 @@ from typing import Any
 import ffmpeg
 import imageio_ffmpeg
 
-from tasks.adapters.video.packet_times import JUMPING, MICROSECONDS
+from tasks.adapters.video.packet_times import DISCONTINUOUS, MICROSECONDS
 from tasks.adapters.video.probe import FORMATS, MAX_PIXELS, PROTOCOLS, offset_us, open_video, real_video
 from tasks.adapters.video.sandbox import run_job
 from tasks.core.errors import DecodeFailed, VideoRefused
@@ -30,7 +30,7 @@ TOLERANCE_S = 0.001
 SLOWEST, FASTEST, UNKNOWN = Fraction(10), Fraction(60), Fraction(30)
 """Pictures a second in a clip: those of the video, within bounds that phones play."""
 SHORT_SIDE = 1080
-WORDS = 300
+STDERR_TAIL_CHARS = 300
 
 VIDEO_CODING = {
     "c:v": "libx264",
@@ -45,7 +45,7 @@ SOUND_CODING = {"c:a": "aac", "b:a": "160k", "ar": 48000, "ac": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SourceInfo:
     """What must be known of a file to cut it.
 
     `stream` is the picture's, `offset_s` brings ffmpeg's clock to the video's own (see `probe`).
@@ -86,23 +86,23 @@ def cut_out(job: dict[str, Any]) -> None:
     _run(poster_command(video, poster, at_s=min(cut.poster_s - cut.start_s, float((count - 1) / facts.rate))))
 
 
-def look_into(path: Path, *, name: str) -> Facts:
+def look_into(path: Path, *, name: str) -> SourceInfo:
     """Reads the beginning of a file that has been decoded before."""
     with open_video(path) as container:
         stream = real_video(container, name=name)
         sounds = container.streams.audio[:1]
         rate = Fraction(stream.guessed_rate or stream.average_rate or UNKNOWN)
-        return Facts(
+        return SourceInfo(
             stream=stream.index,
             rate=min(max(rate, SLOWEST), FASTEST).limit_denominator(1001),
             offset_s=offset_us(container, stream, *sounds) / MICROSECONDS,
             has_sound=bool(sounds),
-            can_seek=container.format.name not in JUMPING,
+            can_seek=container.format.name not in DISCONTINUOUS,
         )
 
 
 def clip_command(
-    source: Path, target: Path, cut: Cut, facts: Facts, *, crop: Crop | None, count: int
+    source: Path, target: Path, cut: Cut, facts: SourceInfo, *, crop: Crop | None, count: int
 ) -> list[str]:
     """The ffmpeg command for a clip of `count` pictures, whose clock starts at 0 with the cut.
 
@@ -177,9 +177,9 @@ def _run(command: Sequence[str]) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     words = done.stderr.decode(errors="replace").strip()
     if "Cannot allocate memory" in words:
-        raise MemoryError(words[-WORDS:])
+        raise MemoryError(words[-STDERR_TAIL_CHARS:])
     if done.returncode:
-        last = words.splitlines()[-1][:WORDS] if words else f"ffmpeg ended with {done.returncode}"
+        last = words.splitlines()[-1][:STDERR_TAIL_CHARS] if words else f"ffmpeg ended with {done.returncode}"
         raise DecodeFailed(last, reason="clip_failed")
 
 

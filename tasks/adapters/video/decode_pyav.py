@@ -13,7 +13,7 @@ from typing import Any
 import av
 from av.filter import Graph
 
-from tasks.adapters.video.packet_references import TELLING, needed_packets
+from tasks.adapters.video.packet_references import PARSED_CODECS, needed_packets
 from tasks.adapters.video.probe import Probe, open_video, packets
 from tasks.core.errors import DecoderUnfit
 
@@ -26,7 +26,7 @@ TRANSPOSE = {1: ("transpose=cclock",), 2: ("hflip", "vflip"), 3: ("transpose=clo
 def fits_pyav(probe: Probe) -> bool:
     """Whether the packets of such a file tell which of them are needed, and pictures can be told apart."""
     return (
-        probe.codec in TELLING
+        probe.codec in PARSED_CODECS
         and probe.container in CONTAINERS
         and probe.quarter_turns is not None
         and probe.in_order

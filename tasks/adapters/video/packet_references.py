@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-STARTS_ANEW = 0x80
+IDR = 0x80
 """Nothing from here on is made of what came before (IDR)."""
 REFERENCED = 0x40
 """Pictures that follow may be made of this one."""
 PARAMETERS = 0x20
 """Holds parameter sets, which must not be missed."""
-LAYER = 0x07
+TEMPORAL_LAYER = 0x07
 """Of a picture that is not `REFERENCED` within its own temporal layer: which layer that is. Only pictures
 of higher layers may be made of it."""
 
@@ -26,11 +26,11 @@ HEVC_PICTURES, HEVC_NO_REFERENCE, HEVC_IDR, HEVC_PARAMETERS = (
     (32, 33, 34),
 )
 
-TELLING = frozenset({"h264", "hevc"})
+PARSED_CODECS = frozenset({"h264", "hevc"})
 """Codecs whose packets say it."""
 
 
-class PacketKinds:
+class PacketReferences:
     """The kinds of the packets of a stream, added in the order they are stored."""
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
@@ -52,7 +52,7 @@ def needed_packets(kinds: Sequence[int], wanted: Sequence[bool]) -> list[bool]:
     >>> needed_packets([0x80, 0x40, 0, 0x40, 0x80, 0x40], [False, False, True, False, False, False])
     [True, True, True, False, False, False]
     """
-    highest = max((kind & LAYER for kind in kinds), default=0)
+    highest = max((kind & TEMPORAL_LAYER for kind in kinds), default=0)
     needed = [False] * len(kinds)
     decoding = False
     for i in range(len(kinds) - 1, -1, -1):
@@ -60,8 +60,8 @@ def needed_packets(kinds: Sequence[int], wanted: Sequence[bool]) -> list[bool]:
         if wanted[i] or kind & PARAMETERS:
             needed[i] = decoding = True
         elif decoding:
-            needed[i] = bool(kind & (STARTS_ANEW | REFERENCED)) or kind & LAYER < highest
-        if kind & STARTS_ANEW:
+            needed[i] = bool(kind & (IDR | REFERENCED)) or kind & TEMPORAL_LAYER < highest
+        if kind & IDR:
             decoding = False
     return needed
 
@@ -118,4 +118,4 @@ def _start(pictures: Sequence[int], starts: Sequence[int]) -> int:
     """What the parts of a picture say together; a packet without any is taken for one that matters."""
     if not pictures:
         return REFERENCED
-    return STARTS_ANEW | REFERENCED if all(part in starts for part in pictures) else 0
+    return IDR | REFERENCED if all(part in starts for part in pictures) else 0

@@ -8,11 +8,11 @@ from typing import Any
 
 MICROSECONDS = 1_000_000
 
-JUMPING = frozenset({"mpegts", "mpeg", "ogg"})
+DISCONTINUOUS = frozenset({"mpegts", "mpeg", "ogg"})
 """Containers whose clock may jump in the middle of the file (AVFMT_TS_DISCONT in FFmpeg)."""
 JUMP_S = 10
 """A forward jump of the clock by more is no pause but a new clock: FFmpeg's `dts_delta_threshold`."""
-STEP_BACK_S = 0.1
+MAX_BACKWARD_S = 0.1
 """A step back by more is a new clock, too."""
 DAMAGE_S = 1.0
 """Less than this missing at the end is not worth a word."""
@@ -44,7 +44,7 @@ class PacketTimes:
         self.pts.append(begin)
         self._last_end = max(self._last_end, begin + duration)
 
-    def add_sound(self, packet: Any) -> None:
+    def add_audio(self, packet: Any) -> None:
         """Takes a packet of another stream, which counts only if it is sound."""
         if packet.stream.type == "audio" and packet.pts is not None:
             units = packet.pts - (packet.stream.start_time or 0) + (packet.duration or 0)
@@ -83,7 +83,7 @@ class PacketTimes:
         if not self._jumping or self._next_dts is None:
             return
         gap_s = float((dts + self._offset - self._next_dts) * self.time_base)
-        if not -STEP_BACK_S <= gap_s <= JUMP_S:
+        if not -MAX_BACKWARD_S <= gap_s <= JUMP_S:
             self._offset = self._next_dts - dts
 
 

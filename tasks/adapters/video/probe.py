@@ -17,8 +17,8 @@ from typing import Any
 
 import av
 
-from tasks.adapters.video.packet_references import PacketKinds
-from tasks.adapters.video.packet_times import JUMPING, MICROSECONDS, PacketTimes
+from tasks.adapters.video.packet_references import PacketReferences
+from tasks.adapters.video.packet_times import DISCONTINUOUS, MICROSECONDS, PacketTimes
 from tasks.adapters.video.sniffing import explain_unopenable, refuse, refuse_known_foreign
 from tasks.core.geometry import display_size
 
@@ -38,7 +38,7 @@ class Probe:
     `width` and `height` are those a player shows, in square pixels. Time 0 is where the container's
     presentation starts, as ffmpeg and players count. `pts` are the sorted times of all pictures in units
     of `time_base`; `end_s` is where the last one ends. `offset_us` brings ffmpeg's clock to this one.
-    `stored` are the same times in the order of the packets, `kinds` what `PacketKinds` says of each.
+    `stored` are the same times in the order of the packets, `kinds` what `PacketReferences` says of each.
     `in_order` is true where every picture has its own time and none is marked to be dropped.
     """
 
@@ -180,12 +180,12 @@ def real_video(container: Any, *, name: str) -> Any:
     return stream
 
 
-def _scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, PacketKinds]:
-    times = PacketTimes(stream.time_base, jumping=container.format.name in JUMPING)
-    kinds = PacketKinds(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
+def _scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, PacketReferences]:
+    times = PacketTimes(stream.time_base, jumping=container.format.name in DISCONTINUOUS)
+    kinds = PacketReferences(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     for packet in packets(container):
         if packet.stream_index != stream.index:
-            times.add_sound(packet)
+            times.add_audio(packet)
             continue
         if packet.has_sidedata("encryption_info"):
             raise refuse("encrypted", f"'{name}' is encrypted (DRM). Upload a copy without copy protection.")
@@ -207,7 +207,7 @@ def offset_us(container: Any, *streams: Any) -> int:
     """
     start_us: int = container.start_time or 0
     ffmpeg_zero_us = start_us
-    if container.format.name in JUMPING:
+    if container.format.name in DISCONTINUOUS:
         starts = [(stream.start_time or 0) * stream.time_base for stream in streams]
         ffmpeg_zero_us = round(min(starts) * MICROSECONDS)
     return ffmpeg_zero_us - max(0, start_us)
@@ -218,7 +218,7 @@ def _declared_s(container: Any, stream: Any) -> tuple[float, float]:
 
     Where the clock may jump, durations are not declared but measured, on what there is.
     """
-    if container.format.name in JUMPING:
+    if container.format.name in DISCONTINUOUS:
         return 0.0, 0.0
     return float((stream.duration or 0) * stream.time_base), (container.duration or 0) / MICROSECONDS
 

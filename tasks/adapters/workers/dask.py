@@ -15,20 +15,20 @@ from typing import Any, TypeVar
 
 from distributed import Client, Future, KilledWorker
 
-from tasks.adapters.workers.processes import Workers, all_of
+from tasks.adapters.workers.processes import Workers, collect
 from tasks.core.errors import HooklineError, WorkerLost
 
 T = TypeVar("T")
 
 ON_A_GPU = {"GPU": 1}
 
-ANSWER_S = 30.0
+CONNECT_TIMEOUT_S = 30.0
 """How long the scheduler, and then the first worker, may take to answer."""
 
-ALONE_S = 300.0
+NO_WORKERS_TIMEOUT_S = 300.0
 """How long a call waits while the cluster has no worker at all: a new one takes minutes to start."""
 
-LOOK_S = 5.0
+POLL_S = 5.0
 """Seconds from one look at the cluster to the next, while a call waits."""
 
 
@@ -46,13 +46,13 @@ class DaskWorkers(Workers):
         self._places: dict[Hashable, str] = {}
         self._placing = threading.Lock()
         try:
-            self._client = Client(address, timeout=ANSWER_S, set_as_default=False)
+            self._client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise HooklineError(
                 f"engine.dask_address is {address}, but no Dask scheduler answers there ({error}): start "
                 "`dask scheduler`, or check address and network."
             ) from error
-        patience = time.monotonic() + ANSWER_S
+        patience = time.monotonic() + CONNECT_TIMEOUT_S
         while not self._offering():
             if time.monotonic() > patience:
                 self._client.close()
@@ -70,8 +70,8 @@ class DaskWorkers(Workers):
     def machines(self) -> int:
         return self.gpus
 
-    def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, near: str = "") -> T:
-        where = {"workers": [near], "allow_other_workers": True} if near else {}
+    def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, prefer: str = "") -> T:
+        where = {"workers": [prefer], "allow_other_workers": True} if prefer else {}
         future = self._client.submit(
             _within,
             self._deadline_s,
@@ -91,10 +91,10 @@ class DaskWorkers(Workers):
         finally:
             future.release()
 
-    def each(self, work: Callable[..., Iterator[T]], *args: Any, near: str = "") -> Iterator[T]:
-        return iter(self.call(all_of, work, *args, near=near))
+    def each(self, work: Callable[..., Iterator[T]], *args: Any, prefer: str = "") -> Iterator[T]:
+        return iter(self.call(collect, work, *args, prefer=prefer))
 
-    def place(self, video: Hashable) -> str:
+    def assign(self, video: Hashable) -> str:
         # Left to Dask, which knows nothing of videos that only lie there, one worker gets them by chance
         # and has work for longer than the others: with eight videos, five to three were seen.
         workers = self._offering()
@@ -104,7 +104,7 @@ class DaskWorkers(Workers):
             self._places[video] = place
         return place
 
-    def done(self, video: Hashable) -> None:
+    def release(self, video: Hashable) -> None:
         with self._placing:
             self._places.pop(video, None)
 
@@ -120,11 +120,11 @@ class DaskWorkers(Workers):
     def _wait_for(self, future: Future[Any]) -> None:
         over, with_workers = threading.Event(), time.monotonic()
         future.add_done_callback(lambda _: over.set())
-        while not over.wait(LOOK_S):
+        while not over.wait(POLL_S):
             if self._offering():
                 with_workers = time.monotonic()
-            elif time.monotonic() - with_workers > ALONE_S:
-                raise WorkerLost(f"The Dask cluster has had no worker for {ALONE_S:g} s.")
+            elif time.monotonic() - with_workers > NO_WORKERS_TIMEOUT_S:
+                raise WorkerLost(f"The Dask cluster has had no worker for {NO_WORKERS_TIMEOUT_S:g} s.")
         if future.cancelled():
             raise WorkerLost("The Dask scheduler went away with this work.")
 

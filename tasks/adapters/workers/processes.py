@@ -25,7 +25,7 @@ from tasks.core.errors import WorkerLost
 
 T = TypeVar("T")
 
-LOOK_S = 5.0
+POLL_S = 5.0
 """Seconds from one look at a worker to the next, while a call waits for it."""
 
 
@@ -47,10 +47,10 @@ class Workers(ABC):
     def machines(self) -> int: ...
 
     @abstractmethod
-    def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, near: str = "") -> T:
+    def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, prefer: str = "") -> T:
         """What `work(*args)` returns.
 
-        Without `gpu` it takes no GPU from others. `near` names the worker that has what it needs on its
+        Without `gpu` it takes no GPU from others. `prefer` names the worker that has what it needs on its
         disk: another one takes it only if that one is gone.
 
         Raises:
@@ -59,14 +59,14 @@ class Workers(ABC):
         """
 
     @abstractmethod
-    def each(self, work: Callable[..., Iterator[T]], *args: Any, near: str = "") -> Iterator[T]:
+    def each(self, work: Callable[..., Iterator[T]], *args: Any, prefer: str = "") -> Iterator[T]:
         """What `work(*args)` yields: as it comes where that is this process, else when all is there."""
 
-    def place(self, video: Hashable) -> str:
-        """Where a video is best opened, for `near`: the worker with the fewest that are not `done`."""
+    def assign(self, video: Hashable) -> str:
+        """Where a video is best opened, for `prefer`: the worker with the fewest that are not `release`d."""
         return ""
 
-    def done(self, video: Hashable) -> None:
+    def release(self, video: Hashable) -> None:
         """Nothing more will be asked about this video."""
         return
 
@@ -75,17 +75,17 @@ class Workers(ABC):
         """End the workers that were started for this run."""
 
 
-class ThisProcess(Workers):
+class InProcess(Workers):
     """Work is done by whoever asks for it; models share the process, and one computes at a time."""
 
     gpus = 1
     machines = 1
     open_videos = False
 
-    def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, near: str = "") -> T:
+    def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, prefer: str = "") -> T:
         return work(*args)
 
-    def each(self, work: Callable[..., Iterator[T]], *args: Any, near: str = "") -> Iterator[T]:
+    def each(self, work: Callable[..., Iterator[T]], *args: Any, prefer: str = "") -> Iterator[T]:
         return work(*args)
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class GpuProcesses(Workers):
     def gpus(self) -> int:
         return len(self._processes)
 
-    def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, near: str = "") -> T:
+    def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, prefer: str = "") -> T:
         if not gpu:
             return work(*args)
         process = self._free.get()
@@ -118,8 +118,8 @@ class GpuProcesses(Workers):
         finally:
             self._free.put(process)
 
-    def each(self, work: Callable[..., Iterator[T]], *args: Any, near: str = "") -> Iterator[T]:
-        return iter(self.call(all_of, work, *args))
+    def each(self, work: Callable[..., Iterator[T]], *args: Any, prefer: str = "") -> Iterator[T]:
+        return iter(self.call(collect, work, *args))
 
     def close(self) -> None:
         for process in self._processes:
@@ -139,7 +139,7 @@ class _GpuProcess:
             self._pool = self._new_pool()
         try:
             future = self._pool.schedule(work, args=args, timeout=deadline_s)
-            while not wait([future], LOOK_S).done:
+            while not wait([future], POLL_S).done:
                 if not self._pool.active:  # it would never say
                     raise WorkerLost("A GPU worker died while it was started.")
             result: T = future.result()
@@ -165,13 +165,13 @@ class _GpuProcess:
         # Spawned: CUDA and the threads of a flow do not survive a fork.
         return ProcessPool(
             max_workers=1,
-            initializer=become_worker,
+            initializer=init_worker,
             initargs=(self._gpu, self._cores, os.getpid()),
             context=get_context("spawn"),
         )
 
 
-def all_of(work: Callable[..., Iterator[T]], *args: Any) -> list[T]:
+def collect(work: Callable[..., Iterator[T]], *args: Any) -> list[T]:
     """All that the work yields: a list can travel between processes."""
     return list(work(*args))
 
@@ -203,7 +203,7 @@ def find_gpus(count: int) -> list[str]:
     return [*there, *[""] * count][:count]
 
 
-def become_worker(gpu: str, cores: int, parent: int) -> None:
+def init_worker(gpu: str, cores: int, parent: int) -> None:
     """What a new worker process does first: see one GPU, take its share of the cores, end with its flow."""
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     os.environ["OMP_NUM_THREADS"] = str(cores)

@@ -17,13 +17,13 @@ FEWER_FRAMES = (64, 32)
 class Attempt:
     """Segments to be answered together, each seen through at most so many frames.
 
-    `reason` says what memory did not allow: `smaller_batch` (than `at_most` segments) or
+    `reason` says what memory did not allow: `smaller_batch` (than `max_segments` segments) or
     `fewer_frames`; None if it allowed all.
     """
 
     windows: tuple[Window, ...]
     max_frames: int
-    at_most: int
+    max_segments: int
     reason: str | None = None
 
     @property
@@ -32,11 +32,11 @@ class Attempt:
         if self.reason == "fewer_frames":
             return f"Memory ran out with more than {self.max_frames} frames."
         if self.reason == "smaller_batch":
-            return f"Memory ran out with more than {self.at_most} segments at once."
+            return f"Memory ran out with more than {self.max_segments} segments at once."
         return None
 
 
-class Ladder:
+class OomFallback:
     """Hands out segments in order of time, `size` at once, and smaller attempts after failed ones.
 
     Running out of memory makes all later batches smaller, too. Frames are reduced for one segment

@@ -23,7 +23,7 @@ DECIDING = ("windows", "fast", "deep", "ranking")
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class ComparedRun:
     """A run to be compared: its manifest, the `COMPARED` columns of its ranking, and why others failed."""
 
     manifest: Manifest
@@ -47,14 +47,14 @@ class Change:
     detail: str
 
 
-def changes(before: Night, after: Night) -> Iterator[Change]:
+def changes(before: ComparedRun, after: ComparedRun) -> Iterator[Change]:
     """Every segment whose rank in its video, or score, is another one; by video and start."""
     new = {_key(row): row for row in _rows_without_equal(after.rankings, before.rankings)}
     old = {_key(row): row for row in _rows_without_equal(before.rankings, after.rankings)}
     causes = changed(before.manifest, after.manifest)
     videos = [dict(zip(*_columns(night.rankings), strict=True)) for night in (before, after)]
     for key in sorted({*new, *old}):
-        yield _change(old.get(key), new.get(key), videos=videos, nights=(before, after), causes=causes)
+        yield _change(old.get(key), new.get(key), videos=videos, runs=(before, after), causes=causes)
 
 
 def changed(before: Manifest, after: Manifest) -> dict[str, str]:
@@ -103,13 +103,13 @@ def _change(
     new: dict[str, Any] | None,
     *,
     videos: list[dict[str, str]],
-    nights: tuple[Night, Night],
+    runs: tuple[ComparedRun, ComparedRun],
     causes: Mapping[str, str],
 ) -> Change:
     row: dict[str, Any] = new or old or {}
     what: Literal["entered", "left", "moved"] = "moved" if new and old else "entered" if new else "left"
     uri = row["video_uri"]
-    if what != "moved" and (missing := _video_is_missing(uri, what, videos, nights)):
+    if what != "moved" and (missing := _video_is_missing(uri, what, videos, runs)):
         why, detail = missing
     elif videos[0].get(uri) != videos[1].get(uri):
         why, detail = "replaced", "Another file has this name."
@@ -138,13 +138,13 @@ def _change(
 
 
 def _video_is_missing(
-    uri: str, what: str, videos: list[dict[str, str]], nights: tuple[Night, Night]
+    uri: str, what: str, videos: list[dict[str, str]], runs: tuple[ComparedRun, ComparedRun]
 ) -> tuple[str, str] | None:
     """Why the run that has not this segment has none of its video; None if it has others."""
     without = 0 if what == "entered" else 1
     if uri in videos[without]:
         return None
-    if reason := nights[without].failures.get(uri):
+    if reason := runs[without].failures.get(uri):
         return "failed", f"It {'had' if without == 0 else 'has'} failed: {reason}."
     if without == 0:
         return "new_video", "It was not there before."

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.core.errors import SettingsError
-from tasks.core.tables.library import Entry
+from tasks.core.tables.library import LibraryEntry
 from tasks.core.tables.schemas import LABELS
 
 TOLERANCE_S = 0.05
 """How far the times of a label may lie from those of its window: they may have been rounded to a tenth."""
 
-MOST_ERRORS = 20
+MAX_ERRORS = 20
 """Wrong rows that are named."""
 
 REQUIRED = ("video_uri", "start", "end", "verdict")
@@ -93,13 +93,13 @@ def checked_labels(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Labe
         if first != number:
             wrong.append(f"{name}, row {number}: the segment of row {first} again: keep one of both")
     if wrong:
-        more = [f"... and {len(wrong) - MOST_ERRORS} more"] if len(wrong) > MOST_ERRORS else []
-        raise SettingsError("\n".join([*wrong[:MOST_ERRORS], *more]))
+        more = [f"... and {len(wrong) - MAX_ERRORS} more"] if len(wrong) > MAX_ERRORS else []
+        raise SettingsError("\n".join([*wrong[:MAX_ERRORS], *more]))
     return [label for _, label in labels.values()]
 
 
 def matched(
-    labels: Iterable[Label], entries: Mapping[str, Entry], *, ranked: Spans, windows: Spans
+    labels: Iterable[Label], entries: Mapping[str, LibraryEntry], *, ranked: Spans, windows: Spans
 ) -> Iterator[Labelled]:
     """What each label is about, by what is remembered of its video, the ranking, and its windows."""
     for label in labels:

@@ -18,7 +18,7 @@ KEPT_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LibraryEntry:
     """A video as it was last ranked; or rejected, where `timeline` is None.
 
     `scored_in` and `scored_on` name the run whose `windows` hold its scores, and its day. `unanswered`
@@ -52,19 +52,19 @@ class Entry:
         return today - self.last_listed <= timedelta(days=KEPT_DAYS)
 
 
-def ranked_entry(video: RankedVideo, digests: Digests, *, run_id: str, run_date: date) -> Entry:
+def ranked_entry(video: RankedVideo, digests: Digests, *, run_id: str, run_date: date) -> LibraryEntry:
     """What is remembered of a video that this run scored."""
     timeline = replace(video.timeline, path="")
-    return Entry(timeline.video, digests, run_date, timeline, run_id, run_date, video.unanswered)
+    return LibraryEntry(timeline.video, digests, run_date, timeline, run_id, run_date, video.unanswered)
 
 
-def library_table(entries: Iterable[Entry]) -> pa.Table:
+def library_table(entries: Iterable[LibraryEntry]) -> pa.Table:
     """One row a ranked, unchanged or rejected video, by URI; for `KEPT_DAYS` also those not listed."""
     rows = sorted((_row(entry) for entry in entries), key=lambda row: row["video_uri"])
     return pa.Table.from_pylist(rows, schema=LIBRARY)
 
 
-def read_library(table: pa.Table) -> dict[str, Entry]:
+def read_library(table: pa.Table) -> dict[str, LibraryEntry]:
     """The entries of a `library_table` by URI.
 
     Raises:
@@ -73,7 +73,7 @@ def read_library(table: pa.Table) -> dict[str, Entry]:
     return {row["video_uri"]: _entry(row) for row in table.select(LIBRARY.names).cast(LIBRARY).to_pylist()}
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(entry: LibraryEntry) -> dict[str, Any]:
     row: dict[str, Any] = {
         "video_uri": entry.video.label,
         "video_etag": entry.video.etag,
@@ -92,12 +92,12 @@ def _row(entry: Entry) -> dict[str, Any]:
     return row
 
 
-def _entry(row: dict[str, Any]) -> Entry:
+def _entry(row: dict[str, Any]) -> LibraryEntry:
     video = VideoRef(row["video_uri"], row["video_etag"], row["size_bytes"])
     timeline = None
     if row["status"] == "ranked":
         timeline = Timeline(video, "", **{name: row[name] for name in TIMELINE_COLUMNS})
-    return Entry(
+    return LibraryEntry(
         video,
         Digests(row["scoring_digest"], row["rejecting_digest"], row["frame_budget"]),
         row["last_listed"],

@@ -16,11 +16,11 @@ from tasks.core.scoring.candidates import choose_candidates
 from tasks.core.scoring.windows import windows
 from tasks.core.settings import Settings
 from tasks.core.tables.digests import Digests
-from tasks.core.tables.library import Entry
+from tasks.core.tables.library import LibraryEntry
 from tasks.core.tables.run_ranking import Previous
 from tasks.core.tables.schemas import RANKINGS, windows_schema
 
-SCORES = pa.schema(
+SCORE_COLUMNS = pa.schema(
     [windows_schema(1).field(name) for name in ("video_uri", "start", "videomae_score", "fast_kind")]
 )
 """The columns of `windows` from which a video is ranked anew."""
@@ -34,7 +34,7 @@ class Earlier:
     the same.
     """
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, LibraryEntry]
     refusals: Mapping[str, Failure]
     rankings: pa.Table | None
     previous: Previous | None = None
@@ -57,12 +57,12 @@ class Known:
     """
 
     to_open: Sequence[VideoRef]
-    unchanged: Sequence[Entry] = ()
+    unchanged: Sequence[LibraryEntry] = ()
     carried: pa.Table = field(default_factory=RANKINGS.empty_table)
     ranked_anew: Sequence[RankedVideo] = ()
     damage: Sequence[Failure] = ()
     refused: Sequence[Failure] = ()
-    remembered: Sequence[Entry] = ()
+    remembered: Sequence[LibraryEntry] = ()
     previous: Previous | None = None
 
 
@@ -73,11 +73,11 @@ class Recognised:
     `remembered` are the entries of the refused, and of videos that are not listed.
     """
 
-    settled: list[Entry] = field(default_factory=list)
-    scored: list[Entry] = field(default_factory=list)
+    settled: list[LibraryEntry] = field(default_factory=list)
+    scored: list[LibraryEntry] = field(default_factory=list)
     refused: list[Failure] = field(default_factory=list)
     unknown: list[VideoRef] = field(default_factory=list)
-    remembered: list[Entry] = field(default_factory=list)
+    remembered: list[LibraryEntry] = field(default_factory=list)
 
 
 def recognise(
@@ -105,7 +105,7 @@ def recognise(
     return found
 
 
-def rows_of(entries: Sequence[Entry], rankings: pa.Table | None) -> pa.Table:
+def rows_of(entries: Sequence[LibraryEntry], rankings: pa.Table | None) -> pa.Table:
     """The ranked segments of these videos."""
     if rankings is None:
         return RANKINGS.empty_table()
@@ -117,7 +117,7 @@ def rows_of(entries: Sequence[Entry], rankings: pa.Table | None) -> pa.Table:
 def scored_again(timeline: Timeline, stored: Mapping[str, Any], settings: Settings) -> ScoredVideo | None:
     """A video by its stored scores, its candidates chosen anew; without embeddings.
 
-    `stored` has the columns of its `SCORES`, in their order.
+    `stored` has the columns of its `SCORE_COLUMNS`, in their order.
     None where these are not the windows that the settings cut.
     """
     cut, ranking = settings.windows, settings.ranking
@@ -131,12 +131,12 @@ def scored_again(timeline: Timeline, stored: Mapping[str, Any], settings: Settin
 
 
 def scores_by_video(table: pa.Table) -> dict[str, pa.Table]:
-    """The `SCORES` of each video of a `windows` table, where its rows lie together.
+    """The `SCORE_COLUMNS` of each video of a `windows` table, where its rows lie together.
 
     Raises:
         pyarrow.ArrowException: they are not what they should be.
     """
-    table = table.select(SCORES.names).drop_null().cast(SCORES)
+    table = table.select(SCORE_COLUMNS.names).drop_null().cast(SCORE_COLUMNS)
     ends = pc.run_end_encode(table["video_uri"].combine_chunks())
     starts = [0, *ends.run_ends.to_pylist()]
     return {

@@ -14,7 +14,7 @@ from tasks.core.records import (
     Analysis,
     Answer,
     Failure,
-    Kind,
+    FailureKind,
     RankedVideo,
     ScoredVideo,
     ScoredWindow,
@@ -104,7 +104,7 @@ def read_failures(table: pa.Table) -> list[Failure]:
         Failure(
             VideoRef(row["video_uri"], row["video_etag"], 0),
             Stage(row["stage"]),
-            Kind(row["kind"]),
+            FailureKind(row["kind"]),
             row["reason"],
             row["detail"],
             row["attempts"],

@@ -12,9 +12,9 @@ SCHEMA_VERSION = "3"
 """Grows when a column is added; columns are never renamed or removed. docs/data.md says what came when."""
 
 
-def table_name(kind: str, *, run_date: object, run_id: str) -> str:
+def table_name(table: str, *, run_date: object, run_id: str) -> str:
     """Where a table of a run lies under the output."""
-    return f"{kind}/run_date={run_date}/{run_id}.parquet"
+    return f"{table}/run_date={run_date}/{run_id}.parquet"
 
 
 MODELS = pa.struct(
@@ -169,7 +169,7 @@ def windows_schema(dimensions: int) -> pa.Schema:
     )
 
 
-def brought_up(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def upgraded(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table of any schema version with the columns of this one: those that came later are null.
 
     Raises:

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from tasks.core.records import FastKind, ScoredVideo, ScoredWindow
 
-MOST_POINTS = 300
+MAX_POINTS = 300
 """Points of a line; of more, the highest of each stretch is kept."""
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
-MOST_MARKS = 6
+MAX_MARKS = 6
 
 T = TypeVar("T")
 Point = tuple[float, float]
@@ -48,8 +48,8 @@ def curve_of(scored: ScoredVideo) -> Curve:
 
 
 def thinned(points: Sequence[Point]) -> list[Point]:
-    """At most `MOST_POINTS` of the points: the highest of each stretch, so that no peak is lost."""
-    stretch = -(-len(points) // MOST_POINTS) or 1
+    """At most `MAX_POINTS` of the points: the highest of each stretch, so that no peak is lost."""
+    stretch = -(-len(points) // MAX_POINTS) or 1
     return [
         max(points[start : start + stretch], key=lambda point: point[1])
         for start in range(0, len(points), stretch)
@@ -81,7 +81,7 @@ def time_marks(duration_s: float) -> list[tuple[float, float]]:
     >>> time_marks(80)
     [(0.0, 0.0), (18.75, 15.0), (37.5, 30.0), (56.25, 45.0), (75.0, 60.0), (93.75, 75.0)]
     """
-    step = next((step for step in STEPS_S if duration_s / step < MOST_MARKS), STEPS_S[-1])
+    step = next((step for step in STEPS_S if duration_s / step < MAX_MARKS), STEPS_S[-1])
     times = [float(at) for at in range(0, int(duration_s) + 1, step)]
     return [(_percent(at, duration_s), at) for at in times if at <= 0.95 * duration_s]
 

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from tasks.core.records import Manifest
 from tasks.core.views.curve import Curve, lanes, time_marks
 
-MOST_VIDEOS = 500
+MAX_VIDEOS = 500
 """Videos on the page; of a larger library, those scored in this run come first, then the best."""
-MOST_FAILURES = 500
+MAX_FAILURES = 500
 BEST = 10
 """Moments of the whole run that are named at the top."""
 PICTURE_BYTES = 8_000_000
@@ -120,7 +120,7 @@ def build_report(
     names the run of the others, both by the URI in the rows; `sheet_of` finds a row's contact sheet.
     """
     uris = pc.unique(rankings["video_uri"]).to_pylist()
-    shown = sorted(uris, key=lambda uri: uri not in curves)[:MOST_VIDEOS]
+    shown = sorted(uris, key=lambda uri: uri not in curves)[:MAX_VIDEOS]
     rows = rankings.filter(pc.is_in(rankings["video_uri"], pa.array(shown, pa.string()))).to_pylist()
     by_video: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -136,9 +136,9 @@ def build_report(
         videos=videos,
         best=sorted(cards, key=lambda card: int(card.row["run_rank"]))[:BEST],
         bins=histogram(rankings["score"].to_pylist()),
-        failures=failures.slice(0, MOST_FAILURES).to_pylist(),
+        failures=failures.slice(0, MAX_FAILURES).to_pylist(),
         videos_left_out=len(uris) - len(shown),
-        failures_left_out=max(0, len(failures) - MOST_FAILURES),
+        failures_left_out=max(0, len(failures) - MAX_FAILURES),
         names={row["video_uri"]: short_name(row["video_uri"], run["source"]) for row in rows},
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tasks.adapters.models.checkpoints import resolve_checkpoint
-from tasks.adapters.models.devices import computed
+from tasks.adapters.models.devices import on_model_thread
 from tasks.adapters.models.videollama3.model import load_videollama3
 from tasks.adapters.models.videomae import load_videomae
 from tasks.core.records import Window
@@ -32,7 +32,7 @@ def test_one_computes_at_a_time_and_always_in_the_same_thread() -> None:
         return threading.current_thread()
 
     with ThreadPoolExecutor(8) as asking:
-        threads = set(asking.map(lambda _: computed(work), range(16)))
+        threads = set(asking.map(lambda _: on_model_thread(work), range(16)))
     assert len(threads) == 1
     assert threading.current_thread() not in threads
 
@@ -53,11 +53,11 @@ def test_both_models_compute_in_that_thread(demo_models: Path) -> None:
     finally:
         for hook in hooks:
             hook.remove()
-    models = computed(threading.current_thread)
+    models = on_model_thread(threading.current_thread)
     assert set(seen) == {("fast", models), ("deep", models)}
 
 
 def test_what_the_work_raises_reaches_whoever_asked_and_the_next_work_is_done() -> None:
     with pytest.raises(ZeroDivisionError):
-        computed(lambda: 1 // 0)
-    assert computed(lambda: 2) == 2
+        on_model_thread(lambda: 1 // 0)
+    assert on_model_thread(lambda: 2) == 2

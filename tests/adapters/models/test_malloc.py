@@ -8,10 +8,10 @@ import pytest
 
 HEAPS_OF_32_THREADS = """
 import ctypes, sys, tempfile, threading
-from tasks.adapters.models.malloc import share_heaps
+from tasks.adapters.models.malloc import limit_malloc_arenas
 
 if sys.argv[1] == "shared":
-    share_heaps()
+    limit_malloc_arenas()
 all_there = threading.Barrier(32)
 
 def work():

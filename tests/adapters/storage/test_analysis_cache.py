@@ -18,7 +18,7 @@ import pytest
 from tasks.adapters.storage import analysis_cache, open_store
 from tasks.adapters.storage.analysis_cache import (
     AnalysisCache,
-    StoreObjects,
+    StoreValues,
     open_analysis_cache,
     redis_client,
 )
@@ -37,7 +37,7 @@ KEYS = [f"{n:02x}" * 32 for n in range(20)]
 
 
 class Memory:
-    """Objects in a dict, and a store that fails as it is told to."""
+    """KeyValueStore in a dict, and a store that fails as it is told to."""
 
     def __init__(self, *, get: StorageError | None = None, put: StorageError | None = None) -> None:
         self.objects: dict[str, bytes] = {}
@@ -85,11 +85,11 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_what_is_kept_is_found_by_its_key(output: str) -> None:
     cache = opened("output", output)
-    assert cache.find(KEYS) == {}
-    cache.keep(KEYS[0], ANALYSIS)
-    cache.keep(KEYS[1], OTHER)
-    assert cache.find([]) == {}
-    assert opened("output", output).find([*KEYS, *KEYS]) == {KEYS[0]: ANALYSIS, KEYS[1]: OTHER}
+    assert cache.get_many(KEYS) == {}
+    cache.put(KEYS[0], ANALYSIS)
+    cache.put(KEYS[1], OTHER)
+    assert cache.get_many([]) == {}
+    assert opened("output", output).get_many([*KEYS, *KEYS]) == {KEYS[0]: ANALYSIS, KEYS[1]: OTHER}
     assert open_store(output).names() == [f"analyses/{key[:2]}/{key}.json" for key in KEYS[:2]]
     assert open_store(output).read_bytes(f"analyses/00/{KEYS[0]}.json") == analysis_json(ANALYSIS)
 
@@ -97,8 +97,8 @@ def test_what_is_kept_is_found_by_its_key(output: str) -> None:
 def test_keeping_again_replaces(output: str) -> None:
     cache = opened("output", output)
     for analysis in [OTHER, ANALYSIS]:
-        cache.keep(KEYS[0], analysis)
-        assert cache.find(KEYS) == {KEYS[0]: analysis}
+        cache.put(KEYS[0], analysis)
+        assert cache.get_many(KEYS) == {KEYS[0]: analysis}
 
 
 def test_off_is_no_cache(tmp_path: Path) -> None:
@@ -113,13 +113,13 @@ def test_another_setting_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("analysis", [Analysis.failed("out_of_memory", "why"), Analysis.skipped("disabled")])
 def test_what_has_no_answer_is_not_kept(analysis: Analysis, caplog: pytest.LogCaptureFixture) -> None:
     memory = Memory()
-    AnalysisCache(memory).keep(KEYS[0], analysis)
+    AnalysisCache(memory).put(KEYS[0], analysis)
     assert memory.calls == warnings(caplog) == []
 
 
 def test_what_cannot_be_written_is_not_kept(caplog: pytest.LogCaptureFixture) -> None:
     memory = Memory()
-    AnalysisCache(memory).keep(KEYS[0], replace(ANALYSIS, expected_score=101.0))
+    AnalysisCache(memory).put(KEYS[0], replace(ANALYSIS, expected_score=101.0))
     assert memory.calls == []
     assert [KEYS[0] in warning for warning in warnings(caplog)] == [True]
 
@@ -140,12 +140,12 @@ def test_a_broken_record_is_a_miss_and_is_replaced(
     output: str, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = opened("output", output)
-    cache.keep(KEYS[1], ANALYSIS)
+    cache.put(KEYS[1], ANALYSIS)
     open_store(output).write_bytes(f"analyses/00/{KEYS[0]}.json", content)
-    assert cache.find(KEYS) == {KEYS[1]: ANALYSIS}
+    assert cache.get_many(KEYS) == {KEYS[1]: ANALYSIS}
     assert [KEYS[0] in warning for warning in warnings(caplog)] == [True]
-    cache.keep(KEYS[0], OTHER)
-    assert cache.find(KEYS[:1]) == {KEYS[0]: OTHER}
+    cache.put(KEYS[0], OTHER)
+    assert cache.get_many(KEYS[:1]) == {KEYS[0]: OTHER}
 
 
 def test_two_writers_of_one_key_do_no_harm(output: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -154,13 +154,13 @@ def test_two_writers_of_one_key_do_no_harm(output: str, caplog: pytest.LogCaptur
 
     def write(writer: AnalysisCache) -> None:
         while not stop.is_set():
-            writer.keep(KEYS[0], ANALYSIS)
-            writer.keep(KEYS[0], OTHER)
+            writer.put(KEYS[0], ANALYSIS)
+            writer.put(KEYS[0], OTHER)
 
-    writers[0].keep(KEYS[0], ANALYSIS)
+    writers[0].put(KEYS[0], ANALYSIS)
     with ThreadPoolExecutor(4) as pool:
         written = [pool.submit(write, writer) for writer in writers]
-        seen = [opened("output", output).find(KEYS[:1]) for _ in range(50)]
+        seen = [opened("output", output).get_many(KEYS[:1]) for _ in range(50)]
         stop.set()
         for each in written:
             each.result()
@@ -184,11 +184,11 @@ def test_a_store_that_cannot_be_read_is_left_alone(
 ) -> None:
     memory = Memory(get=StorageError("why and what to do", reason=reason))
     cache = AnalysisCache(memory)
-    assert cache.find(KEYS) == {}
+    assert cache.get_many(KEYS) == {}
     calls = len(memory.calls)
-    assert calls <= analysis_cache.READS_AT_ONCE
-    cache.keep(KEYS[0], ANALYSIS)
-    assert cache.find(KEYS) == {}
+    assert calls <= analysis_cache.READ_THREADS
+    cache.put(KEYS[0], ANALYSIS)
+    assert cache.get_many(KEYS) == {}
     assert len(memory.calls) == calls
     assert warnings(caplog) == [f"The analysis cache is not used {how_long}. why and what to do"]
 
@@ -200,12 +200,12 @@ def test_a_store_that_is_back_is_used_again(
     memory = Memory(get=StorageError("gone"))
     memory.objects[KEYS[0]] = analysis_json(ANALYSIS)
     cache = AnalysisCache(memory)
-    assert cache.find(KEYS[:1]) == {}
+    assert cache.get_many(KEYS[:1]) == {}
     memory.get_error = None
     time.sleep(0.06)
-    assert cache.find(KEYS[:1]) == {KEYS[0]: ANALYSIS}
-    cache.keep(KEYS[1], OTHER)
-    assert cache.find(KEYS[1:2]) == {KEYS[1]: OTHER}
+    assert cache.get_many(KEYS[:1]) == {KEYS[0]: ANALYSIS}
+    cache.put(KEYS[1], OTHER)
+    assert cache.get_many(KEYS[1:2]) == {KEYS[1]: OTHER}
     assert len(warnings(caplog)) == 1
 
 
@@ -216,7 +216,7 @@ def test_a_store_that_does_not_come_back_is_given_up(
     memory = Memory(get=StorageError("gone"))
     cache = AnalysisCache(memory)
     for _ in range(10):
-        assert cache.find(KEYS[:1]) == {}
+        assert cache.get_many(KEYS[:1]) == {}
         time.sleep(0.02)
     assert memory.calls == ["get"] * (analysis_cache.PAUSES + 1)
     assert [warning.split(". ")[0].split("used ")[1] for warning in warnings(caplog)] == [
@@ -241,7 +241,7 @@ def test_what_was_found_before_a_store_failed_is_returned() -> None:
 
     memory = Breaks()
     memory.objects = dict.fromkeys(KEYS, analysis_json(ANALYSIS))
-    assert AnalysisCache(memory).find(KEYS) == dict.fromkeys(KEYS[:-1], ANALYSIS)
+    assert AnalysisCache(memory).get_many(KEYS) == dict.fromkeys(KEYS[:-1], ANALYSIS)
 
 
 @pytest.mark.parametrize(
@@ -261,9 +261,9 @@ def test_a_store_that_only_refuses_writes_is_still_read(
     memory.objects[KEYS[0]] = analysis_json(ANALYSIS)
     cache = AnalysisCache(memory)
     for key in KEYS:
-        cache.keep(key, OTHER)
+        cache.put(key, OTHER)
     assert memory.calls == ["put"]
-    assert cache.find(KEYS) == ({KEYS[0]: ANALYSIS} if is_read else {})
+    assert cache.get_many(KEYS) == ({KEYS[0]: ANALYSIS} if is_read else {})
     assert warnings(caplog) == [f"The analysis cache is {says}. why"]
 
 
@@ -272,8 +272,8 @@ def test_a_bucket_out_of_reach_is_one_warning(
 ) -> None:
     network.faults = [Fault("reply", times=10**6, status=403, code="AccessDenied")]
     cache = opened("output", f"{bucket.uri}/out")
-    assert cache.find(KEYS) == {}
-    cache.keep(KEYS[0], ANALYSIS)
+    assert cache.get_many(KEYS) == {}
+    cache.put(KEYS[0], ANALYSIS)
     assert bucket.names() == []
     [warning] = warnings(caplog)
     assert "Check that the credentials" in warning
@@ -281,9 +281,9 @@ def test_a_bucket_out_of_reach_is_one_warning(
 
 def test_a_missing_bucket_is_one_warning(aws: object, caplog: pytest.LogCaptureFixture) -> None:
     cache = opened("output", "s3://no-such-bucket/out")
-    assert cache.find(KEYS) == {}
+    assert cache.get_many(KEYS) == {}
     for key in KEYS:
-        cache.keep(key, ANALYSIS)
+        cache.put(key, ANALYSIS)
     [warning] = warnings(caplog)
     assert "NoSuchBucket" in warning
 
@@ -291,7 +291,7 @@ def test_a_missing_bucket_is_one_warning(aws: object, caplog: pytest.LogCaptureF
 def test_writing_reports_what_stands_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "analyses").write_bytes(b"a file, where a folder should be")
     with pytest.raises(StorageError, match=r"analyses/00/.*\(invalid\)"):
-        StoreObjects(open_store(str(tmp_path))).put(KEYS[0], b"x")
+        StoreValues(open_store(str(tmp_path))).put(KEYS[0], b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["analyses"]
 
 
@@ -300,8 +300,8 @@ def test_a_redis_out_of_reach_is_one_warning(caplog: pytest.LogCaptureFixture) -
         taken.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{taken.getsockname()[1]}"
         cache = opened(f"redis://{place}/0", "unused")
-        assert cache.find(KEYS) == {}
-        cache.keep(KEYS[0], ANALYSIS)
+        assert cache.get_many(KEYS) == {}
+        cache.put(KEYS[0], ANALYSIS)
     [warning] = warnings(caplog)
     assert warning.startswith(f"The analysis cache is not used for 60 s. Redis at {place}: ")
     assert "Check that it runs" in warning
@@ -320,7 +320,7 @@ def test_a_password_is_sent_and_never_told(monkeypatch: pytest.MonkeyPatch) -> N
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Repeats) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        objects = analysis_cache.RedisObjects(f"redis://127.0.0.1:{server.server_address[1]}")
+        objects = analysis_cache.RedisValues(f"redis://127.0.0.1:{server.server_address[1]}")
         with pytest.raises(StorageError, match=r"AUTH .*\*\*\*") as caught:
             objects.get(KEYS[0])
         server.shutdown()

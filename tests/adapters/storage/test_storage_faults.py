@@ -207,7 +207,7 @@ def test_every_refusal_has_its_reason(
     reason: str,
     retryable: bool,
 ) -> None:
-    monkeypatch.setattr(s3_adapter, "TRIES", 1)
+    monkeypatch.setattr(s3_adapter, "MAX_ATTEMPTS", 1)
     (tmp_path / "local").write_bytes(b"x")
     network.faults += [
         Fault("reply", method=method, times=ALWAYS, status=status, code=code)
@@ -237,7 +237,7 @@ def test_a_server_that_hangs_is_left_in_bounded_time(
     bucket: Bucket, network: Disturbance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(s3_adapter, "READ_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(s3_adapter, "TRIES", 2)
+    monkeypatch.setattr(s3_adapter, "MAX_ATTEMPTS", 2)
     bucket.put("a.mp4")
     network.faults.append(Fault("stall", times=ALWAYS))
     started_s = time.monotonic()

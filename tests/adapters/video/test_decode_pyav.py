@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tasks.adapters.video import decode_pyav
-from tasks.adapters.video.packet_references import LAYER, PARAMETERS, REFERENCED, STARTS_ANEW, needed_packets
+from tasks.adapters.video.packet_references import IDR, PARAMETERS, REFERENCED, TEMPORAL_LAYER, needed_packets
 from tasks.adapters.video.probe import Probe, probe
 from tasks.core.errors import DecoderUnfit
 from tests.media import numbered_video
 
-KEY, REF, B = STARTS_ANEW | REFERENCED, REFERENCED, 0
+KEY, REF, B = IDR | REFERENCED, REFERENCED, 0
 X265 = ("-c:v", "libx265", "-pix_fmt", "yuv420p", "-x265-params")
 
 
@@ -109,6 +109,6 @@ def test_a_wrong_word_about_packets_is_noticed(tmp_path: Path) -> None:
     """A file may call pictures unreferenced that others are made of: another decoder is asked then."""
     source = numbered_video(tmp_path / "a.mp4", seconds=4, codec=x264("keyint=250:bframes=0"))
     found = probe(source, name="a.mp4")
-    lied = replace(found, kinds=bytes(kind & LAYER for kind in found.kinds))
+    lied = replace(found, kinds=bytes(kind & TEMPORAL_LAYER for kind in found.kinds))
     with pytest.raises(DecoderUnfit, match="broken or missing"):
         frames(source, lied)

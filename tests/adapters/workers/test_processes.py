@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.adapters.workers.processes import GpuProcesses, ThisProcess, find_gpus
+from tasks.adapters.workers.processes import GpuProcesses, InProcess, find_gpus
 from tasks.core.errors import ModelError, WorkerLost
 
 
@@ -72,7 +72,7 @@ def test_what_the_work_raises_comes_back_whole(two: GpuProcesses) -> None:
 
 
 def test_what_the_work_yields_comes_back_in_order(two: GpuProcesses) -> None:
-    assert list(two.each(count_to, 5)) == list(ThisProcess().each(count_to, 5)) == [0, 1, 2, 3, 4]
+    assert list(two.each(count_to, 5)) == list(InProcess().each(count_to, 5)) == [0, 1, 2, 3, 4]
 
 
 def test_a_worker_that_dies_costs_its_own_call_and_is_replaced(two: GpuProcesses) -> None:

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.records import Window
-from tasks.core.scoring.oom_fallback import Attempt, Ladder
+from tasks.core.scoring.oom_fallback import Attempt, OomFallback
 
 WINDOWS = [Window(start, start + 150) for start in range(0, 100, 10)]
 
 
-def climb(ladder: Ladder, fits: Callable[[Attempt], bool]) -> tuple[list[Attempt], list[Attempt]]:
+def climb(ladder: OomFallback, fits: Callable[[Attempt], bool]) -> tuple[list[Attempt], list[Attempt]]:
     """The attempts that succeeded, and those after which nothing less was left."""
     answered, given_up = [], []
     while attempt := ladder.next():
@@ -26,7 +26,7 @@ def climb(ladder: Ladder, fits: Callable[[Attempt], bool]) -> tuple[list[Attempt
 
 
 def test_segments_are_handed_out_in_order_of_time() -> None:
-    answered, _ = climb(Ladder(WINDOWS[::-1], size=4, max_frames=128), lambda attempt: True)
+    answered, _ = climb(OomFallback(WINDOWS[::-1], size=4, max_frames=128), lambda attempt: True)
     assert [len(attempt.windows) for attempt in answered] == [4, 4, 2]
     assert [window for attempt in answered for window in attempt.windows] == WINDOWS
     assert {(attempt.max_frames, attempt.reason) for attempt in answered} == {(128, None)}
@@ -34,7 +34,9 @@ def test_segments_are_handed_out_in_order_of_time() -> None:
 
 def test_a_smaller_batch_is_kept_for_the_rest() -> None:
     windows = [Window(start, start + 150) for start in range(21)]
-    answered, _ = climb(Ladder(windows, size=8, max_frames=128), lambda attempt: len(attempt.windows) <= 4)
+    answered, _ = climb(
+        OomFallback(windows, size=8, max_frames=128), lambda attempt: len(attempt.windows) <= 4
+    )
     assert [len(attempt.windows) for attempt in answered] == [4, 4, 4, 4, 4, 1]
     assert {attempt.reason for attempt in answered[:-1]} == {"smaller_batch"}
     assert answered[0].detail == "Memory ran out with more than 4 segments at once."
@@ -46,14 +48,14 @@ def test_a_smaller_batch_is_kept_for_the_rest() -> None:
     [(64, 128, 64), (40, 128, 32), (64, 180, 64), (20, 40, None), (20, 20, 20)],
 )
 def test_frames_are_halved_down_to_32(most: int, max_frames: int, tried: int | None) -> None:
-    ladder = Ladder(WINDOWS[:1], size=1, max_frames=max_frames)
+    ladder = OomFallback(WINDOWS[:1], size=1, max_frames=max_frames)
     answered, given_up = climb(ladder, lambda attempt: attempt.max_frames <= most)
     assert [attempt.max_frames for attempt in answered] == ([tried] if tried else [])
     assert [attempt.max_frames for attempt in given_up] == ([] if tried else [32])
 
 
 def test_fewer_frames_than_a_segment_has_are_no_reduction_of_it() -> None:
-    ladder = Ladder([Window(0, 40)], size=1, max_frames=128)
+    ladder = OomFallback([Window(0, 40)], size=1, max_frames=128)
     seen = []
     while attempt := ladder.next():
         seen.append(attempt.max_frames)
@@ -63,7 +65,7 @@ def test_fewer_frames_than_a_segment_has_are_no_reduction_of_it() -> None:
 
 def test_the_next_segment_has_all_its_frames_again() -> None:
     heavy = WINDOWS[0]
-    ladder = Ladder(WINDOWS[:2], size=1, max_frames=128)
+    ladder = OomFallback(WINDOWS[:2], size=1, max_frames=128)
     answered, _ = climb(ladder, lambda attempt: heavy not in attempt.windows or attempt.max_frames <= 64)
     assert [(attempt.windows, attempt.max_frames) for attempt in answered] == [
         ((WINDOWS[0],), 64),
@@ -73,7 +75,7 @@ def test_the_next_segment_has_all_its_frames_again() -> None:
 
 
 def test_another_error_sets_the_segments_apart_once() -> None:
-    ladder = Ladder(WINDOWS[:5], size=3, max_frames=128)
+    ladder = OomFallback(WINDOWS[:5], size=3, max_frames=128)
     first = ladder.next()
     assert first is not None
     assert ladder.separate(first)
@@ -96,7 +98,7 @@ def test_every_segment_ends_exactly_once_whatever_fits(
     n: int, size: int, max_frames: int, fits: Callable[[Attempt], bool]
 ) -> None:
     windows = WINDOWS[:n]
-    answered, given_up = climb(Ladder(windows, size=size, max_frames=max_frames), fits)
+    answered, given_up = climb(OomFallback(windows, size=size, max_frames=max_frames), fits)
     ended = [window for attempt in answered + given_up for window in attempt.windows]
     assert sorted(ended) == windows
     assert all(len(attempt.windows) == 1 for attempt in given_up)

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tasks.core.tables.differences import Change, Night, changed, changes
+from tasks.core.tables.differences import Change, ComparedRun, changed, changes
 
 SCHEMA = pa.schema(
     [
@@ -37,8 +37,8 @@ def segment(video: str, start: float, rank: int, score: int, **more: Any) -> dic
     return row | {"video_etag": "e", "videomae_score": 50, "deep_status": "ok", "virality_score": 60} | more
 
 
-def night(*rows: dict[str, Any], failures: dict[str, str] | None = None, **manifest: Any) -> Night:
-    return Night(MANIFEST | manifest, pa.Table.from_pylist(list(rows), schema=SCHEMA), failures or {})
+def night(*rows: dict[str, Any], failures: dict[str, str] | None = None, **manifest: Any) -> ComparedRun:
+    return ComparedRun(MANIFEST | manifest, pa.Table.from_pylist(list(rows), schema=SCHEMA), failures or {})
 
 
 BEFORE = night(segment("a", 0, 1, 80), segment("a", 90, 2, 70))
@@ -104,7 +104,9 @@ OTHER_MODEL = {"models": {"videollama3": "7B", "settings_hash": "2"}}
         ),
     ],
 )
-def test_every_change_has_a_cause(before: Night, after: Night, found: list[tuple[Any, ...]]) -> None:
+def test_every_change_has_a_cause(
+    before: ComparedRun, after: ComparedRun, found: list[tuple[Any, ...]]
+) -> None:
     assert [
         (change.what, change.video_uri, change.start, change.rank_before, change.rank, change.why)
         for change in changes(before, after)

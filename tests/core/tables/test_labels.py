@@ -12,7 +12,7 @@ from tasks.core.errors import SettingsError
 from tasks.core.records import Timeline, VideoRef
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.labels import Label, checked_labels, labels_table, matched, newest_labels
-from tasks.core.tables.library import Entry
+from tasks.core.tables.library import LibraryEntry
 from tasks.core.tables.schemas import LABELS
 
 TODAY = date(2026, 11, 24)
@@ -79,10 +79,10 @@ def test_a_missing_column_is_named() -> None:
         checked_labels([{"video_uri": "a", "start": 0}], name="v.csv")
 
 
-def entry(name: str, *, ranked: bool = True) -> Entry:
+def entry(name: str, *, ranked: bool = True) -> LibraryEntry:
     video = VideoRef(f"s3://b/{name}", "etag", 9)
     timeline = Timeline(video, "", 122, 1, 28, 28, 121.5, "decord") if ranked else None
-    return Entry(video, Digests("s", "r", "b"), TODAY, timeline, "run-1", TODAY)
+    return LibraryEntry(video, Digests("s", "r", "b"), TODAY, timeline, "run-1", TODAY)
 
 
 ENTRIES = {item.video.uri: item for item in (entry("a.mp4"), entry("refused.mp4", ranked=False))}

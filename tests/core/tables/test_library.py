@@ -11,16 +11,16 @@ import pytest
 
 from tasks.core.records import Timeline, VideoRef
 from tasks.core.tables.digests import Digests
-from tasks.core.tables.library import KEPT_DAYS, Entry, library_table, read_library
+from tasks.core.tables.library import KEPT_DAYS, LibraryEntry, library_table, read_library
 from tasks.core.tables.schemas import LIBRARY
 
 TODAY = date(2026, 11, 22)
 DIGESTS = Digests("scoring", "rejecting", "50000-90000/28")
 A, B = VideoRef("s3://b/a.mp4", "etag", 9), VideoRef("s3://b/b.mp4", "etag", 9)
-RANKED = Entry(
+RANKED = LibraryEntry(
     A, DIGESTS, TODAY, Timeline(A, "", 122, 1, 28, 56, 121.5, "ffmpeg", "Cut off."), "run-1", TODAY, 2
 )
-REJECTED = Entry(B, DIGESTS, TODAY)
+REJECTED = LibraryEntry(B, DIGESTS, TODAY)
 
 
 def test_entries_are_read_back_by_uri() -> None:

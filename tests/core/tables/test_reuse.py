@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tasks.core.records import Failure, Kind, ScoredWindow, Stage, Timeline, VideoRef, Window
+from tasks.core.records import Failure, FailureKind, ScoredWindow, Stage, Timeline, VideoRef, Window
 from tasks.core.settings import Settings
 from tasks.core.tables.digests import Digests
-from tasks.core.tables.library import Entry
+from tasks.core.tables.library import LibraryEntry
 from tasks.core.tables.reuse import Earlier, recognise, rows_of, scored_again, scores_by_video
 from tasks.core.tables.schemas import RANKINGS
 
@@ -25,9 +25,9 @@ def ref(name: str) -> VideoRef:
     return VideoRef(f"s3://b/{name}", "etag", 9)
 
 
-def entry(name: str, **changes: Any) -> Entry:
+def entry(name: str, **changes: Any) -> LibraryEntry:
     timeline = Timeline(ref(name), "", 12, 1, 28, 28, 11.5, "decord")
-    return replace(Entry(ref(name), DIGESTS, YESTERDAY, timeline, "run-1", YESTERDAY), **changes)
+    return replace(LibraryEntry(ref(name), DIGESTS, YESTERDAY, timeline, "run-1", YESTERDAY), **changes)
 
 
 def rankings(*names: str) -> pa.Table:
@@ -50,7 +50,9 @@ ENTRIES = {
         entry("long gone", last_listed=YESTERDAY - timedelta(days=60)),
     )
 }
-REFUSAL = Failure(replace(ref("rejected"), size_bytes=0), Stage.PROBE, Kind.REJECTED, "empty", "It is empty.")
+REFUSAL = Failure(
+    replace(ref("rejected"), size_bytes=0), Stage.PROBE, FailureKind.REJECTED, "empty", "It is empty."
+)
 LISTED = [
     ref(name)
     for name in (
@@ -65,7 +67,7 @@ LISTED = [
 ]
 
 
-def names(found: list[Entry]) -> list[str]:
+def names(found: list[LibraryEntry]) -> list[str]:
     return [item.video.name for item in found]
 
 

@@ -14,7 +14,7 @@ from tasks.core.records import (
     Analysis,
     Answer,
     Failure,
-    Kind,
+    FailureKind,
     Moment,
     RankedVideo,
     ScoredVideo,
@@ -179,8 +179,10 @@ def test_a_row_says_why_it_has_its_rank() -> None:
 def test_failures_are_sorted_and_keep_their_nulls() -> None:
     ref = VideoRef("s3://b/z.mp4", "etag", 0)
     rows = [
-        Failure(ref, Stage.DEEP, Kind.FAILED, "out_of_memory", "no room", start_s=3.0, end_s=62.0),
-        Failure(VideoRef("s3://b/a.mp4", "e", 0), Stage.PROBE, Kind.REJECTED, "empty", "The file is empty."),
+        Failure(ref, Stage.DEEP, FailureKind.FAILED, "out_of_memory", "no room", start_s=3.0, end_s=62.0),
+        Failure(
+            VideoRef("s3://b/a.mp4", "e", 0), Stage.PROBE, FailureKind.REJECTED, "empty", "The file is empty."
+        ),
     ]
     table = failures_table(rows, STAMP)
     assert column(table, "video_uri") == ["s3://b/a.mp4", "s3://b/z.mp4"]
@@ -190,14 +192,24 @@ def test_failures_are_sorted_and_keep_their_nulls() -> None:
 
 def test_failures_are_read_back() -> None:
     row = Failure(
-        VideoRef("s3://b/a.mp4", "e", 0), Stage.PROBE, Kind.REJECTED, "empty", "The file is empty.", 2, 3.0
+        VideoRef("s3://b/a.mp4", "e", 0),
+        Stage.PROBE,
+        FailureKind.REJECTED,
+        "empty",
+        "The file is empty.",
+        2,
+        3.0,
     )
     assert read_failures(failures_table([row], STAMP)) == [row]
 
 
 def test_a_detail_that_is_no_text_is_escaped() -> None:
     gone = Failure(
-        VideoRef("file:///a\udcff", "e", 0), Stage.FETCH, Kind.FAILED, "changed", "file:///a\udcff is gone"
+        VideoRef("file:///a\udcff", "e", 0),
+        Stage.FETCH,
+        FailureKind.FAILED,
+        "changed",
+        "file:///a\udcff is gone",
     )
     (row,) = failures_table([gone], STAMP).to_pylist()
     assert (row["video_uri"], row["detail"]) == (r"file:///a\udcff", r"file:///a\udcff is gone")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.tables.schemas import FAILURES, LIBRARY, RANKINGS, SCHEMA_VERSION, brought_up, windows_schema
+from tasks.core.tables.schemas import FAILURES, LIBRARY, RANKINGS, SCHEMA_VERSION, upgraded, windows_schema
 from tests import FIXTURES
 
 PUBLISHED = sorted(FIXTURES.glob("published-schema-*"))
@@ -23,7 +23,7 @@ def test_tables_of_every_released_layout_are_read(output: Path, kind: str) -> No
     (path,) = output.glob(f"{kind}/*/*.parquet")
     written = pq.ParquetFile(path).read()
     assert written.schema.metadata[b"hookline.schema_version"].decode() < SCHEMA_VERSION
-    read = brought_up(written, SCHEMAS[kind])
+    read = upgraded(written, SCHEMAS[kind])
     assert read.schema.equals(SCHEMAS[kind])
     assert read.select(written.column_names).to_pylist() == written.to_pylist()
     for name in {*read.column_names} - {*written.column_names}:
@@ -42,6 +42,6 @@ def test_columns_are_only_ever_added_and_keep_their_types(output: Path, kind: st
 
 def test_a_table_of_something_else_is_refused() -> None:
     with pytest.raises(KeyError):
-        brought_up(pa.table({"video_uri": ["a"]}), RANKINGS)
+        upgraded(pa.table({"video_uri": ["a"]}), RANKINGS)
     with pytest.raises(pa.ArrowException):
-        brought_up(FAILURES.empty_table().drop_columns("start").append_column("start", [["x"]]), FAILURES)
+        upgraded(FAILURES.empty_table().drop_columns("start").append_column("start", [["x"]]), FAILURES)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.views.curve import MOST_POINTS, curve_of, lanes, thinned
+from tasks.core.views.curve import MAX_POINTS, curve_of, lanes, thinned
 from tests.report import ranked_video
 
 scores = st.lists(st.integers(0, 100), min_size=1, max_size=2000)
@@ -24,7 +24,7 @@ def test_a_window_is_drawn_at_its_middle() -> None:
 def test_a_long_curve_keeps_its_peak(heights: list[int]) -> None:
     points = [(float(place), float(height)) for place, height in enumerate(heights)]
     kept = thinned(points)
-    assert len(kept) <= MOST_POINTS
+    assert len(kept) <= MAX_POINTS
     assert max(height for _, height in kept) == max(heights)
     assert kept == sorted(kept)
 

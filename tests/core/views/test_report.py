@@ -19,7 +19,7 @@ def test_videos_come_best_first_with_their_moments_by_rank() -> None:
 
 
 def test_of_too_many_videos_those_of_this_run_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_module, "MOST_VIDEOS", 2)
+    monkeypatch.setattr(report_module, "MAX_VIDEOS", 2)
     videos = [ranked_video(f"{SOURCE}/{name}.mp4", answered=answer()) for name in "abc"]
     made = made_report(*videos, unchanged={f"{SOURCE}/a.mp4": "run", f"{SOURCE}/b.mp4": "run"})
     assert [video.name for video in made.videos] == ["a.mp4", "c.mp4"]
@@ -28,7 +28,7 @@ def test_of_too_many_videos_those_of_this_run_are_shown(monkeypatch: pytest.Monk
 
 
 def test_of_too_many_failures_the_first_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_module, "MOST_FAILURES", 1)
+    monkeypatch.setattr(report_module, "MAX_FAILURES", 1)
     made = made_report(failures=(failure("a"), failure("b"), failure("c")))
     assert (len(made.failures), made.failures_left_out) == (1, 2)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from tasks.adapters.models.usage import Costs
+from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.config import FrameSpec
 from tasks.adapters.models.videollama3.frames import changed_tokens, patchify
 from tasks.core.records import ReadFrames
 from tasks.core.scoring.windows import batches
 
-FRAMES_A_PASS, PATCHES_A_PASS = 16, 16 * 1056
+FRAMES_PER_PASS, PATCHES_PER_PASS = 16, 16 * 1056
 """Frames in one pass, or as many as have so many patches (16 of 616x336). For one timeline always the
 same: frames never attend to each other, but in bfloat16 what comes out varies with the shape of a pass
 by about 0.02."""
@@ -25,8 +25,8 @@ by about 0.02."""
 class FrameEncoder:
     """Vision encoder and projector of a loaded VideoLLaMA3."""
 
-    def __init__(self, model: Any, spec: FrameSpec, costs: Costs) -> None:
-        self.model, self.spec, self.costs = model, spec, costs
+    def __init__(self, model: Any, spec: FrameSpec, usage: Usage) -> None:
+        self.model, self.spec, self.usage = model, spec, usage
         self.device = model.device
 
     def __call__(self, patches: torch.Tensor, *, grid: tuple[int, int]) -> torch.Tensor:
@@ -61,21 +61,21 @@ class EncodedFrames:
         return int(height * width // self.encoder.spec.token_side**2)
 
     @property
-    def frames_a_pass(self) -> int:
+    def frames_per_pass(self) -> int:
         """Frames that go through the encoder together."""
         patches = self.tokens_per_frame * self.encoder.spec.merge**2
-        return max(1, min(FRAMES_A_PASS, PATCHES_A_PASS // patches))
+        return max(1, min(FRAMES_PER_PASS, PATCHES_PER_PASS // patches))
 
-    def kept(self, ticks: Sequence[int]) -> torch.Tensor:
+    def keep_mask(self, ticks: Sequence[int]) -> torch.Tensor:
         """Which tokens are worth keeping of a segment seen at these ticks: bool `n x tokens`.
 
         The Differential Frame Pruner of the paper: what does not change from one frame to the next is
         dropped. The first frame keeps all, every frame at least one.
         """
         spec = self.encoder.spec
-        with self.encoder.costs.timing("look"):
+        with self.encoder.usage.timing("look"):
             new = [pair for pair in pairwise(ticks) if pair not in self._changed]
-            for some in batches(new, size=self.frames_a_pass) if new else ():
+            for some in batches(new, size=self.frames_per_pass) if new else ():
                 before, after = (self._pixels(side) for side in zip(*some, strict=True))
                 self._changed.update(zip(some, changed_tokens(after, before, spec), strict=True))
             first = torch.ones(self.tokens_per_frame, dtype=torch.bool, device=self.encoder.device)
@@ -85,26 +85,26 @@ class EncodedFrames:
 
     def features(self, ticks: Sequence[int]) -> torch.Tensor:
         """The vision tokens of the frames at these ticks: `n x tokens x hidden`."""
-        with self.encoder.costs.timing("vision"):
+        with self.encoder.usage.timing("vision"):
             new = [tick for tick in ticks if tick not in self._features]
             if new:
                 ahead = (tick for tick in self.planned if tick > new[-1] and tick not in self._features)
-                new += islice(ahead, -len(new) % self.frames_a_pass)
-            for start in range(0, len(new), self.frames_a_pass):
-                some = new[start : start + self.frames_a_pass]
+                new += islice(ahead, -len(new) % self.frames_per_pass)
+            for start in range(0, len(new), self.frames_per_pass):
+                some = new[start : start + self.frames_per_pass]
                 self._features.update(zip(some, self._encode(some), strict=True))
         return torch.stack([self._features[tick] for tick in ticks])
 
-    def forget(self, *, before: float = math.inf) -> None:
+    def evict(self, *, before: float = math.inf) -> None:
         """Free what was encoded of the ticks before this one, or of all."""
         for tick in [tick for tick in self._features if tick < before]:
             del self._features[tick]
 
     def _encode(self, ticks: Sequence[int]) -> torch.Tensor:
-        full = [*ticks, *[ticks[-1]] * (self.frames_a_pass - len(ticks))]
+        full = [*ticks, *[ticks[-1]] * (self.frames_per_pass - len(ticks))]
         pixels = self._pixels(full)
         grid = (pixels.shape[1] // self.encoder.spec.patch, pixels.shape[2] // self.encoder.spec.patch)
-        self.encoder.costs.count["frames"] += len(ticks)
+        self.encoder.usage.count["frames"] += len(ticks)
         return self.encoder(patchify(pixels, self.encoder.spec), grid=grid)[: len(ticks)]
 
     def _pixels(self, ticks: Sequence[int]) -> torch.Tensor:

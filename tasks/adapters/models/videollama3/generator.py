@@ -8,9 +8,13 @@ from typing import Any
 
 import torch
 
-from tasks.adapters.models.usage import Costs
+from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.grammar import AnswerGrammar, AnswerWriter, Tokens
-from tasks.adapters.models.videollama3.kv_cache import Rows, lay_out_for_few_rows, use_row_attention
+from tasks.adapters.models.videollama3.kv_cache import (
+    BatchKVCache,
+    transpose_linear_weights,
+    use_row_attention,
+)
 from tasks.core.scoring.answers import SCORES
 
 
@@ -18,71 +22,73 @@ from tasks.core.scoring.answers import SCORES
 class Prompt:
     """One question: token ids, what fills their video places, and the schema of the answer.
 
-    `video` is called when the prompt's turn comes, and gives `places x hidden`. The first `shared`
-    tokens are the previous prompt's as well, and so is what they stand for.
+    `video` is called when the prompt's turn comes, and gives `places x hidden`. The first
+    `shared_prefix` tokens are the previous prompt's as well, and so is what they stand for.
     """
 
     ids: Tokens
     video: Callable[[], torch.Tensor]
     schema: dict[str, Any]
-    shared: int = 0
+    shared_prefix: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class GeneratedAnswer:
     """An answer's text, and its leading scores (`SCORES`) as probability-weighted means, 0-100."""
 
     text: str
     expected: tuple[float, ...]
 
 
-class Decoder:
+class AnswerGenerator:
     """The language model of a loaded VideoLLaMA3, and how it answers."""
 
-    def __init__(self, model: Any, tokenizer: Any, grammar: AnswerGrammar, costs: Costs) -> None:
-        self.model, self.tokenizer, self.grammar, self.costs = model, tokenizer, grammar, costs
+    def __init__(self, model: Any, tokenizer: Any, grammar: AnswerGrammar, usage: Usage) -> None:
+        self.model, self.tokenizer, self.grammar, self.usage = model, tokenizer, grammar, usage
         self.language_model = model.model.language_model
         self.device = model.device
         self.is_quantized = bool(getattr(model, "is_quantized", False))
         use_row_attention(self.language_model)
         if self.device.type == "cpu" and not self.is_quantized:
-            lay_out_for_few_rows(self.language_model, model.lm_head)
+            transpose_linear_weights(self.language_model, model.lm_head)
 
-    def answer(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
+    def answer(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[GeneratedAnswer]:
         """Answer all prompts: greedily whatever the generation config says, each inside its schema.
 
         Raises:
             ValueError: `max_new_tokens` is too small for even the emptiest answer.
         """
-        with self.costs.timing("grammar"):
+        with self.usage.timing("grammar"):
             writers = [AnswerWriter(self.grammar, p.schema, max_new_tokens=max_new_tokens) for p in prompts]
         longest = max(len(prompt.ids) for prompt in prompts) + max_new_tokens
         capture = self.device.type == "cuda" and not self.is_quantized
-        rows = Rows(self.language_model, len(prompts), longest, capture=capture)
+        rows = BatchKVCache(self.language_model, len(prompts), longest, capture=capture)
         hidden = torch.cat([self._read(rows, i, prompts[i], writers[i]) for i in range(len(prompts))])
-        with self.costs.timing("generate"):
+        with self.usage.timing("generate"):
             expected = self._write(rows, writers, hidden)
-        self.costs.count["new_tokens"] += sum(len(writer.tokens) for writer in writers)
+        self.usage.count["new_tokens"] += sum(len(writer.tokens) for writer in writers)
         return [
-            Written(str(self.tokenizer.decode(writer.tokens)), tuple(means))
+            GeneratedAnswer(str(self.tokenizer.decode(writer.tokens)), tuple(means))
             for writer, means in zip(writers, expected.tolist(), strict=True)
         ]
 
-    def _read(self, rows: Rows, row: int, prompt: Prompt, writer: AnswerWriter) -> torch.Tensor:
+    def _read(self, rows: BatchKVCache, row: int, prompt: Prompt, writer: AnswerWriter) -> torch.Tensor:
         """Read a prompt and what every answer begins with; the last hidden state, `1 x hidden`."""
         video = prompt.video()
-        with self.costs.timing("prefill"):
+        with self.usage.timing("prefill"):
             ids = torch.tensor(prompt.ids + writer.tokens, device=self.device)
             embeddings = self.language_model.embed_tokens(ids)
             places = ids == self.model.config.video_token_id
             embeddings[places] = video.to(embeddings.dtype)
-            hidden = rows.read(row, embeddings, shared=prompt.shared)
-        self.costs.count["prompt_tokens"] += len(prompt.ids)
-        self.costs.count["shared_tokens"] += prompt.shared
-        self.costs.count["forced_tokens"] += len(writer.tokens)
+            hidden = rows.prefill(row, embeddings, shared=prompt.shared_prefix)
+        self.usage.count["prompt_tokens"] += len(prompt.ids)
+        self.usage.count["shared_tokens"] += prompt.shared_prefix
+        self.usage.count["forced_tokens"] += len(writer.tokens)
         return hidden
 
-    def _write(self, rows: Rows, writers: Sequence[AnswerWriter], hidden: torch.Tensor) -> torch.Tensor:
+    def _write(
+        self, rows: BatchKVCache, writers: Sequence[AnswerWriter], hidden: torch.Tensor
+    ) -> torch.Tensor:
         """Write all answers to their ends; the expected scores, `rows x len(SCORES)`."""
         expected = []
         for _ in SCORES:
@@ -94,7 +100,7 @@ class Decoder:
             hidden = self._advance(rows, writers, self._likeliest(writers, hidden), hidden)
         return torch.stack(expected, dim=1)
 
-    def _scores(self, rows: Rows, hidden: torch.Tensor) -> tuple[list[int], torch.Tensor]:
+    def _scores(self, rows: BatchKVCache, hidden: torch.Tensor) -> tuple[list[int], torch.Tensor]:
         """The score that greedy decoding writes next in each row, and its probability-weighted mean.
 
         One pass over a tree of eleven tokens, the ten first digits and the second of "10", holds the
@@ -105,7 +111,7 @@ class Decoder:
         depths = torch.tensor([0] * 10 + [1], device=self.device)
         sees = torch.eye(11, dtype=torch.bool, device=self.device)
         sees[10, 1] = True
-        states = torch.cat([hidden[:, None], rows.peek(nodes, depths, sees)], dim=1)
+        states = torch.cat([hidden[:, None], rows.lookahead(nodes, depths, sees)], dim=1)
         wanted = self.model.lm_head.weight[[*digits, self.grammar.number_end]]
         logits = states.float() @ wanted.float().T
         return greedy_scores(logits), score_chances(logits) @ torch.arange(101.0, device=self.device)
@@ -119,7 +125,7 @@ class Decoder:
         """The likeliest allowed token of each row; none for those that are finished."""
         waiting = [row for row, writer in enumerate(writers) if not writer.finished]
         logits = self.model.lm_head(hidden[waiting])
-        with self.costs.timing("grammar", whole=False):
+        with self.usage.timing("grammar", whole=False):
             packed = self.grammar.allowed([writers[row] for row in waiting])
         words = torch.from_numpy(packed).to(self.device)
         bits = words[:, :, None] >> torch.arange(32, dtype=torch.int32, device=self.device) & 1
@@ -132,15 +138,15 @@ class Decoder:
         return chosen
 
     def _advance(
-        self, rows: Rows, writers: Sequence[AnswerWriter], chosen: list[Tokens], hidden: torch.Tensor
+        self, rows: BatchKVCache, writers: Sequence[AnswerWriter], chosen: list[Tokens], hidden: torch.Tensor
     ) -> torch.Tensor:
         """Write what was chosen and what has to follow; the hidden states after it, `rows x hidden`."""
-        with self.costs.timing("grammar", whole=False):
+        with self.usage.timing("grammar", whole=False):
             written = [w.write(tokens) if tokens else [] for w, tokens in zip(writers, chosen, strict=True)]
             unread = [[] if w.finished else tokens for w, tokens in zip(writers, written, strict=True)]
-        self.costs.count["forced_tokens"] += sum(map(len, written)) - sum(map(len, chosen))
-        self.costs.count["steps"] += 1
-        return rows.extend(unread, hidden)
+        self.usage.count["forced_tokens"] += sum(map(len, written)) - sum(map(len, chosen))
+        self.usage.count["steps"] += 1
+        return rows.decode(unread, hidden)
 
 
 def score_chances(logits: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ JSON_STYLE: Any = {
 CLOSERS = ("]", "}", '"', ",", *"0123456789")
 """What ends whatever is open, best first. Inside a string only the quotation mark is wanted."""
 
-ALMOST = 8
+RESERVED_TOKENS = 8
 """Tokens kept back for what a single token may leave half done: a number, an escape, a character."""
 
 DIGITS = "0123456789"
@@ -63,7 +63,7 @@ class AnswerGrammar:
             raise ValueError(f"this schema cannot be enforced: {matcher.get_error()}")
         return matcher
 
-    def shortest_end(self, matcher: llguidance.LLMatcher) -> Tokens:
+    def shortest_completion(self, matcher: llguidance.LLMatcher) -> Tokens:
         """Tokens that end the answer from where `matcher` stands, as few as it takes."""
         ahead, plan = matcher.deep_copy(), []
         while not ahead.is_stopped():
@@ -133,15 +133,15 @@ class AnswerWriter:
         self.grammar = grammar
         self.matcher = grammar.matcher(schema)
         # One token can open at most one more object: its skeleton is what the end may grow by.
-        self.slack = ALMOST + self._growth(schema)
-        self.longest_end = len(grammar.shortest_end(self.matcher)) + self.slack
+        self.slack = RESERVED_TOKENS + self._max_growth(schema)
+        self.longest_end = len(grammar.shortest_completion(self.matcher)) + self.slack
         # The shortest end has numbers of one digit; those that come first may have three.
         smallest = self.longest_end + 2 * self._numbers(schema) + 1
         if max_new_tokens < smallest:
             raise ValueError(f"{max_new_tokens} new tokens cannot hold an answer: allow at least {smallest}.")
-        self.longest_tail = self._tail(schema)
+        self.longest_tail = self._max_tail(schema)
         self.max_new_tokens = max_new_tokens
-        self.look_at = self.longest_end
+        self.check_below = self.longest_end
         self.tokens: Tokens = []
         self.write([])
 
@@ -168,25 +168,25 @@ class AnswerWriter:
 
     def _close_if_time_is_up(self) -> None:
         remaining = self.max_new_tokens - len(self.tokens)
-        if self.finished or remaining > self.look_at:
+        if self.finished or remaining > self.check_below:
             return
-        end = self.grammar.shortest_end(self.matcher)
+        end = self.grammar.shortest_completion(self.matcher)
         if len(end) <= self.longest_tail:  # behind all lists, where nothing can be opened any more
-            self.look_at = self.longest_tail + self.slack
+            self.check_below = self.longest_tail + self.slack
         if len(end) + self.slack >= remaining:
             self.matcher.consume_tokens(end)
             self.tokens += end
 
-    def _growth(self, schema: dict[str, Any]) -> int:
+    def _max_growth(self, schema: dict[str, Any]) -> int:
         """How many tokens longer the shortest end can get by one token: an object opened in a list."""
         items = [part["items"] for part in schema["properties"].values() if part["type"] == "array"]
-        ends = (self.grammar.shortest_end(self.grammar.matcher(item)) for item in items)
+        ends = (self.grammar.shortest_completion(self.grammar.matcher(item)) for item in items)
         return max(map(len, ends), default=0)
 
     def _numbers(self, schema: dict[str, Any]) -> int:
         return sum(part["type"] == "integer" for part in schema["properties"].values())
 
-    def _tail(self, schema: dict[str, Any]) -> int:
+    def _max_tail(self, schema: dict[str, Any]) -> int:
         """The longest shortest end once the property that follows the last list has begun."""
         properties = list(schema["properties"].items())
         while any(part["type"] == "array" for _, part in properties):
@@ -195,4 +195,4 @@ class AnswerWriter:
             {**schema, "properties": dict(properties), "required": [name for name, _ in properties]}
         )
         matcher.consume_tokens(matcher.compute_ff_tokens())
-        return len(self.grammar.shortest_end(matcher))
+        return len(self.grammar.shortest_completion(matcher))

@@ -15,13 +15,13 @@ import torch
 from torch.nn import functional
 from torch.nn.attention.bias import causal_lower_right
 
-READ_AT_ONCE = 4096
+PREFILL_CHUNK_TOKENS = 4096
 """Tokens of a prompt in one pass: enough to keep a GPU busy, few enough to spare memory."""
 
-WRITE_AT_ONCE = 16
+MAX_STEP_TOKENS = 16
 """Tokens a row in one pass at the most; enough for the longest fixed part of an answer."""
 
-LOOKED_AT_ONCE = 256
+KEY_LENGTH_MULTIPLE = 256
 """The memory is looked at in multiples of so many places: kernels are chosen anew for each length."""
 
 SAME_WITHIN = 0.01
@@ -33,14 +33,14 @@ log = logging.getLogger(__name__)
 
 
 def use_row_attention(language_model: Any) -> None:
-    """Make a Qwen2 model's attention read the memory of `Rows` as it lies."""
+    """Make a Qwen2 model's attention read the memory of `BatchKVCache` as it lies."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(ATTENTION, row_attention)
     language_model.config._attn_implementation = ATTENTION
 
 
-def lay_out_for_few_rows(language_model: Any, lm_head: Any) -> None:
+def transpose_linear_weights(language_model: Any, lm_head: Any) -> None:
     """On CPUs: keep weights transposed in memory, their shapes as they are.
 
     MKL multiplies 8 rows by such weights 1.6 times as fast (38 and 23 ms a step of four layers half the
@@ -86,7 +86,7 @@ def row_attention(
     return output.reshape(spread.shape)[rows, :, columns][None], None
 
 
-class Rows:
+class BatchKVCache:
     """`n` rows of at most `length` tokens each, all empty.
 
     Memory: `2 x layers x n x key-value heads x length x head size` numbers.
@@ -99,50 +99,50 @@ class Rows:
         config = language_model.config
         heads, layers = config.num_key_value_heads, config.num_hidden_layers
         # What one pass writes beyond a row's end is overwritten by the next; multiples of 8 suit all kernels.
-        length = -(-(length + WRITE_AT_ONCE) // 8) * 8
+        length = -(-(length + MAX_STEP_TOKENS) // 8) * 8
         shape = (layers, n, heads, length, config.hidden_size // config.num_attention_heads)
         # Zeros: what is masked has no weight, but a NaN would count all the same.
         self.keys, self.values = (torch.zeros(shape, dtype=weight.dtype, device=self.device) for _ in "kv")
         self.lengths = torch.zeros(n, dtype=torch.long, device=self.device)
         self._sizes = [0] * n  # the same, without asking the device
-        self._captured: dict[int, _Captured] = {}
+        self._captured: dict[int, _CudaGraph] = {}
 
-    def read(self, row: int, embeddings: torch.Tensor, *, shared: int = 0) -> torch.Tensor:
+    def prefill(self, row: int, embeddings: torch.Tensor, *, shared: int = 0) -> torch.Tensor:
         """Fill a row with a prompt, `tokens x hidden`; the hidden state of its last token, `1 x hidden`.
 
         The first `shared` tokens are taken over from the row before, whose prompt begins alike.
         """
         for memory in (self.keys, self.values):
             memory[:, row, :, :shared] = memory[:, row - 1, :, :shared]
-        for start in range(shared, len(embeddings), READ_AT_ONCE):
-            piece = embeddings[None, start : start + READ_AT_ONCE]
+        for start in range(shared, len(embeddings), PREFILL_CHUNK_TOKENS):
+            piece = embeddings[None, start : start + PREFILL_CHUNK_TOKENS]
             output = self.model(
                 inputs_embeds=piece,
                 position_ids=torch.arange(start, start + piece.shape[1], device=self.device)[None],
-                past_key_values=_OneRow(self, row, start),
+                past_key_values=_PrefillView(self, row, start),
                 attention_mask={"full_attention": None},
             )
         self.lengths[row] = self._sizes[row] = len(embeddings)
         hidden: torch.Tensor = output.last_hidden_state[:, -1].clone()  # the rest is let go
         return hidden
 
-    def peek(self, tree: torch.Tensor, depths: torch.Tensor, sees: torch.Tensor) -> torch.Tensor:
+    def lookahead(self, tree: torch.Tensor, depths: torch.Tensor, sees: torch.Tensor) -> torch.Tensor:
         """What the model makes of a tree of tokens after every row: `n x nodes x hidden`.
 
         `tree` holds the nodes' tokens, `depths` their distances from the row's end, and `sees[i, j]`
         is whether node `i` comes after node `j` or is it. Nothing is kept: the rows stay as they are.
         """
-        line = _Line.of([tree.tolist()] * len(self._sizes), device=self.device)
+        line = _PackedTokens.of([tree.tolist()] * len(self._sizes), device=self.device)
         hidden = self._pass(line, depths[line.columns], sees, used=max(self._sizes) + len(tree))
         return hidden.view(len(self._sizes), len(tree), -1)
 
-    def extend(self, tokens: list[list[int]], hidden: torch.Tensor) -> torch.Tensor:
+    def decode(self, tokens: list[list[int]], hidden: torch.Tensor) -> torch.Tensor:
         """Append tokens to each row, to some none; the hidden states after them, `n x hidden`.
 
         `hidden` is what the rows ended with before, and still do where nothing is appended.
         """
-        for start in range(0, max(map(len, tokens)), WRITE_AT_ONCE):
-            piece = [some[start : start + WRITE_AT_ONCE] for some in tokens]
+        for start in range(0, max(map(len, tokens)), MAX_STEP_TOKENS):
+            piece = [some[start : start + MAX_STEP_TOKENS] for some in tokens]
             counts = torch.tensor([len(some) for some in piece], device=self.device)
             hidden = torch.where((counts > 0)[:, None], self._step(piece), hidden)
             self.lengths += counts
@@ -152,27 +152,29 @@ class Rows:
     def _step(self, piece: list[list[int]]) -> torch.Tensor:
         width = max(map(len, piece))
         if not self.capture:
-            line = _Line.of(piece, device=self.device)
+            line = _PackedTokens.of(piece, device=self.device)
             return self._chain(line, width=width, used=max(self._sizes) + width)
-        width = 1 if width == 1 else WRITE_AT_ONCE
-        line = _Line.of(piece, device=self.device, width=width)
+        width = 1 if width == 1 else MAX_STEP_TOKENS
+        line = _PackedTokens.of(piece, device=self.device, width=width)
         if width not in self._captured:
-            self._captured[width] = _Captured(self, line, width)
+            self._captured[width] = _CudaGraph(self, line, width)
         return self._captured[width](self, line)
 
-    def _chain(self, line: _Line, *, width: int, used: int) -> torch.Tensor:
+    def _chain(self, line: _PackedTokens, *, width: int, used: int) -> torch.Tensor:
         """The hidden state of the last of each row's tokens, `n x hidden`."""
         places = torch.arange(width, device=self.device)
         return self._pass(line, line.columns, places[:, None] >= places, used=used)[line.last]
 
-    def _pass(self, line: _Line, depths: torch.Tensor, sees: torch.Tensor, *, used: int) -> torch.Tensor:
+    def _pass(
+        self, line: _PackedTokens, depths: torch.Tensor, sees: torch.Tensor, *, used: int
+    ) -> torch.Tensor:
         """Run tokens through the model, each row's written behind its end: `tokens x hidden`.
 
         `sees[i, j]` is whether a row's `i`th new token sees its `j`th; `depths` are the tokens'
         distances from their rows' ends, and `used` so many places of the memory are looked at.
         """
         width = len(sees)
-        used = min(-(-used // LOOKED_AT_ONCE) * LOOKED_AT_ONCE, self.keys.shape[3])
+        used = min(-(-used // KEY_LENGTH_MULTIPLE) * KEY_LENGTH_MULTIPLE, self.keys.shape[3])
         # How far each place of the memory lies behind the row's end; negative ones hold the row itself.
         behind = torch.arange(used, device=self.device) - self.lengths[:, None]
         new = sees[:, behind.clamp(0, width - 1)].transpose(0, 1) & (behind < width)[:, None]
@@ -183,7 +185,7 @@ class Rows:
         output = self.model(
             input_ids=line.tokens[None],
             position_ids=(ends + depths)[None],
-            past_key_values=_AllRows(self, line.rows, ends + line.columns, used),
+            past_key_values=_DecodeView(self, line.rows, ends + line.columns, used),
             attention_mask={"full_attention": mask.repeat(1, group, 1)[:, None]},
             places=(line.rows, line.columns),
         )
@@ -192,7 +194,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _PackedTokens:
     """The tokens of all rows in one line, so that a row with few does not wait for one with many.
 
     Token `i` is the `columns[i]`th new one of row `rows[i]`. `last[r]` is where row `r`'s last one
@@ -205,7 +207,7 @@ class _Line:
     last: torch.Tensor
 
     @classmethod
-    def of(cls, piece: list[list[int]], *, device: torch.device, width: int = 0) -> _Line:
+    def of(cls, piece: list[list[int]], *, device: torch.device, width: int = 0) -> _PackedTokens:
         """`width`: fill each row up to so many with tokens that mean nothing, for a fixed shape."""
         filled = [some + [0] * (width - len(some)) for some in piece]
         ends = list(accumulate(map(len, filled)))
@@ -220,10 +222,10 @@ class _Line:
 
 
 @dataclass(frozen=True, slots=True)
-class _OneRow:
+class _PrefillView:
     """Stands in for a transformers cache while one row is read."""
 
-    rows: Rows
+    rows: BatchKVCache
     row: int
     start: int
 
@@ -238,10 +240,10 @@ class _OneRow:
 
 
 @dataclass(frozen=True, slots=True)
-class _AllRows:
+class _DecodeView:
     """Stands in for a transformers cache while rows grow: token `i` goes to `slots[i]` of `places[i]`."""
 
-    rows: Rows
+    rows: BatchKVCache
     places: torch.Tensor
     slots: torch.Tensor
     used: int
@@ -255,7 +257,7 @@ class _AllRows:
         return memories[0][:, :, : self.used], memories[1][:, :, : self.used]
 
 
-class _Captured:
+class _CudaGraph:
     """A pass of fixed shape, recorded once as a CUDA graph: played, it costs one launch, not hundreds.
 
     What is played is held against the pass it was recorded from; where the two differ, or nothing
@@ -263,7 +265,7 @@ class _Captured:
     """
 
     # It does not hold the rows: the memory of a batch must be free when the next one begins.
-    def __init__(self, rows: Rows, line: _Line, width: int) -> None:
+    def __init__(self, rows: BatchKVCache, line: _PackedTokens, width: int) -> None:
         self.line, self.width = line, width
         self.graph: torch.cuda.CUDAGraph | None = None
         try:
@@ -282,7 +284,7 @@ class _Captured:
         except RuntimeError as error:
             log.warning("steps are not captured: %s", str(error))  # the error itself holds the rows
 
-    def __call__(self, rows: Rows, line: _Line) -> torch.Tensor:
+    def __call__(self, rows: BatchKVCache, line: _PackedTokens) -> torch.Tensor:
         self.line.tokens.copy_(line.tokens)  # of a fixed shape, only these two differ
         self.line.last.copy_(line.last)
         if self.graph is None:
@@ -290,5 +292,5 @@ class _Captured:
         self.graph.replay()
         return self.output.clone()
 
-    def _pass(self, rows: Rows) -> torch.Tensor:
+    def _pass(self, rows: BatchKVCache) -> torch.Tensor:
         return rows._chain(self.line, width=self.width, used=rows.keys.shape[3])

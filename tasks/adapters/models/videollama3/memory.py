@@ -13,7 +13,7 @@ from tasks.adapters.models.videollama3.quantization import is_quantized
 CGROUP = Path("/sys/fs/cgroup")
 """Where a process in a container finds the limits of its control group (version 2)."""
 
-BYTES_A_WEIGHT = {"int8": 1.0, "int4": 1 / 2 + 1 / 64 + 4 / (64 * 256)}
+BYTES_PER_WEIGHT = {"int8": 1.0, "int4": 1 / 2 + 1 / 64 + 4 / (64 * 256)}
 """Of a quantized weight. In 4 bits each 64 weights share a scale of 8 bits, and each 256 scales one of
 32 bits (Dettmers et al. 2023, QLoRA, section 3)."""
 
@@ -41,7 +41,7 @@ def weight_bytes(config: Any, *, quantization: str, itemsize: int) -> int:
         model = VideoLlama3ForConditionalGeneration(config)
     total: int = sum(weight.numel() for weight in model.parameters())
     rounded: int = sum(m.weight.numel() for name, m in model.named_modules() if is_quantized(name, m))
-    return round((total - rounded) * itemsize + rounded * BYTES_A_WEIGHT.get(quantization, itemsize))
+    return round((total - rounded) * itemsize + rounded * BYTES_PER_WEIGHT.get(quantization, itemsize))
 
 
 def free_bytes(device: torch.device, *, cgroup: Path = CGROUP) -> int:

@@ -19,18 +19,18 @@ from typing import Any
 import torch
 
 from tasks.adapters.models.checkpoints import Checkpoint
-from tasks.adapters.models.devices import LOADING, computed, pick_device, pick_dtype
-from tasks.adapters.models.usage import Costs
+from tasks.adapters.models.devices import LOADING, on_model_thread, pick_device, pick_dtype
+from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.checkpoint import load_model
 from tasks.adapters.models.videollama3.config import FrameSpec, read_frame_spec
 from tasks.adapters.models.videollama3.encoder import EncodedFrames, FrameEncoder
-from tasks.adapters.models.videollama3.generator import Decoder, Prompt, Written
+from tasks.adapters.models.videollama3.generator import AnswerGenerator, GeneratedAnswer, Prompt
 from tasks.adapters.models.videollama3.memory import fitting_batch, free_bytes, row_bytes
 from tasks.adapters.models.videollama3.prompt import PromptLanguage, common_length, load_tokenizer
 from tasks.core.errors import ModelError
 from tasks.core.records import Analysis, ReadFrames, Window
 from tasks.core.scoring.answers import answer_schema, parse_answer
-from tasks.core.scoring.oom_fallback import Attempt, Ladder
+from tasks.core.scoring.oom_fallback import Attempt, OomFallback
 from tasks.core.scoring.windows import sample_ticks
 
 LARGEST_BATCH = {"cuda": 32, "cpu": 8}
@@ -39,7 +39,7 @@ LARGEST_BATCH = {"cuda": 32, "cpu": 8}
 WORKING_BYTES = 2**30
 """What passing frames and prompts through the model takes, besides weights and rows."""
 
-TEXT_TOKENS_A_FRAME = 12
+TEXT_TOKENS_PER_FRAME = 12
 """Tokens of `,Time 1234.5s:` at the most."""
 
 log = logging.getLogger(__name__)
@@ -90,9 +90,9 @@ class VideoLlama3:
             checkpoint, dtype=self.dtype, quantization=quantization, device=self.device
         )
         self.language = PromptLanguage(tokenizer, video_token_id=self.model.config.video_token_id)
-        self.costs = Costs(self.device)
-        self.encoder = FrameEncoder(self.model, self.frames, self.costs)
-        self.decoder = Decoder(self.model, tokenizer, grammar, self.costs)
+        self.usage = Usage(self.device)
+        self.encoder = FrameEncoder(self.model, self.frames, self.usage)
+        self.decoder = AnswerGenerator(self.model, tokenizer, grammar, self.usage)
 
     def analyse(
         self,
@@ -109,23 +109,23 @@ class VideoLlama3:
 
         A segment is seen through all its ticks, or `max_frames` evenly spread ones. `frames_of` gives
         frames at a size that `frame_budget` allows. Where memory runs out, less is tried at once (see
-        `Ladder`), and the analysis says so. Whatever else goes wrong with a segment becomes its
+        `OomFallback`), and the analysis says so. Whatever else goes wrong with a segment becomes its
         `Analysis.failed`: `out_of_memory`, `invalid_answer` or `model_error`; the others go on.
         """
         question = Question(prompt, fps, max_new_tokens)
         ticks = {tick for window in windows for tick in shown_ticks(window, max_frames)}
         encoded = EncodedFrames(self.encoder, frames_of, ticks)
         size = batch_size or self._fitting_batch(encoded, windows, question, max_frames=max_frames)
-        ladder = Ladder(windows, size=size, max_frames=max_frames)
+        ladder = OomFallback(windows, size=size, max_frames=max_frames)
         while attempt := ladder.next():
-            outcome = computed(partial(self._attempt, attempt, encoded, question))
+            outcome = on_model_thread(partial(self._attempt, attempt, encoded, question))
             if isinstance(outcome, list):
                 yield from zip(attempt.windows, outcome, strict=True)
                 continue
             log.warning("%d segments: %s (%s)", len(attempt.windows), outcome.reason, outcome.detail)
             if outcome.reason == "out_of_memory":
-                encoded.forget()
-                computed(torch.cuda.empty_cache)
+                encoded.evict()
+                on_model_thread(torch.cuda.empty_cache)
                 again = ladder.reduce(attempt)
             else:
                 again = ladder.separate(attempt)
@@ -151,7 +151,7 @@ class VideoLlama3:
         before: list[int] = []
         for window in attempt.windows:
             ticks = shown_ticks(window, attempt.max_frames)
-            kept = encoded.kept(ticks)
+            kept = encoded.keep_mask(ticks)
             tokens = kept.sum(1).tolist()
             ids = self.language.ids(tokens, [t / question.fps for t in ticks], prompt=question.prompt)
             # The first and last whole second that lie within the segment.
@@ -161,7 +161,7 @@ class VideoLlama3:
             shared = self.language.length(ids, vision_tokens=sum(tokens[: common_length(before, ticks)]))
 
             def video(ticks: list[int] = ticks, kept: torch.Tensor = kept) -> torch.Tensor:
-                encoded.forget(before=ticks[0])
+                encoded.evict(before=ticks[0])
                 return encoded.features(ticks)[kept]
 
             prompts.append(Prompt(ids, video, schema, shared))
@@ -173,12 +173,14 @@ class VideoLlama3:
     ) -> int:
         """How many of the longest segments fit the memory that is free, if they keep all tokens."""
         try:
-            free, tokens_per_frame = computed(lambda: (free_bytes(self.device), encoded.tokens_per_frame))
+            free, tokens_per_frame = on_model_thread(
+                lambda: (free_bytes(self.device), encoded.tokens_per_frame)
+            )
             frames = max(len(shown_ticks(window, max_frames)) for window in windows)
         except Exception:  # no windows, or no frames: the first attempt will say why
             return 1
         nothing_shown = self.language.ids([], [], prompt=question.prompt)
-        tokens = frames * (tokens_per_frame + TEXT_TOKENS_A_FRAME)
+        tokens = frames * (tokens_per_frame + TEXT_TOKENS_PER_FRAME)
         tokens += len(nothing_shown) + question.max_new_tokens
         return fitting_batch(
             free,
@@ -247,13 +249,13 @@ def _load(checkpoint: Checkpoint, quantization: str) -> VideoLlama3 | tuple[str,
         return f"{checkpoint.model} cannot be loaded: {failed.detail}", failed.reason or "model_error"
 
 
-def _analysis(window: Window, written: Written, attempt: Attempt) -> Analysis:
+def _analysis(window: Window, written: GeneratedAnswer, attempt: Attempt) -> Analysis:
     try:
         answer = parse_answer(written.text)
     except ValueError as error:
         return Analysis.failed("invalid_answer", str(error))
     if not all(map(math.isfinite, written.expected)):
-        return Analysis.failed("model_error", "What the model computed are no numbers (NaN).")
+        return Analysis.failed("model_error", "What the model on_model_thread are no numbers (NaN).")
     score, hook, engagement = (round(mean, 3) for mean in written.expected)
     return Analysis.ok(
         answer,

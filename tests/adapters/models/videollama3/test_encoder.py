@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.adapters.models.checkpoints import resolve_checkpoint
-from tasks.adapters.models.usage import Costs
-from tasks.adapters.models.videollama3 import encoder as videollama3_encoder
+from tasks.adapters.models.usage import Usage
+from tasks.adapters.models.videollama3 import encoder as encoder_module
 from tasks.adapters.models.videollama3.checkpoint import load_model
 from tasks.adapters.models.videollama3.config import read_frame_spec
-from tasks.adapters.models.videollama3.encoder import FRAMES_A_PASS, EncodedFrames, FrameEncoder
+from tasks.adapters.models.videollama3.encoder import FRAMES_PER_PASS, EncodedFrames, FrameEncoder
 from tasks.adapters.models.videollama3.frames import patchify
 from tasks.core.records import ReadFrames
 from tests import FIXTURES
@@ -28,7 +28,7 @@ FIXTURE = FIXTURES / "videollama3-original-tiny"
 def encoder(demo_models: Path) -> FrameEncoder:
     checkpoint = resolve_checkpoint(str(demo_models / "videollama3"))
     model = load_model(checkpoint, dtype=torch.float32)
-    return FrameEncoder(model, read_frame_spec(checkpoint), Costs(torch.device("cpu")))
+    return FrameEncoder(model, read_frame_spec(checkpoint), Usage(torch.device("cpu")))
 
 
 @pytest.fixture(autouse=True)
@@ -66,18 +66,18 @@ def test_all_passes_have_one_shape_and_each_frame_is_in_one(
     encoder: FrameEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = passes(encoder, monkeypatch)
-    before = encoder.costs.count["frames"]
+    before = encoder.usage.count["frames"]
     encoded = EncodedFrames(encoder, footage(video(50)), range(50))
     for start, end in ((0, 5), (3, 25), (20, 50), (0, 50)):
         encoded.features(range(start, end))
-    assert sizes == [FRAMES_A_PASS] * 4
-    assert encoder.costs.count["frames"] - before == 50
+    assert sizes == [FRAMES_PER_PASS] * 4
+    assert encoder.usage.count["frames"] - before == 50
 
 
 def test_large_frames_go_through_in_smaller_passes(
     encoder: FrameEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(videollama3_encoder, "PATCHES_A_PASS", 5 * 8)
+    monkeypatch.setattr(encoder_module, "PATCHES_PER_PASS", 5 * 8)
     sizes = passes(encoder, monkeypatch)
     EncodedFrames(encoder, footage(video(12)), range(12)).features(range(12))
     assert sizes == [5, 5, 5]
@@ -98,7 +98,7 @@ def test_what_is_forgotten_is_encoded_again_when_asked_for(
     sizes = passes(encoder, monkeypatch)
     encoded = EncodedFrames(encoder, footage(video(32)), range(32))
     first = encoded.features(range(32))
-    encoded.forget(before=16)
+    encoded.evict(before=16)
     encoded.features(range(16, 32))
     assert len(sizes) == 2
     assert torch.equal(encoded.features(range(32)), first)
@@ -108,17 +108,17 @@ def test_what_is_forgotten_is_encoded_again_when_asked_for(
 def test_a_segments_mask_is_its_own_wherever_it_starts(encoder: FrameEncoder) -> None:
     frames = video(20)
     encoded = EncodedFrames(encoder, footage(frames), range(20))
-    encoded.kept(range(20))
+    encoded.keep_mask(range(20))
     for ticks in (range(2, 12), range(5, 20), [1, 2, 8, 9]):
-        alone = EncodedFrames(encoder, footage(frames), ticks).kept(ticks)
-        assert torch.equal(encoded.kept(ticks), alone)
+        alone = EncodedFrames(encoder, footage(frames), ticks).keep_mask(ticks)
+        assert torch.equal(encoded.keep_mask(ticks), alone)
         assert alone[0].all()
-    assert not encoded.kept(range(20)).all()
+    assert not encoded.keep_mask(range(20)).all()
 
 
 def test_a_still_video_keeps_its_first_frame_and_one_token_of_each_other(encoder: FrameEncoder) -> None:
     still = np.full((4, 56, 84, 3), 90, dtype=np.uint8)
-    kept = EncodedFrames(encoder, footage(still), range(4)).kept(range(4))
+    kept = EncodedFrames(encoder, footage(still), range(4)).keep_mask(range(4))
     assert kept.sum(1).tolist() == [6, 1, 1, 1]
     assert kept[:, 0].all()
 
@@ -127,7 +127,7 @@ def test_masks_equal_the_original_codes(encoder: FrameEncoder) -> None:
     reference = load_file(FIXTURE / "reference.safetensors")
     frames = unpatchified(reference["pixel_values"], reference["grid_thw"][0].tolist())
     ticks = range(len(frames))
-    kept = EncodedFrames(encoder, footage(frames), ticks).kept(ticks)
+    kept = EncodedFrames(encoder, footage(frames), ticks).keep_mask(ticks)
     assert 0 < kept.sum() < kept.numel()
     assert torch.equal(kept.flatten(), reference["compression_mask"].bool())
 

@@ -11,7 +11,7 @@ from transformers import LogitsProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from tasks.adapters.models.videollama3.checkpoint import load_model
-from tasks.adapters.models.videollama3.generator import Prompt, Written, greedy_scores, score_chances
+from tasks.adapters.models.videollama3.generator import GeneratedAnswer, Prompt, greedy_scores, score_chances
 from tasks.adapters.models.videollama3.grammar import AnswerGrammar, AnswerWriter
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.core.scoring.answers import SCORES, answer_schema, parse_answer
@@ -79,7 +79,7 @@ def stock_answer(llama: VideoLlama3, stock: Any, seed: int, *, max_new_tokens: i
 
 
 @torch.inference_mode()
-def answers(llama: VideoLlama3, seeds: list[int], *, max_new_tokens: int) -> list[Written]:
+def answers(llama: VideoLlama3, seeds: list[int], *, max_new_tokens: int) -> list[GeneratedAnswer]:
     return llama.decoder.answer([prompt(llama, seed) for seed in seeds], max_new_tokens=max_new_tokens)
 
 

@@ -151,7 +151,7 @@ def test_a_token_outside_the_grammar_is_an_error(grammar: AnswerGrammar, tokeniz
 def test_nothing_follows_a_complete_answer(grammar: AnswerGrammar) -> None:
     schema = answer_schema(start_s=0, end_s=59)
     done, waiting = (AnswerWriter(grammar, schema, max_new_tokens=320) for _ in range(2))
-    done.write(grammar.shortest_end(done.matcher))
+    done.write(grammar.shortest_completion(done.matcher))
     allowed = unpacked(grammar.allowed([done, waiting]))
     assert done.finished
     assert not allowed[0].any()

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2Model
 
-from tasks.adapters.models.videollama3 import kv_cache as videollama3_rows
-from tasks.adapters.models.videollama3.kv_cache import Rows, use_row_attention
+from tasks.adapters.models.videollama3 import kv_cache
+from tasks.adapters.models.videollama3.kv_cache import BatchKVCache, use_row_attention
 
 CONFIG: dict[str, Any] = {
     "hidden_size": 48,
@@ -53,9 +53,9 @@ def embedded(model: Any, text: list[int]) -> torch.Tensor:
     return model.embed_tokens(torch.tensor(text))
 
 
-def filled(model: Any) -> tuple[Rows, torch.Tensor]:
-    rows = Rows(model, len(TEXTS), 80)
-    return rows, torch.cat([rows.read(i, embedded(model, text)) for i, text in enumerate(TEXTS)])
+def filled(model: Any) -> tuple[BatchKVCache, torch.Tensor]:
+    rows = BatchKVCache(model, len(TEXTS), 80)
+    return rows, torch.cat([rows.prefill(i, embedded(model, text)) for i, text in enumerate(TEXTS)])
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> None:
@@ -66,7 +66,7 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
 def test_a_prompt_reads_the_same_in_any_pieces(
     stock: Any, model: Any, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(videollama3_rows, "READ_AT_ONCE", at_once)
+    monkeypatch.setattr(kv_cache, "PREFILL_CHUNK_TOKENS", at_once)
     _, hidden = filled(model)
     close(hidden, torch.stack([last_state(stock, text) for text in TEXTS]))
 
@@ -75,44 +75,44 @@ def test_a_prompt_reads_the_same_in_any_pieces(
 def test_rows_grow_by_as_many_tokens_each_as_it_needs(
     stock: Any, model: Any, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(videollama3_rows, "WRITE_AT_ONCE", at_once)
+    monkeypatch.setattr(kv_cache, "MAX_STEP_TOKENS", at_once)
     rows, hidden = filled(model)
     texts = [list(text) for text in TEXTS]
     for growth in ([[1], [2], [3], [4]], [[], [8, 9, 10], [4], []], [[7, 7], [], [], [1, 2, 3, 4, 5]]):
-        hidden = rows.extend(growth, hidden)
+        hidden = rows.decode(growth, hidden)
         texts = [text + more for text, more in zip(texts, growth, strict=True)]
         close(hidden, torch.stack([last_state(stock, text) for text in texts]))
 
 
 def test_nothing_to_append_changes_nothing(model: Any) -> None:
     rows, hidden = filled(model)
-    assert torch.equal(rows.extend([[], [], [], []], hidden), hidden)
+    assert torch.equal(rows.decode([[], [], [], []], hidden), hidden)
 
 
 def test_peeking_shows_every_branch_and_leaves_the_rows_alone(stock: Any, model: Any) -> None:
     rows, hidden = filled(model)
     sees = torch.tensor([[True, False, False], [False, True, False], [False, True, True]])
-    states = rows.peek(torch.tensor([1, 2, 3]), torch.tensor([0, 0, 1]), sees)
+    states = rows.lookahead(torch.tensor([1, 2, 3]), torch.tensor([0, 0, 1]), sees)
     for row, text in enumerate(TEXTS):
         for node, branch in enumerate(([1], [2], [2, 3])):
             close(states[row, node], last_state(stock, text + branch))
-    after = rows.extend([[4], [4], [4], [4]], hidden)
+    after = rows.decode([[4], [4], [4], [4]], hidden)
     close(after, torch.stack([last_state(stock, [*text, 4]) for text in TEXTS]))
 
 
 @pytest.mark.parametrize("shared", [1, 10, 29])
 def test_a_shared_beginning_is_taken_over_from_the_row_before(stock: Any, model: Any, shared: int) -> None:
     first, second = list(range(30)), [*range(shared), 77, 78, 79]
-    rows = Rows(model, 2, 40)
-    rows.read(0, embedded(model, first))
-    hidden = rows.read(1, embedded(model, second), shared=shared)
+    rows = BatchKVCache(model, 2, 40)
+    rows.prefill(0, embedded(model, first))
+    hidden = rows.prefill(1, embedded(model, second), shared=shared)
     close(hidden[0], last_state(stock, second))
 
 
 def test_a_row_may_be_filled_to_its_very_end(stock: Any, model: Any) -> None:
-    rows = Rows(model, 2, 8)
-    hidden = torch.cat([rows.read(i, embedded(model, [1, 2, 3])) for i in range(2)])
-    hidden = rows.extend([[4, 5, 6, 7, 8], [4]], hidden)
+    rows = BatchKVCache(model, 2, 8)
+    hidden = torch.cat([rows.prefill(i, embedded(model, [1, 2, 3])) for i in range(2)])
+    hidden = rows.decode([[4, 5, 6, 7, 8], [4]], hidden)
     close(hidden[0], last_state(stock, [1, 2, 3, 4, 5, 6, 7, 8]))
 
 
@@ -127,7 +127,7 @@ def test_attention_may_come_in_any_order_of_memory(
         return original(*args, **kwargs).transpose(1, 2).contiguous().transpose(1, 2)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", transposed)
-    hidden = rows.extend([[1], [2, 3], [4], []], hidden)
+    hidden = rows.decode([[1], [2, 3], [4], []], hidden)
     close(hidden[1], last_state(stock, [*TEXTS[1], 2, 3]))
 
 
@@ -136,18 +136,18 @@ def test_where_nothing_can_be_captured_passes_are_launched_one_by_one(
 ) -> None:
     if torch.cuda.is_available():
         pytest.skip("here they can be")
-    rows = Rows(model, 2, 40, capture=True)
-    hidden = torch.cat([rows.read(i, embedded(model, [1, 2, 3])) for i in range(2)])
-    hidden = rows.extend([[4], [5]], hidden)
-    hidden = rows.extend([[6, 7], []], hidden)
+    rows = BatchKVCache(model, 2, 40, capture=True)
+    hidden = torch.cat([rows.prefill(i, embedded(model, [1, 2, 3])) for i in range(2)])
+    hidden = rows.decode([[4], [5]], hidden)
+    hidden = rows.decode([[6, 7], []], hidden)
     close(hidden, torch.stack([last_state(stock, [1, 2, 3, 4, 6, 7]), last_state(stock, [1, 2, 3, 5])]))
     assert "not captured" in caplog.text
 
 
 @pytest.mark.parametrize("capture", [False, True])
 def test_the_memory_is_free_as_soon_as_the_rows_are_gone(model: Any, capture: bool) -> None:
-    rows = Rows(model, 1, 40, capture=capture)
-    hidden = rows.extend([[4]], rows.read(0, embedded(model, [1, 2, 3])))
+    rows = BatchKVCache(model, 1, 40, capture=capture)
+    hidden = rows.decode([[4]], rows.prefill(0, embedded(model, [1, 2, 3])))
     memory = weakref.ref(rows.keys)
     del rows
     assert memory() is None
@@ -156,7 +156,7 @@ def test_the_memory_is_free_as_soon_as_the_rows_are_gone(model: Any, capture: bo
 
 @pytest.mark.parametrize("quantity", ["keys", "values"])
 def test_memory_is_as_large_as_documented(model: Any, quantity: str) -> None:
-    assert getattr(Rows(model, 4, 80 - 16), quantity).shape == (3, 4, 2, 80, 8)
+    assert getattr(BatchKVCache(model, 4, 80 - 16), quantity).shape == (3, 4, 2, 80, 8)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="captures are CUDA graphs")
@@ -164,9 +164,9 @@ def test_captured_passes_equal_ordinary_ones(model: Any) -> None:
     model = copy.deepcopy(model).to("cuda")
     states = []
     for capture in (False, True):
-        rows = Rows(model, 2, 40, capture=capture)
-        hidden = torch.cat([rows.read(i, embedded(model, [1, 2, 3]).cuda()) for i in range(2)])
+        rows = BatchKVCache(model, 2, 40, capture=capture)
+        hidden = torch.cat([rows.prefill(i, embedded(model, [1, 2, 3]).cuda()) for i in range(2)])
         for growth in ([[4], [5]], [[6, 7], []], [[8], [9]], [[1], [2]]):
-            hidden = rows.extend(growth, hidden)
+            hidden = rows.decode(growth, hidden)
         states.append(hidden)
     torch.testing.assert_close(*states, atol=1e-4, rtol=0)

@@ -14,7 +14,7 @@ import torch
 
 from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.models.videollama3 import model as adapter
-from tasks.adapters.models.videollama3.generator import Prompt, Written
+from tasks.adapters.models.videollama3.generator import GeneratedAnswer, Prompt
 from tasks.adapters.models.videollama3.model import (
     ModelStatus,
     VideoLlama3,
@@ -26,7 +26,7 @@ from tasks.core.records import Window
 from tasks.core.scoring.answers import answer_schema
 from tests.adapters.models.videollama3.small import Frames, analyse, video
 
-WRITTEN = Written(
+WRITTEN = GeneratedAnswer(
     '{"virality_score": 7, "hook_quality": 7, "engagement_potential": 7, "viral_elements": [], '
     '"viral_moments": [], "reasoning": "", "recommendation": ""}',
     (7.5, 7.25, 7.125),
@@ -88,7 +88,7 @@ def test_timestamps_are_bounded_in_seconds_whatever_the_grid(
 ) -> None:
     bounds: dict[str, int] = {}
 
-    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
+    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[GeneratedAnswer]:
         [moments] = [prompt.schema["properties"]["viral_moments"] for prompt in prompts]
         bounds.update(moments["items"]["properties"]["timestamp"])
         return [WRITTEN]
@@ -102,9 +102,9 @@ def test_timestamps_are_bounded_in_seconds_whatever_the_grid(
 
 def test_each_frame_is_encoded_once_and_sharing_changes_nothing(llama: VideoLlama3) -> None:
     alone = {window: analyse(llama, [window])[window] for window in WINDOWS}
-    before = llama.costs.count["frames"]
+    before = llama.usage.count["frames"]
     together = analyse(llama, WINDOWS[::-1], batch_size=3)
-    assert llama.costs.count["frames"] - before == len({t for w in WINDOWS for t in range(w.start, w.end)})
+    assert llama.usage.count["frames"] - before == len({t for w in WINDOWS for t in range(w.start, w.end)})
     assert {window: a.answer for window, a in together.items()} == {w: a.answer for w, a in alone.items()}
     assert list(together) == WINDOWS
 
@@ -112,18 +112,18 @@ def test_each_frame_is_encoded_once_and_sharing_changes_nothing(llama: VideoLlam
 def test_segments_that_start_alike_share_the_beginning_of_their_prompts(llama: VideoLlama3) -> None:
     windows = [Window(3, 10), Window(3, 20), Window(3, 30), Window(4, 20)]
     alone = {window: analyse(llama, [window])[window].answer for window in windows}
-    before = llama.costs.count["shared_tokens"]
+    before = llama.usage.count["shared_tokens"]
     together = analyse(llama, windows, batch_size=4)
     assert {window: analysis.answer for window, analysis in together.items()} == alone
     # 7 and 17 frames, each of 2 vision tokens where nothing stood still, and its timestamp.
-    assert llama.costs.count["shared_tokens"] - before > 2 * (7 + 17)
+    assert llama.usage.count["shared_tokens"] - before > 2 * (7 + 17)
 
 
 def test_frames_that_only_print_the_same_time_are_not_shared(llama: VideoLlama3) -> None:
     windows = [Window(0, 20), Window(1, 21)]  # at 30 frames a second both begin at "0.0s"
-    before = llama.costs.count["shared_tokens"]
+    before = llama.usage.count["shared_tokens"]
     analyse(llama, windows, fps=30, batch_size=2)
-    assert llama.costs.count["shared_tokens"] == before
+    assert llama.usage.count["shared_tokens"] == before
 
 
 def test_nobody_gets_anothers_answer_whatever_the_order_and_the_batches(llama: VideoLlama3) -> None:
@@ -142,7 +142,7 @@ def test_the_model_answers_one_call_at_a_time(llama: VideoLlama3, monkeypatch: p
     inside: list[int] = []
     most = []
 
-    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
+    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[GeneratedAnswer]:
         inside.append(1)
         most.append(len(inside))
         written = original(prompts, max_new_tokens=max_new_tokens)
@@ -198,7 +198,7 @@ def test_one_failing_segment_does_not_hurt_the_others(
     bad = WINDOWS[1]
     original = llama.decoder.answer
 
-    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Written]:
+    def answer(prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[GeneratedAnswer]:
         if any(prompt.schema == answer_schema(start_s=bad.start, end_s=bad.end) for prompt in prompts):
             raise error
         return original(prompts, max_new_tokens=max_new_tokens)
@@ -233,7 +233,7 @@ def test_a_model_that_computes_no_numbers_gives_no_answer(
 def test_an_answer_that_does_not_parse_is_a_failure_with_its_text(
     llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut = Written('{"virality_score": 7', (7.0, 7.0, 7.0))
+    cut = GeneratedAnswer('{"virality_score": 7', (7.0, 7.0, 7.0))
     monkeypatch.setattr(llama.decoder, "answer", lambda *args, **kwargs: [cut])
     analysis = analyse(llama, [Window(0, 10)])[Window(0, 10)]
     assert (analysis.status, analysis.reason) == ("failed", "invalid_answer")

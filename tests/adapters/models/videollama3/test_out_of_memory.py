@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.adapters.models.videollama3 import generator as videollama3_decoder
+from tasks.adapters.models.videollama3 import generator
 from tasks.adapters.models.videollama3 import model as videollama3
 from tasks.adapters.models.videollama3.encoder import EncodedFrames
-from tasks.adapters.models.videollama3.kv_cache import Rows
+from tasks.adapters.models.videollama3.kv_cache import BatchKVCache
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.core.records import Window
 from tests.adapters.models.videollama3.small import analyse, video
@@ -21,12 +21,12 @@ from tests.adapters.models.videollama3.small import analyse, video
 def limit_memory(monkeypatch: pytest.MonkeyPatch, *, tokens: int) -> None:
     """Let the rows of a batch have so many tokens together, and no more."""
 
-    def rows(model: Any, n: int, length: int, *, capture: bool) -> Rows:
+    def rows(model: Any, n: int, length: int, *, capture: bool) -> BatchKVCache:
         if n * length > tokens:
             raise torch.OutOfMemoryError(f"CUDA out of memory: {n} rows of {length} tokens")
-        return Rows(model, n, length, capture=capture)
+        return BatchKVCache(model, n, length, capture=capture)
 
-    monkeypatch.setattr(videollama3_decoder, "Rows", rows)
+    monkeypatch.setattr(generator, "BatchKVCache", rows)
 
 
 LONG = [Window(0, 150), Window(20, 170), Window(90, 240)]
@@ -76,17 +76,17 @@ def test_a_segment_that_fits_no_rung_is_given_up_and_the_lighter_ones_go_on(
     assert "CUDA out of memory" in str(found[windows[1]].detail)
 
 
-@pytest.mark.parametrize("where", ["encode", "read", "extend"])
+@pytest.mark.parametrize("where", ["encode", "prefill", "decode"])
 def test_memory_may_run_out_anywhere_and_what_was_taken_is_given_back(
     llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     windows = [Window(0, 20), Window(5, 25)]
     well = analyse(llama, windows, batch_size=1)
-    taken: list[weakref.ref[Rows]] = []
+    taken: list[weakref.ref[BatchKVCache]] = []
     calls = iter(range(1000))
 
-    def rows(*args: Any, **kwargs: Any) -> Rows:
-        made = Rows(*args, **kwargs)
+    def rows(*args: Any, **kwargs: Any) -> BatchKVCache:
+        made = BatchKVCache(*args, **kwargs)
         taken.append(weakref.ref(made))
         return made
 
@@ -100,9 +100,9 @@ def test_memory_may_run_out_anywhere_and_what_was_taken_is_given_back(
 
         return method
 
-    owner = EncodedFrames if where == "encode" else Rows
+    owner = EncodedFrames if where == "encode" else BatchKVCache
     name = "_encode" if where == "encode" else where
-    monkeypatch.setattr(videollama3_decoder, "Rows", rows)
+    monkeypatch.setattr(generator, "BatchKVCache", rows)
     monkeypatch.setattr(owner, name, failing(getattr(owner, name)))
     found = analyse(llama, windows, batch_size=2)
     assert len(taken) == 3

@@ -14,18 +14,18 @@ from tasks.run.run import Run
 from tasks.work.media import make_media
 
 
-def illustrate(ranked: RankedVideo, run: Run) -> RankedVideo:
+def render_media(ranked: RankedVideo, run: Run) -> RankedVideo:
     """The same ranking with what `publish` asks for; what cannot be made is a failure beside it."""
     asked, timeline = run.settings.publish, ranked.timeline
     if not (asked.report or asked.thumbnails or asked.clips):
         return ranked
     try:
         work = (make_media, ranked.segments, timeline, run.for_workers)
-        media = run.workers.call(*work, gpu=False, near=timeline.worker)
+        media = run.workers.call(*work, gpu=False, prefer=timeline.worker)
         for segment, sheet in zip(media.segments, media.sheets, strict=False):
             keep_sheet(sheet, timeline.video, segment.window, run)
     except Exception as error:  # no picture is worth a ranking
-        failure = Failure.of(timeline.video, Stage.PUBLISH, error)
+        failure = Failure.from_error(timeline.video, Stage.PUBLISH, error)
         get_run_logger().warning("%s: %s (%s)", timeline.video.label, legible(failure.detail), failure.reason)
         return replace(ranked, failures=(*ranked.failures, failure))
     return replace(ranked, segments=media.segments, failures=(*ranked.failures, *media.failures))
