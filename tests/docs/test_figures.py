@@ -1,0 +1,83 @@
+"""The figures that documents show are those that benchmarks measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests import ROOT
+
+
+def measured(name: str) -> Any:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def speed() -> Iterator[str]:
+    parts = measured("speed_cpu")["parts"]
+    decode = parts["decode"]["seconds"]["B-frames (x264 veryfast)"]
+    ours, naive, floor = decode["ours"], decode["naive"], decode["floor"]
+    yield f"seeking each window with decord | {naive:.0f} | {ours:.1f} | **{naive / ours:.0f}x** |"
+    yield f"ffmpeg's own pass over the file | {floor:.1f} | {ours:.1f} | {floor / ours:.1f}x |"
+    rate = parts["fast"]["windows_a_second"]
+    yield f"| {1 / rate['naive']:.1f} | {1 / rate['ours']:.1f} | {rate['ours'] / rate['naive']:.1f}x |"
+    whole = parts["whole"]["seconds"]
+    yield f"| {whole['naive']:.0f} | {whole['ours']:.0f} | **{whole['naive'] / whole['ours']:.1f}x** |"
+    yield f"takes {whole['ours by stage']['fast']:.0f} of the {whole['ours']:.0f} seconds"
+
+
+def memory_and_nights() -> Iterator[str]:
+    parts = measured("speed_flow_cpu")["parts"]
+    lengths, numbers = parts["growth"]["minutes"], parts["growth"]["videos of 10 s"]
+    gigabytes = {minutes: f"{lengths[minutes]['peak_bytes'] / 1e9:.2f}" for minutes in ("3", "180")}
+    yield f"takes {gigabytes['3']} GB for a video of 3 minutes and {gigabytes['180']} for"
+    yield f"for 500 short videos {numbers['500']['peak_bytes'] / 1e9:.1f} GB, as for one"
+    assert round(numbers["1"]["peak_bytes"] / 1e9, 1) == round(numbers["500"]["peak_bytes"] / 1e9, 1)
+    yield f"{parts['orchestration']['seconds']['nothing new']:.0f} seconds, nine of which"
+
+
+def deep_stage() -> Iterator[str]:
+    found = measured("deep_stage_cpu")
+    naive, ours = found["naive"]["seconds"], found["ours"]["seconds"]
+    for label, phase in (("decode", "decode"), ("read the prompts", "prefill")):
+        yield f"| {label} | {naive[phase]:.0f} | {ours[phase]:.0f} | {naive[phase] / ours[phase]:.1f}x |"
+    speedup = found["speedup"]
+    yield (
+        f"| all | {naive['total']:.0f} | {ours['total']:.0f} | **{speedup['measured']:.1f}x** "
+        f"({speedup['predicted']:.1f}x by counting operations) |"
+    )
+    alone, together = (each["tokens_a_second"] for each in found["sweep"])
+    yield f"are {together / alone:.1f} times those at batch 1"
+
+
+def cards() -> Iterator[str]:
+    for line in measured("deep_memory")["lines"]:
+        batches = " | ".join(str(batch or "-") for batch in line["batch_by_card_gb"].values())
+        yield f"| {line['weights_gb']:.1f} GB | {line['segment_gb']:.2f} GB | {batches} |"
+
+
+def questions() -> Iterator[str]:
+    for question, tools in measured("tables")["seconds"].items():
+        for tool, seconds in tools.items():
+            before, after = (f"{1000 * seconds[when]:.0f}" for when in ("before", "after"))
+            yield f"| {question} | {tool} | {before} | {after} |"
+
+
+@pytest.mark.parametrize(
+    ("document", "figures"),
+    [
+        ("README.md", speed),
+        ("README.md", memory_and_nights),
+        ("README.md", deep_stage),
+        ("README.md", cards),
+        ("docs/data.md", questions),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_figures_are_the_measured_ones(document: str, figures: Any) -> None:
+    text = " ".join((ROOT / document).read_text().split())
+    expected = list(figures())
+    assert expected
+    assert [line for line in expected if line not in text] == []
