@@ -20,14 +20,14 @@ from speed_whole import rank
 from hookline.demo_models import write_demo_models
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
 from tasks.adapters.models.videomae import load_videomae
-from tasks.adapters.storage import open_store
 from tasks.adapters.video.timeline import read_frames
 from tasks.core.records import Analysis, Timeline
 from tasks.core.scoring.windows import MAX_BATCH, batches, windows
 from tasks.core.settings import Settings
 from tasks.run.concurrency import run_concurrently
-from tasks.run.run import FAST_ONLY_BUDGET, Run
+from tasks.run.run import FAST_ONLY_BUDGET
 from tasks.work.opening import RANKED_PER_GPU, close_timeline, open_video
+from tasks.work.spec import RunSpec
 
 DEEP_OFF = "--deep.enabled=false"
 PEAK = Path(__file__).with_name("peak.py")
@@ -108,27 +108,19 @@ def rank_alone(videos: Path, output: Path, *models: Checkpoint) -> tuple[float, 
 def without_flow(videos: Path, fast: Checkpoint, scratch: Path) -> None:
     """The work of such a run by plain functions, as much of it at once."""
     settings = Settings.model_validate({"source": str(videos), "output": "unused"})
-    run = Run(
-        "bare",
-        datetime.now(UTC),
-        settings,
-        scratch,
-        fast,
-        None,
-        Analysis.skipped("disabled"),
-        FAST_ONLY_BUDGET,
-    )
+    no_deep = Analysis.skipped("disabled")
+    spec = RunSpec("bare", datetime.now(UTC), settings, fast, no_deep, None, FAST_ONLY_BUDGET)
     model = load_videomae(fast)
 
     def work(video: Any) -> None:
-        timeline = open_video(video, run)
+        timeline = open_video(video, spec, scratch)
         assert isinstance(timeline, Timeline)
         every = windows(timeline.n_ticks, lengths=[59], stride=3)
         for batch in batches(every, size=MAX_BATCH):
             model.features(partial(read_frames, timeline), batch)
         close_timeline(timeline)
 
-    run_concurrently(work, open_store(str(videos)).videos("**/*"), at_once=lambda: RANKED_PER_GPU + 1)
+    run_concurrently(work, spec.source.videos("**/*"), at_once=lambda: RANKED_PER_GPU + 1)
 
 
 def loops(folder: Path, lengths: list[int]) -> Path:

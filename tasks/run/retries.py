@@ -1,15 +1,42 @@
-"""What is tried again: that which can pass. A wrong setting or a refused video will not."""
+"""What is tried again, and when: only what may succeed later. A wrong setting or a refused video will not."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import task_run
 
 from tasks.core.errors import HooklineError, StorageError, WorkerLost
 
-WORK_RETRY_SECONDS: list[float] = [1, 10]
-"""Between tries of work on a GPU. What a lost worker had finished is not done again."""
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STORAGE_PAUSES_S = (2, 10)
+WORK_PAUSES_S = (1, 10)
+"""Pauses before each new try of work on a GPU. What a lost worker had finished is not done again."""
+
+
+def retried(
+    name: str, *, run_name: str | None = None, pauses_s: Sequence[float] = STORAGE_PAUSES_S
+) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a Prefect task of a function: after an error that is transient, it is tried again."""
+    return task(
+        name=name,
+        task_run_name=run_name,
+        retries=len(pauses_s),
+        retry_delay_seconds=list(pauses_s),
+        retry_condition_fn=_failed_in_passing,
+        cache_policy=NO_CACHE,
+    )
+
+
+def attempt() -> int:
+    """Which try of the current task this is, from 1."""
+    return task_run.run_count or 1
 
 
 def is_transient(error: object) -> bool:
@@ -19,6 +46,5 @@ def is_transient(error: object) -> bool:
     return isinstance(error, WorkerLost) or not isinstance(error, HooklineError)
 
 
-def retry_if_transient(_task: Any, _task_run: Any, state: State[Any]) -> bool:
-    """Prefect's `retry_condition_fn` for every task that raises."""
+def _failed_in_passing(_task: Any, _task_run: Any, state: State[Any]) -> bool:
     return is_transient(state.result(raise_on_failure=False))

@@ -1,33 +1,30 @@
-"""One run: its name, its settings, the models it uses and the scratch folder it works in."""
+"""One run where its flow is: what it is, the scratch folder it works in, and the workers it has."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
-from importlib.metadata import version
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
-from tasks.adapters.models.head import Head, load_head
+from tasks.adapters.models.head import load_head
 from tasks.adapters.models.malloc import limit_malloc_arenas
 from tasks.adapters.models.videollama3.config import frame_budget
-from tasks.adapters.storage import open_store
 from tasks.adapters.storage.scratch import run_folder
 from tasks.adapters.video.timeline import stop_decoding
 from tasks.adapters.workers.processes import GpuProcesses, InProcess, Workers, find_gpus
 from tasks.core.errors import ModelError, StorageError
 from tasks.core.records import Analysis, FrameBudget
-from tasks.core.scoring.analyses import model_identity
-from tasks.core.scoring.answers import prompt_hash
 from tasks.core.settings import Settings
-from tasks.core.tables.digests import Digests
-from tasks.core.tables.rows import RunStamp
 from tasks.run.active_runs import RUN_ID_TIME, registered
+from tasks.work.opening import RANKED_PER_GPU
+from tasks.work.spec import RunSpec
 
-CODE_VERSION = version("hookline")
+T = TypeVar("T")
 
 FAST_ONLY_BUDGET = FrameBudget(min_pixels=224 * 224, max_pixels=224 * 400, multiple_of=2)
 """Frame size where only VideoMAE looks: enough for its 224 x 224 crop of a 16:9 picture."""
@@ -35,63 +32,23 @@ FAST_ONLY_BUDGET = FrameBudget(min_pixels=224 * 224, max_pixels=224 * 400, multi
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What every task of a run is handed.
+    """What the steps of the flow are handed. `scratch` lies on the machine of the flow."""
 
-    `deep` is the deep model, or what every candidate gets where there is none. `head` scores the
-    fast model's features; None = salience. `budget` is the frame size that the models need.
-    `scratch` lies on the machine of the flow. `workers` do what the models are needed for.
-    """
-
-    run_id: str
-    started_at: datetime
-    settings: Settings
+    spec: RunSpec
     scratch: Path
-    fast: Checkpoint
-    head: Head | None
-    deep: Checkpoint | Analysis
-    budget: FrameBudget
     workers: Workers = field(default_factory=InProcess)
 
-    @property
-    def for_workers(self) -> Run:
-        """The run as a worker is handed it: what it is asked to do, it does itself."""
-        return replace(self, workers=InProcess())
+    def do(self, work: Callable[..., T], *args: Any, gpu: bool = True, prefer: str = "") -> T:
+        """What `work(*args, spec)` returns on a worker. Arguments and errors as in `Workers.call`."""
+        return self.workers.call(work, *args, self.spec, gpu=gpu, prefer=prefer)
 
-    @property
-    def run_date(self) -> date:
-        """The UTC day the run started on: its partition."""
-        return self.started_at.date()
+    def gpus_here(self) -> int:
+        """GPUs that share a machine, and with it the scratch space of their videos."""
+        return max(1, self.workers.gpus // self.workers.machines)
 
-    @property
-    def digests(self) -> Digests:
-        """What decides about a video beside its bytes."""
-        return Digests.of(
-            self.settings,
-            self.budget,
-            fast_model=model_identity(self.fast.model, self.fast.revision),
-            head=self.head.revision if self.head else None,
-            code_version=CODE_VERSION,
-        )
-
-    @property
-    def stamp(self) -> RunStamp:
-        """What every published row says of the run."""
-        deep = self.deep if isinstance(self.deep, Checkpoint) else None
-        return RunStamp(
-            run_id=self.run_id,
-            viral_threshold=self.settings.ranking.viral_threshold,
-            models={
-                "videomae": self.fast.model,
-                "videomae_revision": self.fast.revision,
-                "head": self.settings.fast.head or None,
-                "videollama3": deep.model if deep else None,
-                "videollama3_revision": deep.revision if deep else None,
-                "videollama3_quantization": self.settings.deep.quantization if deep else None,
-                "prompt_hash": prompt_hash(self.settings.deep.question) if deep else None,
-                "settings_hash": self.settings.digest(),
-                "code_version": CODE_VERSION,
-            },
-        )
+    def ranked_at_once(self) -> int:
+        """How many opened videos are with the models, on all machines together."""
+        return RANKED_PER_GPU * self.workers.gpus
 
 
 @contextmanager
@@ -99,8 +56,8 @@ def start_run(settings: Settings) -> Iterator[Run]:
     """Name a run, find its models, and give it a scratch folder that is gone afterwards.
 
     Raises:
-        ModelError: the fast model is not there. That the deep one is not is no error: the run goes
-            on without it, and every row says so.
+        ModelError: the fast model is missing. A missing deep model is no error: the run goes on
+            without it, and every row says so.
         StorageError: the output cannot be written.
     """
     limit_malloc_arenas()
@@ -110,14 +67,18 @@ def start_run(settings: Settings) -> Iterator[Run]:
     fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
     head = load_head(settings.fast.head) if settings.fast.head else None
     deep, budget = find_deep(settings)
-    with run_folder(settings.limits.scratch_dir, run_id) as scratch:
+    spec = RunSpec(run_id, started_at, settings, fast, deep, head, budget)
+    scratch_dir = settings.limits.scratch_dir
+    with (
+        run_folder(scratch_dir, run_id) as scratch,
         # Written before any work is done: a mistyped bucket must not cost a night.
-        output, scratch_dir = open_store(settings.output), settings.limits.scratch_dir
-        with registered(output, run_id, scratch_dir=scratch_dir), closing(find_workers(settings)) as workers:
-            try:
-                yield Run(run_id, started_at, settings, scratch, fast, head, deep, budget, workers)
-            finally:
-                stop_decoding(scratch)
+        registered(spec.output, run_id, scratch_dir=scratch_dir),
+        closing(find_workers(settings)) as workers,
+    ):
+        try:
+            yield Run(spec, scratch, workers)
+        finally:
+            stop_decoding(scratch)
 
 
 def find_workers(settings: Settings) -> Workers:
@@ -136,9 +97,9 @@ def find_workers(settings: Settings) -> Workers:
 
 
 def find_deep(settings: Settings) -> tuple[Checkpoint | Analysis, FrameBudget]:
-    """The deep checkpoint and the size of frames at which the longest segment fits what it may see.
+    """The deep checkpoint, and the frame size at which the longest segment fits what it may see.
 
-    Where there is none: what every candidate gets instead of an analysis.
+    Without such a checkpoint: the analysis that every candidate gets instead of an answer.
     """
     deep, windows = settings.deep, settings.windows
     if not deep.enabled:

@@ -1,1 +1,1 @@
-"""What a worker is sent. Knows no Prefect."""
+"""The functions that workers are sent, with what they are handed. Knows no Prefect and no `Run`."""

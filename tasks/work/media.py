@@ -1,6 +1,6 @@
-"""Pictures and clips of ranked segments, made where the opened video lies.
+"""Pictures and clips of ranked segments, made on the machine where the video is opened.
 
-Knows no Prefect. Files go from there straight to the output; only contact sheets travel to the flow.
+Files go from there straight to the output; only contact sheets travel to the flow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tasks.adapters.storage import Store, open_store
+from tasks.adapters.storage import Store
 from tasks.adapters.video.clips import ClipLimits, cut_clip
 from tasks.adapters.video.pictures import contact_sheet, jpeg
 from tasks.adapters.video.timeline import read_frames
@@ -25,42 +25,41 @@ from tasks.core.views.pictures import (
     strongest_tick,
     thumbnail_name,
 )
-from tasks.run.run import Run
-from tasks.work.models import opened_here
-from tasks.work.opening import source_of
+from tasks.work.opening import opened_here, source_of
+from tasks.work.spec import RunSpec
 
 MAX_UPLOADS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """The segments with what was made of them, their contact sheets if asked for, and what failed."""
+    """The segments with the URIs of their files, contact sheets if there is to be a report, and failures."""
 
     segments: tuple[Segment, ...]
     sheets: tuple[bytes, ...] = ()
     failures: tuple[Failure, ...] = ()
 
 
-def make_media(segments: Sequence[Segment], timeline: Timeline, run: Run) -> Media:
-    """What `publish` asks for of the ranked segments of one video.
+def make_media(segments: Sequence[Segment], timeline: Timeline, spec: RunSpec) -> Media:
+    """The pictures and clips that `publish` asks for, of the ranked segments of one video.
 
     Raises:
         StorageError: the pictures cannot be written.
         DecodeFailed: the video is no longer open, and cannot be opened again.
     """
-    opened, asked = opened_here(timeline, run), run.settings.publish
-    store = open_store(run.settings.output)
+    opened, settings = opened_here(timeline, spec), spec.settings.publish
     made, failures = list(segments), list[Failure]()
-    if asked.thumbnails:
-        made = keep_thumbnails(made, opened, store)
-    if asked.clips:
-        made, failures = keep_clips(made, opened, run, store)
-    sheets = (contact_sheet(*read_frames(opened, sheet_ticks(item.window))) for item in made if asked.report)
+    if settings.thumbnails:
+        made = keep_thumbnails(made, opened, spec.output)
+    if settings.clips:
+        made, failures = keep_clips(made, opened, spec)
+    shown = made if settings.report else []
+    sheets = (contact_sheet(*read_frames(opened, sheet_ticks(segment.window))) for segment in shown)
     return Media(tuple(made), tuple(sheets), tuple(failures))
 
 
 def keep_thumbnails(segments: Sequence[Segment], timeline: Timeline, store: Store) -> list[Segment]:
-    """Write the strongest picture of each segment under the output; segments may share one.
+    """Write the strongest picture of each segment to the store; segments may share one.
 
     Raises:
         StorageError: they cannot be written.
@@ -79,34 +78,33 @@ def keep_thumbnails(segments: Sequence[Segment], timeline: Timeline, store: Stor
 
 
 def keep_clips(
-    segments: Sequence[Segment], timeline: Timeline, run: Run, store: Store
+    segments: Sequence[Segment], timeline: Timeline, spec: RunSpec
 ) -> tuple[list[Segment], list[Failure]]:
-    """Cut each segment out of the video, one at a time; what fails has no clip, and is a failure."""
+    """Cut each segment out of the video, one at a time. One that fails has no clip, and is a failure."""
     made, failures = [], []
     for segment in segments:
         try:
-            made.append(replace(segment, clip_uri=_keep_clip(segment, timeline, run, store)))
+            made.append(replace(segment, clip_uri=_keep_clip(segment, timeline, spec)))
         except (HooklineError, OSError) as error:
             made.append(segment)
             failures.append(_failure(segment, timeline, error))
     return made, failures
 
 
-def _keep_clip(segment: Segment, timeline: Timeline, run: Run, store: Store) -> str:
-    limits, source = run.settings.limits, source_of(timeline)
+def _keep_clip(segment: Segment, timeline: Timeline, spec: RunSpec) -> str:
     cut = cut_of(segment, timeline)
-    name = clip_name(timeline.video, segment, cut, run_id=run.run_id)
+    name = clip_name(timeline.video, segment, cut, run_id=spec.run_id)
     with TemporaryDirectory(dir=Path(timeline.path).parent, prefix="clip-") as folder:
         clip = cut_clip(
-            source,
+            source_of(timeline),
             Path(folder),
             cut,
             name=timeline.video.name,
-            crop=crop_ratio(run.settings.publish.crop),
-            limits=ClipLimits.of(limits),
+            crop=crop_ratio(spec.settings.publish.crop),
+            limits=ClipLimits.of(spec.settings.limits),
         )
-        store.publish(clip.poster, name.removesuffix(".mp4") + ".jpg")
-        store.publish(clip.video, name)
+        spec.output.publish(clip.poster, name.removesuffix(".mp4") + ".jpg")
+        spec.output.publish(clip.video, name)
     return name
 
 

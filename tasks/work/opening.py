@@ -1,6 +1,6 @@
-"""Opened videos on this machine's disk: fetched, decoded once onto the grid, and gone when they are done.
+"""Opened videos on this machine's disk: fetched, decoded once onto the grid, and removed after use.
 
-Knows no Prefect: a worker on another machine opens its videos with the same functions.
+The flow and the workers on other machines open videos with the same functions.
 """
 
 from __future__ import annotations
@@ -12,51 +12,53 @@ import time
 from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from uuid import uuid4
 
-from tasks.adapters.storage import open_store
 from tasks.adapters.storage.scratch import run_folder, video_folder
-from tasks.adapters.video.timeline import FRAMES_NAME, DecodeLimits, decode_timeline
+from tasks.adapters.video.timeline import FRAMES_NAME, DecodeLimits, decode_timeline, read_frames
+from tasks.adapters.workers.processes import this_worker
 from tasks.core.errors import DecodeFailed, VideoRefused
-from tasks.core.records import Failure, FailureKind, Stage, Timeline, VideoRef
+from tasks.core.records import Failure, FailureKind, ReadFrames, Stage, Timeline, VideoRef
 from tasks.core.settings import Limits
-from tasks.run.run import Run
+from tasks.work.spec import RunSpec
 
 GB = 10**9
 
 SOURCE = Path("source", "video")
-"""Where the video file lies beside its frames: alone in its folder, whatever it calls itself."""
+"""Where the video file lies beside its frames, under the same name for every video."""
 
 RANKED_PER_GPU = 2
-"""Opened videos that are with a GPU: while one is looked at closely, the next is scored."""
+"""Opened videos for each GPU: while one is analysed, the next is scored."""
 
 
-def open_video(video: VideoRef, run: Run) -> Timeline | Failure:
-    """The timeline of a video, decoded onto this machine's scratch; or why it cannot be used.
+def open_video(video: VideoRef, spec: RunSpec, scratch: Path, *, gpus: int = 1) -> Timeline | Failure:
+    """The timeline of a video, decoded onto scratch; or why it cannot be used.
+
+    `gpus` of this machine share its scratch space.
 
     Raises:
         StorageError: the video could not be fetched.
     """
-    settings = run.settings
-    folder = video_folder(run.scratch, video)
+    settings = spec.settings
+    folder = video_folder(scratch, video)
     source = folder / SOURCE
-    share = int(settings.limits.scratch_gb * GB / videos_at_once(run))
+    share = int(settings.limits.scratch_gb * GB / videos_at_once(spec, gpus=gpus))
     if video.size_bytes > min(settings.limits.max_file_gb * GB, share):
         return _rejected(video, Stage.FETCH, "too_large", _too_large(video, settings.limits, share))
     try:
         source.parent.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
         deadline_s = settings.limits.deadline_seconds
-        open_store(settings.source).download(video, source, deadline_s=deadline_s)
+        spec.source.download(video, source, deadline_s=deadline_s)
         fetched = time.perf_counter()
         timeline = decode_timeline(
             source,
             video,
             folder,
             fps=settings.windows.sample_fps,
-            budget=run.budget,
+            budget=spec.budget,
             limits=decode_limits(settings.limits, max_frames_bytes=share - video.size_bytes),
         )
     except VideoRefused as error:
@@ -72,19 +74,13 @@ def open_video(video: VideoRef, run: Run) -> Timeline | Failure:
     return replace(timeline, fetch_seconds=fetched - began, decode_seconds=time.perf_counter() - fetched)
 
 
-def videos_at_once(run: Run) -> int:
-    """How many videos may lie opened on one machine: each has a share of the scratch space."""
-    gpus_here = max(1, run.workers.gpus // run.workers.machines)
-    return run.settings.engine.workers + RANKED_PER_GPU * gpus_here
-
-
-def ranked_at_once(run: Run) -> int:
-    """How many opened videos are with the models, wherever those are."""
-    return RANKED_PER_GPU * run.workers.gpus
+def videos_at_once(spec: RunSpec, *, gpus: int = 1) -> int:
+    """How many videos may lie opened on a machine; they have equal shares of its scratch space."""
+    return spec.settings.engine.workers + RANKED_PER_GPU * gpus
 
 
 def source_of(timeline: Timeline) -> Path:
-    """The video file of an opened video: there as long as its frames are, if clips are wanted."""
+    """The video file of an opened video; it is kept beside the frames if clips are wanted."""
     return Path(timeline.path).parent / SOURCE
 
 
@@ -94,9 +90,10 @@ def close_timeline(timeline: Timeline) -> None:
 
 
 class OpenedVideos:
-    """The videos that a worker away from the flow keeps opened: the last ones used, in a folder of its own.
+    """The opened videos of a worker that is not the flow's process, in a folder of its own.
 
-    A flow that dies cannot close what it opened elsewhere, so nobody has to.
+    Keeps the most recently used videos and evicts the oldest. The flow need not close them: it may die
+    first.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -105,31 +102,62 @@ class OpenedVideos:
         self._lock = threading.Lock()
         self._opening: dict[Path, threading.Lock] = {}
 
-    def open(self, video: VideoRef, run: Run) -> Timeline | Failure:
-        """As `open_video`; a video that is still there is not opened again."""
-        place = video_folder(self.folder / run.run_id, video)
+    def open(self, video: VideoRef, spec: RunSpec) -> Timeline | Failure:
+        """As `open_video`; a video that is still open is not opened again."""
+        scratch = self.folder / spec.run_id
+        folder = video_folder(scratch, video)
         with self._lock:
-            one_at_a_time = self._opening.setdefault(place, threading.Lock())
+            one_at_a_time = self._opening.setdefault(folder, threading.Lock())
         with one_at_a_time:
             with self._lock:
-                if (known := self._opened.get(place)) and Path(known.path).is_file():
-                    self._opened.move_to_end(place)
+                if (known := self._opened.get(folder)) and Path(known.path).is_file():
+                    self._opened.move_to_end(folder)
                     return known
-            opened = open_video(video, replace(run, scratch=self.folder / run.run_id))
+            opened = open_video(video, spec, scratch)
             with self._lock:
                 if isinstance(opened, Timeline):
-                    self._opened[place] = opened
-                while len(self._opened) > videos_at_once(run):
+                    self._opened[folder] = opened
+                while len(self._opened) > videos_at_once(spec):
                     close_timeline(self._opened.popitem(last=False)[1])
         return opened
 
 
 @cache
 def opened_videos_here(scratch_dir: str) -> OpenedVideos:
-    """The shelf of this process; its folder goes with the process, however that ends."""
+    """The opened videos of this process. Their folder is removed when the process ends, however it ends."""
     held = ExitStack()
     atexit.register(held.close)
     return OpenedVideos(held.enter_context(run_folder(scratch_dir, f"worker-{uuid4().hex[:12]}")))
+
+
+def open_on_worker(video: VideoRef, spec: RunSpec) -> Timeline | Failure:
+    """Open a video on the worker's own disk.
+
+    Raises:
+        StorageError: the video could not be fetched.
+    """
+    opened = opened_videos_here(spec.settings.limits.scratch_dir).open(video, spec)
+    return replace(opened, worker=this_worker()) if isinstance(opened, Timeline) else opened
+
+
+def opened_here(timeline: Timeline, spec: RunSpec) -> Timeline:
+    """The same video opened on this machine's disk; it is opened here if it was elsewhere.
+
+    Raises:
+        DecodeFailed: it was opened on another machine, and cannot be opened on this one.
+        StorageError: the video could not be fetched again.
+    """
+    if timeline.worker in ("", this_worker()):
+        return timeline
+    opened = open_on_worker(timeline.video, spec)
+    if isinstance(opened, Failure):
+        raise DecodeFailed(opened.detail, reason=opened.reason)
+    return opened
+
+
+def frames_of(timeline: Timeline, spec: RunSpec) -> ReadFrames:
+    """Reads the frames of a video from this machine's disk. Raises as `opened_here`."""
+    return partial(read_frames, opened_here(timeline, spec))
 
 
 def decode_limits(limits: Limits, *, max_frames_bytes: int) -> DecodeLimits:

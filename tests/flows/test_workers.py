@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ from flows.rank_videos import rank_videos
 from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.workers.dask import DaskWorkers
 from tasks.adapters.workers.processes import GpuProcesses
-from tasks.fast import load_fast_model
+from tasks.run.run import Run
+from tasks.score import load_fast_model
 from tests.cluster import Cluster, cluster
 from tests.library import quick_settings, read_table, rows_without, write_broken_videos, write_good_videos
-from tests.tasks.test_timelines import make_run
+from tests.spec import make_spec
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -104,7 +104,7 @@ def test_a_gpu_process_killed_while_it_loads_the_model_is_replaced(
         closing(GpuProcesses([""], deadline_s=60)) as workers,
         killing(gpu_processes, once=lambda: bool(gpu_processes())) as killed,
     ):
-        load_fast_model(replace(make_run(videos, tmp_path), workers=workers, fast=fast))
+        load_fast_model(Run(make_spec(videos, fast=fast), tmp_path, workers))
     assert len(killed) == 1
 
 

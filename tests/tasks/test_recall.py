@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,16 @@ from tasks.core.records import (
     VideoRef,
     Window,
 )
-from tasks.core.settings import Ranking, Settings
+from tasks.core.settings import Ranking
 from tasks.core.tables.rows import rankings_table
-from tasks.library import known_from, read_earlier
-from tasks.publishing import publish
+from tasks.publish import publish
+from tasks.recall import known_from, read_earlier
 from tasks.run.ledger import Ledger
-from tasks.run.run import FAST_ONLY_BUDGET, Run
+from tasks.run.run import Run
+from tasks.work.spec import RunSpec
 from tests import FIXTURES
 from tests.library import BROKEN
+from tests.spec import make_spec
 
 RANKED = VideoRef("s3://b/ranked.mp4", "etag", 9)
 REFUSED = VideoRef("s3://b/refused.mp4", "etag", 9)
@@ -48,18 +50,14 @@ PUBLISHED = FIXTURES / "published-schema-2"
 def run(demo_models: Path, tmp_path: Path) -> Run:
     """A run after one that has ranked one video and refused another."""
     (tmp_path / "scratch").mkdir()
-    made = Run(
-        "run-2",
-        datetime(2026, 11, 22, tzinfo=UTC),
-        Settings(source="s3://b", output=str(tmp_path / "out")),
-        tmp_path / "scratch",
-        resolve_checkpoint(str(demo_models / "videomae")),
-        None,
-        Analysis.skipped("disabled"),
-        FAST_ONLY_BUDGET,
-    )
-    publish_first_night(replace(made, run_id="run-1"))
-    return made
+    fast = resolve_checkpoint(str(demo_models / "videomae"))
+    spec = make_spec("s3://b", tmp_path / "out", fast=fast)
+    publish_first_night(Run(replace(spec, run_id="run-1"), tmp_path / "scratch"))
+    return Run(replace(spec, run_id="run-2"), tmp_path / "scratch")
+
+
+def with_settings(run: Run, **update: object) -> RunSpec:
+    return replace(run.spec, settings=run.spec.settings.model_copy(update=update))
 
 
 def publish_first_night(run: Run) -> None:
@@ -82,7 +80,7 @@ def _quiet() -> Iterator[None]:
 
 
 def test_what_the_newest_run_left_is_known(run: Run) -> None:
-    earlier = read_earlier.fn(run)
+    earlier = read_earlier.fn(run.spec)
     assert earlier
     known = known_from(earlier, [RANKED, REFUSED], run)
     assert known.to_open == []
@@ -95,8 +93,7 @@ def test_what_the_newest_run_left_is_known(run: Run) -> None:
 
 
 def test_before_the_first_run_nothing_is_known(run: Run, tmp_path: Path) -> None:
-    elsewhere = run.settings.model_copy(update={"output": str(tmp_path / "elsewhere")})
-    assert read_earlier.fn(replace(run, settings=elsewhere)) is None
+    assert read_earlier.fn(with_settings(run, output=str(tmp_path / "elsewhere"))) is None
 
 
 def remove(file: Path) -> None:
@@ -119,9 +116,9 @@ def empty_the_manifest(file: Path) -> None:
 @pytest.mark.parametrize("table", ["library", "failures", "rankings"])
 @pytest.mark.parametrize("harm", [remove, fill_with_garbage, replace_by_another, empty_the_manifest])
 def test_what_cannot_be_made_out_is_not_known(run: Run, table: str, harm: Callable[[Path], None]) -> None:
-    (file,) = Path(run.settings.output).glob(f"{table}/*/*.parquet")
+    (file,) = Path(run.spec.settings.output).glob(f"{table}/*/*.parquet")
     harm(file)
-    assert read_earlier.fn(run) is None
+    assert read_earlier.fn(run.spec) is None
 
 
 def test_an_output_out_of_reach_is_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,31 +127,29 @@ def test_an_output_out_of_reach_is_waited_for(run: Run, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Store, "read_bytes", unavailable)
     with pytest.raises(StorageError, match="network is down"):
-        read_earlier.fn(run)
+        read_earlier.fn(run.spec)
 
 
 def test_a_run_of_an_earlier_schema_is_carried_over(run: Run, tmp_path: Path) -> None:
     output = shutil.copytree(PUBLISHED, tmp_path / "yesterday")
     (file,) = output.glob("runs/*.json")
-    manifest = json.loads(file.read_text()) | {"models": run.stamp.models}
+    manifest = json.loads(file.read_text()) | {"models": run.spec.stamp.models}
     file.write_text(json.dumps(manifest))
-    settings = run.settings.model_copy(update={"output": str(output)})
-    earlier = read_earlier.fn(replace(run, settings=settings))
+    earlier = read_earlier.fn(with_settings(run, output=str(output)))
     assert earlier
     assert len(earlier.entries) == 8
     assert sorted(failure.reason for failure in earlier.refusals.values()) == sorted(BROKEN.values())
-    rows = rankings_table([], run.stamp, carried=earlier.rankings, previous=earlier.previous).to_pylist()
+    rows = rankings_table([], run.spec.stamp, carried=earlier.rankings, previous=earlier.previous).to_pylist()
     assert len(rows) == 6
     for row in rows:
         assert (row["previous_rank"], row["previous_run_rank"]) == (row["rank"], row["run_rank"])
-        assert (row["run_id"], row["previous_run_id"]) == (run.run_id, manifest["run_id"])
+        assert (row["run_id"], row["previous_run_id"]) == (run.spec.run_id, manifest["run_id"])
         assert row["video_percentile"] is row["margin"] is row["suppressed"] is None
         assert 0 < row["library_percentile"] < 100
 
 
 def test_the_places_of_the_run_before_are_known_whatever_its_settings(run: Run) -> None:
-    other = run.settings.model_copy(update={"ranking": Ranking(top_n=3)})
-    earlier = read_earlier.fn(replace(run, settings=other))
+    earlier = read_earlier.fn(with_settings(run, ranking=Ranking(top_n=3)))
     assert earlier
     assert earlier.rankings is None
     known = known_from(earlier, [RANKED, REFUSED], run)

@@ -1,4 +1,4 @@
-"""The library of a run: what it takes from earlier runs, and what it leaves to the next."""
+"""Recall what earlier runs found out about the listed videos, so that it is not found out again."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from dataclasses import replace
 from itertools import groupby
 
 import pyarrow as pa
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
-from tasks.adapters.storage import Store, open_store
+from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import newest_manifest, read_columns, read_table
 from tasks.core.errors import StorageError
 from tasks.core.records import Analysis, FailureKind, RankedVideo, VideoRef
-from tasks.core.tables.library import LibraryEntry, library_table, ranked_entry, read_library
+from tasks.core.tables.library import LibraryEntry, read_library
 from tasks.core.tables.reuse import (
     SCORE_COLUMNS,
     Earlier,
@@ -28,56 +26,49 @@ from tasks.core.tables.reuse import (
 from tasks.core.tables.rows import read_failures
 from tasks.core.tables.run_ranking import PLACES, Previous
 from tasks.core.tables.schemas import RANKINGS, upgraded
-from tasks.deep import find_analyses
-from tasks.ranking import damage, rank_video
-from tasks.render import with_thumbnails_of_before
-from tasks.run.ledger import Ledger
+from tasks.core.views.pictures import strongest_tick, thumbnail_folder, thumbnail_name
+from tasks.rank import damage, rank_video
 from tasks.run.logs import log_event
-from tasks.run.retries import retry_if_transient
+from tasks.run.retries import retried
 from tasks.run.run import Run
-
-RETRY_SECONDS: list[float] = [2, 10]
+from tasks.work.analyses import find_analyses
+from tasks.work.spec import RunSpec
 
 
 def recall(videos: Sequence[VideoRef], run: Run) -> Known:
-    """What earlier runs under this output know of the listed videos.
+    """What is known about the listed videos from earlier runs under this output.
 
     Raises:
-        StorageError: the output is out of reach. What cannot be read for other reasons is not known.
+        StorageError: the output cannot be reached. What cannot be read for another reason is not known.
     """
-    earlier = read_earlier(run)
-    if earlier and run.settings.select.rescore:
+    earlier = read_earlier(run.spec)
+    if earlier and run.spec.settings.select.rescore:
         earlier = earlier.without(videos)
     return known_from(earlier, videos, run) if earlier else Known(videos)
 
 
-@task(
-    name="read library",
-    retries=len(RETRY_SECONDS),
-    retry_delay_seconds=RETRY_SECONDS,
-    retry_condition_fn=retry_if_transient,
-    cache_policy=NO_CACHE,
-)
-def read_earlier(run: Run) -> Earlier | None:
-    """What the newest complete run left; None where there is none, or it cannot be made out.
+@retried("read library")
+def read_earlier(spec: RunSpec) -> Earlier | None:
+    """What the newest complete run left; None if there is no such run, or it cannot be read.
 
     Raises:
-        StorageError: the output is out of reach. All videos anew is not what that should cost.
+        StorageError: the output cannot be reached. Raised instead of returning None, because None means
+            that every video is processed again.
     """
-    store = open_store(run.settings.output)
+    store = spec.output
     if not store.exists("latest.json"):
         return None
     try:
-        return earlier_run(store, run)
+        return earlier_run(store, spec)
     except StorageError as error:
         if error.retryable:
             raise
         message = f"All videos are opened and scored anew. {error}"
-        log_event(run.run_id, "recall", message, level=logging.WARNING)
+        log_event(spec.run_id, "recall", message, level=logging.WARNING)
         return None
 
 
-def earlier_run(store: Store, run: Run) -> Earlier:
+def earlier_run(store: Store, spec: RunSpec) -> Earlier:
     """What the newest complete run left.
 
     Raises:
@@ -88,7 +79,7 @@ def earlier_run(store: Store, run: Run) -> Earlier:
         made_by = {"run_date": manifest["run_date"], "run_id": manifest["run_id"]}
         entries = read_library(read_table(store, "library", **made_by))
         failures = read_failures(read_table(store, "failures", **made_by))
-        same = manifest["models"] == run.stamp.models
+        same = manifest["models"] == spec.stamp.models
         columns = None if same else PLACES
         rankings = read_table(store, "rankings", **made_by, columns=columns)
         previous = Previous(manifest["run_id"], rankings.select(PLACES))
@@ -104,10 +95,11 @@ def earlier_run(store: Store, run: Run) -> Earlier:
 
 
 def known_from(earlier: Earlier, videos: Sequence[VideoRef], run: Run) -> Known:
-    """Sort the listed videos by what is known of them, and rank anew what can be without a look at it."""
-    # Without the deep model nobody knows which size it wants frames to have.
-    deep_is_missing = isinstance(run.deep, Analysis) and run.deep.status == "failed"
-    found = recognise(videos, earlier, run.digests, today=run.run_date, at_any_size=deep_is_missing)
+    """Sort the listed videos by what is known about them, and rank those that need not be opened for it."""
+    # Without the deep model, the frame size that it needs is not known either.
+    spec = run.spec
+    deep_is_missing = isinstance(spec.deep, Analysis) and spec.deep.status == "failed"
+    found = recognise(videos, earlier, spec.digests, today=spec.run_date, at_any_size=deep_is_missing)
     again = list(rank_stored(found.scored, run))
     known = {entry.video for entry, _ in again}
     to_open = [*found.unknown, *(entry.video for entry in found.scored if entry.video not in known)]
@@ -124,68 +116,63 @@ def known_from(earlier: Earlier, videos: Sequence[VideoRef], run: Run) -> Known:
 
 
 def rank_stored(entries: Sequence[LibraryEntry], run: Run) -> Iterator[tuple[LibraryEntry, RankedVideo]]:
-    """Rank videos from their stored scores, those at least whose analyses are all there."""
+    """Rank videos from their stored scores. Those with a candidate that is not in the cache are left out."""
     by_run = sorted(entries, key=_scored_by)
     for (run_date, run_id), scored in groupby(by_run, key=_scored_by):
         rows = read_scores(run_date, run_id, run)
         for entry in scored:
-            if ranked := rank_again(entry, rows.get(entry.video.uri), run):
+            if ranked := rank_again(entry, rows.get(entry.video.uri), run.spec):
                 yield replace(entry, unanswered=ranked.unanswered), ranked
 
 
-@task(
-    name="read scores",
-    task_run_name="read scores of {run_id}",
-    retries=len(RETRY_SECONDS),
-    retry_delay_seconds=RETRY_SECONDS,
-    retry_condition_fn=retry_if_transient,
-    cache_policy=NO_CACHE,
-)
+@retried("read scores", run_name="read scores of {run_id}")
 def read_scores(run_date: str, run_id: str, run: Run) -> Mapping[str, pa.Table]:
-    """The stored scores of the videos that a run scored; nothing where they cannot be made out.
+    """The stored scores of the videos that a run scored; empty if they cannot be read.
 
     Raises:
-        StorageError: the output is out of reach.
+        StorageError: the output cannot be reached.
     """
-    store = open_store(run.settings.output)
+    store, columns = run.spec.output, SCORE_COLUMNS.names
     try:
-        return scores_by_video(
-            read_columns(
-                store, "windows", SCORE_COLUMNS.names, run_date=run_date, run_id=run_id, scratch=run.scratch
-            )
-        )
+        table = read_columns(store, "windows", columns, run_date=run_date, run_id=run_id, scratch=run.scratch)
+        return scores_by_video(table)
     except (StorageError, pa.ArrowException) as error:
         if isinstance(error, StorageError) and error.retryable:
             raise
         message = f"The videos scored in run {run_id} are opened anew. {error}"
-        log_event(run.run_id, "recall", message, level=logging.WARNING)
+        log_event(run.spec.run_id, "recall", message, level=logging.WARNING)
         return {}
 
 
-def rank_again(entry: LibraryEntry, rows: pa.Table | None, run: Run) -> RankedVideo | None:
-    """Rank one video from its rows of `windows`; None where something is missing."""
+def rank_again(entry: LibraryEntry, rows: pa.Table | None, spec: RunSpec) -> RankedVideo | None:
+    """Rank one video from its rows of `windows`; None if something is missing."""
     if rows is None or entry.timeline is None:
         return None
-    scored = scored_again(entry.timeline, rows.to_pydict(), run.settings)
-    analyses = scored and find_analyses(scored.candidates, scored.timeline, run)
+    scored = scored_again(entry.timeline, rows.to_pydict(), spec.settings)
+    analyses = scored and find_analyses(scored.candidates, scored.timeline, spec)
     if not (scored and analyses):
         return None
-    ranked = with_thumbnails_of_before(rank_video(scored, analyses, run), run)
-    # There may be many such videos at once: only what will be published is kept of them.
+    ranked = rank_video(scored, analyses, spec.settings.ranking)
+    if spec.settings.publish.thumbnails:
+        ranked = with_kept_thumbnails(ranked, spec.output)
+    # There may be many such videos at once: only what will be published is kept in memory.
     return replace(ranked, scored=replace(scored, windows=tuple(scored.candidates)))
 
 
-def library_of(ledger: Ledger, run: Run) -> pa.Table:
-    """The `library` this run leaves to the next."""
-    digests, run_date = run.digests, run.run_date
-    scored = [ranked_entry(video, digests, run_id=run.run_id, run_date=run_date) for video in ledger.ranked]
-    as_before = {entry.video.uri for entry in ledger.known.remembered}
-    rejected = [
-        LibraryEntry(failure.video, digests, run_date)
-        for failure in ledger.refused
-        if failure.kind == FailureKind.REJECTED and failure.video.uri not in as_before
-    ]
-    return library_table([*scored, *ledger.known.unchanged, *rejected, *ledger.known.remembered])
+def with_kept_thumbnails(ranked: RankedVideo, output: Store) -> RankedVideo:
+    """The same video, which was not opened, with those of its thumbnails that earlier runs have written.
+
+    Raises:
+        StorageError: the output cannot be reached.
+    """
+    video, fps = ranked.timeline.video, ranked.timeline.fps
+    kept = set(output.names(thumbnail_folder(video)))
+    names = [thumbnail_name(video, strongest_tick(segment, fps), fps) for segment in ranked.segments]
+    segments = (
+        replace(segment, thumbnail_uri=name if name in kept else None)
+        for segment, name in zip(ranked.segments, names, strict=True)
+    )
+    return replace(ranked, segments=tuple(segments))
 
 
 def _scored_by(entry: LibraryEntry) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""From a video's scores and analyses to its ranked segments."""
+"""Rank the candidates of a video by their scores and analyses."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from tasks.core.records import (
     Window,
 )
 from tasks.core.scoring.ranking import explained, rank_segments
-from tasks.deep import Analyses
-from tasks.run.run import Run
+from tasks.core.settings import Ranking
+from tasks.work.analyses import Analyses
 
 
-def rank_video(scored: ScoredVideo, analyses: Analyses, run: Run) -> RankedVideo:
-    """The ranked segments of one video; what went wrong on the way is kept beside them."""
-    ranking = run.settings.ranking
-    weights = {"deep_weight": ranking.deep_weight, "fast_weight": ranking.fast_weight}
-    every = rank_segments(scored.candidates, analyses.by_window, top_n=ranking.candidates, **weights)
-    ranked, missed = every[: ranking.top_n], every[ranking.top_n :]
+def rank_video(scored: ScoredVideo, analyses: Analyses, settings: Ranking) -> RankedVideo:
+    """The ranked segments of one video, with what went wrong on the way."""
+    weights = {"deep_weight": settings.deep_weight, "fast_weight": settings.fast_weight}
+    every = rank_segments(scored.candidates, analyses.by_window, top_n=settings.candidates, **weights)
+    ranked, missed = every[: settings.top_n], every[settings.top_n :]
     return RankedVideo(
         scored,
         tuple(explained(ranked, missed, scored.windows, **weights)),
@@ -37,14 +36,14 @@ def rank_video(scored: ScoredVideo, analyses: Analyses, run: Run) -> RankedVideo
 
 
 def damage(timeline: Timeline) -> Iterator[Failure]:
-    """A truncated file is ranked as far as it goes, and is a failure all the same."""
+    """The failure of a truncated file, which is ranked as far as it goes."""
     if timeline.damage:
         detail = f"{timeline.damage} What could be decoded is ranked."
         yield Failure(timeline.video, Stage.DECODE, FailureKind.REJECTED, "truncated", detail)
 
 
 def failed_analyses(timeline: Timeline, by_window: Mapping[Window, Analysis]) -> Iterator[Failure]:
-    """One failure for each segment without an answer; a single one where all failed alike."""
+    """One failure for each segment without an answer, or a single one if all failed in the same way."""
     failed = {window: analysis for window, analysis in by_window.items() if analysis.status == "failed"}
     if len(failed) == len(by_window) and len(set(failed.values())) == 1:
         yield _failure(timeline, next(iter(failed.values())))

@@ -1,74 +1,60 @@
-"""The fast stage: VideoMAE looks at every window of a video, and the best become candidates."""
+"""Score every window of a video with VideoMAE, the fast model, and choose the best as candidates."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
-from tasks.core.errors import WorkerLost
 from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, Window, WindowFeatures
 from tasks.core.scoring.candidates import choose_candidates
 from tasks.core.scoring.scores import salience
 from tasks.core.scoring.windows import MAX_BATCH, batches, windows
+from tasks.core.settings import Windows
 from tasks.run.logs import log_event
 from tasks.run.progress import current_progress
-from tasks.run.retries import WORK_RETRY_SECONDS, retry_if_transient
+from tasks.run.retries import WORK_PAUSES_S, retried
 from tasks.run.run import Run
 from tasks.work.models import check_fast_model, window_features
+from tasks.work.spec import RunSpec
 
 
+@retried("load fast model", pauses_s=WORK_PAUSES_S)
 def load_fast_model(run: Run) -> None:
-    """Load the fast model where it is needed. One that is broken costs no decoding.
+    """Load the fast model before the first video is decoded, so that a broken one costs no decoding.
 
     Raises:
         ModelError: it cannot be loaded.
-        WorkerLost: no worker lived to load it.
+        WorkerLost: the worker died, on every try.
     """
-    for pause in (*WORK_RETRY_SECONDS, None):
-        try:
-            return run.workers.call(check_fast_model, run.fast)
-        except WorkerLost:
-            if pause is None:
-                raise
-            time.sleep(pause)
+    run.do(check_fast_model)
 
 
-def window_batches(timeline: Timeline, run: Run) -> list[list[Window]]:
-    """All windows of a video by start, in runs of at most `MAX_BATCH`: one mapped task each."""
-    fps, settings = timeline.fps, run.settings.windows
+def window_batches(timeline: Timeline, settings: Windows) -> list[list[Window]]:
+    """All windows of a video by start, in batches of at most `MAX_BATCH`: one task run for each."""
+    fps = timeline.fps
     lengths = [seconds * fps for seconds in settings.window_seconds]
     every = windows(timeline.n_ticks, lengths=lengths, stride=settings.stride_seconds * fps)
     current_progress.get().expect("windows", len(every))
     return batches(every, size=MAX_BATCH)
 
 
-@task(
-    name="score windows",
-    task_run_name="score {timeline.video.name}",
-    retries=len(WORK_RETRY_SECONDS),
-    retry_delay_seconds=WORK_RETRY_SECONDS,
-    retry_condition_fn=retry_if_transient,
-    cache_policy=NO_CACHE,
-)
+@retried("score windows", run_name="score {timeline.video.name}", pauses_s=WORK_PAUSES_S)
 def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFeatures:
-    """What VideoMAE makes of a batch of windows of one video.
+    """The VideoMAE features of a batch of windows of one video.
 
     Raises:
         ModelError: the model cannot be loaded.
-        WorkerLost: no worker lived to do it.
+        WorkerLost: the worker died, on every try.
     """
-    features = run.workers.call(window_features, batch, timeline, run.for_workers, prefer=timeline.worker)
+    features = run.do(window_features, batch, timeline, prefer=timeline.worker)
     current_progress.get().advance("windows", len(batch))
     return features
 
 
 def score_video(
-    timeline: Timeline, batched: Sequence[list[Window]], scored: Sequence[WindowFeatures], run: Run
+    timeline: Timeline, batched: Sequence[list[Window]], scored: Sequence[WindowFeatures], spec: RunSpec
 ) -> ScoredVideo:
     """The fast scores of all windows of a video, with candidates and suppressed windows marked.
 
@@ -80,14 +66,14 @@ def score_video(
         seconds=sum(batch.seconds for batch in scored),
     )
     seconds, count = features.seconds, len(features.change)
-    log_event(run.run_id, "fast", "scored", video=timeline.video, windows=count, seconds=seconds)
-    scores = run.head(features) if run.head else salience(features)
+    log_event(spec.run_id, "fast", "scored", video=timeline.video, windows=count, seconds=seconds)
+    scores = spec.head(features) if spec.head else salience(features)
     every = [ScoredWindow(window, score) for window, score in zip(chain(*batched), scores, strict=True)]
-    ranking = run.settings.ranking
+    ranking = spec.settings.ranking
     return ScoredVideo(
         timeline,
         tuple(choose_candidates(every, count=ranking.candidates, max_overlap=ranking.max_overlap)),
         features.embeddings.astype(np.float16),
-        "head" if run.head else "salience",
+        "head" if spec.head else "salience",
         features.seconds,
     )

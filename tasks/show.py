@@ -1,4 +1,4 @@
-"""What a run leaves on its page in the Prefect UI: ranking, summary, failures and a picture."""
+"""Show the results on the page of the run in the Prefect UI: ranking, summary, failures and a picture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHOWN = [
 
 
 def show_results(manifest: Manifest, ledger: Ledger, run: Run) -> Manifest:
-    """Put the results of a published run on its page. What cannot be shown is published all the same."""
+    """Put the results of a published run on its page. A result that cannot be shown does not fail the run."""
     for show in (show_ranking, show_failures, show_summary, show_picture):
         _try_to(show, manifest, ledger, run)
     return manifest
@@ -50,7 +50,7 @@ def show_ranking(manifest: Manifest, ledger: Ledger, run: Run) -> None:
 
 
 def show_failures(manifest: Manifest, ledger: Ledger, run: Run) -> None:
-    """What went wrong, as a table; nothing where nothing did."""
+    """What went wrong, as a table; nothing if nothing did."""
     path = run.scratch / "failures.parquet"
     rows = failure_rows(first_rows(path), manifest["source"])
     if rows:
@@ -65,8 +65,8 @@ def show_summary(manifest: Manifest, ledger: Ledger, run: Run) -> None:
     """The run in numbers."""
     failures = pq.read_table(run.scratch / "failures.parquet", columns=["stage", "kind", "reason"])
     deep = ""
-    if isinstance(run.deep, Analysis):
-        deep = run.deep.detail or f"skipped, {run.deep.reason}"
+    if isinstance(run.spec.deep, Analysis):
+        deep = run.spec.deep.detail or f"skipped, {run.spec.deep.reason}"
     text = summary(manifest, counted(failures.to_pylist()), deep=deep)
     create_markdown_artifact(markdown=text, key="summary", description="The run in numbers")
 
@@ -98,7 +98,7 @@ def _try_to(show: Show, manifest: Manifest, ledger: Ledger, run: Run) -> None:
         show(manifest, ledger, run)
     except Exception as error:  # the results are published: nothing may fail the run any more
         message = f"{show.__name__} did not work: {type(error).__name__}: {error}"
-        log_event(run.run_id, "publish", message, level=logging.WARNING)
+        log_event(run.spec.run_id, "publish", message, level=logging.WARNING)
 
 
 def _best_first(video: RankedVideo) -> tuple[int, str]:

@@ -1,0 +1,46 @@
+"""Analyse the candidates of a video with VideoLLaMA3, the deep model. No segment is analysed twice."""
+
+from __future__ import annotations
+
+import time
+
+from tasks.core.errors import WorkerLost
+from tasks.core.records import Analysis, ScoredWindow, Timeline
+from tasks.run.logs import log_event
+from tasks.run.progress import current_progress
+from tasks.run.retries import WORK_PAUSES_S, attempt, retried
+from tasks.run.run import Run
+from tasks.work.analyses import Analyses, cache_keys, cache_of_run, cached_analyses
+from tasks.work.models import new_analyses
+
+
+@retried("analyse candidates", run_name="analyse {timeline.video.name}", pauses_s=WORK_PAUSES_S)
+def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: Run) -> Analyses:
+    """An analysis of every candidate; one without an answer carries the reason.
+
+    Raises:
+        WorkerLost: on every try but the last. What was finished until then is in the cache.
+    """
+    spec, windows = run.spec, [candidate.window for candidate in candidates]
+    if isinstance(spec.deep, Analysis):
+        return Analyses(dict.fromkeys(windows, spec.deep))
+    if attempt() == 1:
+        current_progress.get().expect("segments", len(windows))
+    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, spec.deep, spec.settings.deep)
+    by_window = cached_analyses(keys, cache)
+    current_progress.get().advance("segments", len(by_window))
+    cached, began = len(by_window), time.perf_counter()
+    unknown = [window for window in windows if window not in by_window]
+    try:
+        work = (new_analyses, unknown, timeline, spec.deep, spec)
+        for window, analysis in run.workers.each(*work, prefer=timeline.worker) if unknown else ():
+            by_window[window] = analysis
+            current_progress.get().advance("segments")
+    except WorkerLost as lost:
+        if attempt() <= len(WORK_PAUSES_S):
+            raise
+        nothing = Analysis.failed(lost.reason, str(lost))
+        by_window = {**dict.fromkeys(windows, nothing), **cached_analyses(keys, cache), **by_window}
+    seconds, counts = time.perf_counter() - began, {"segments": len(windows), "cached": cached}
+    log_event(spec.run_id, "deep", "analysed", video=timeline.video, **counts, seconds=seconds)
+    return Analyses(by_window, cached, seconds)

@@ -1,0 +1,78 @@
+"""The analyses of candidates that are in the cache, so that nobody looks at those segments again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.storage.analysis_cache import AnalysisCache, open_analysis_cache
+from tasks.core.records import Analysis, ScoredWindow, Timeline, Window
+from tasks.core.scoring.analyses import analysis_key
+from tasks.core.scoring.answers import prompt_hash
+from tasks.core.settings import Deep
+from tasks.work.spec import RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Analyses:
+    """One analysis for every candidate of a video.
+
+    `cached` of them were in the cache; the others took `seconds` together.
+    """
+
+    by_window: dict[Window, Analysis]
+    cached: int = 0
+    seconds: float = 0.0
+
+
+def find_analyses(candidates: Sequence[ScoredWindow], timeline: Timeline, spec: RunSpec) -> Analyses | None:
+    """The analyses of all candidates if none of them needs the model; otherwise None."""
+    windows = [candidate.window for candidate in candidates]
+    if isinstance(spec.deep, Analysis):
+        return Analyses(dict.fromkeys(windows, spec.deep))
+    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, spec.deep, spec.settings.deep)
+    first = dict(islice(keys.items(), 1))
+    if not cached_analyses(first, cache):  # where one is missing, most often all are
+        return None
+    by_window = cached_analyses(keys, cache)
+    return Analyses(by_window, cached=len(keys)) if len(by_window) == len(keys) else None
+
+
+def cached_analyses(keys: Mapping[Window, str], cache: AnalysisCache | None) -> dict[Window, Analysis]:
+    """The analyses that the cache has of these segments."""
+    cached = cache.get_many(list(keys.values())) if cache else {}
+    return {window: cached[key] for window, key in keys.items() if key in cached}
+
+
+def cache_of_run(spec: RunSpec) -> AnalysisCache | None:
+    """The cache of analyses: one for each run, because a run stops using a cache that fails."""
+    return _cache(spec.settings.deep.cache, spec.settings.output, spec.run_id)
+
+
+@lru_cache(maxsize=4)
+def _cache(setting: str, output: str, run_id: str) -> AnalysisCache | None:
+    return open_analysis_cache(setting, output)
+
+
+def cache_keys(
+    windows: Sequence[Window], timeline: Timeline, checkpoint: Checkpoint, deep: Deep
+) -> Mapping[Window, str]:
+    """For each segment, the key made from everything that decides the answer about it."""
+    return {
+        window: analysis_key(
+            timeline.video,
+            window,
+            fps=timeline.fps,
+            frame_size=(timeline.width, timeline.height),
+            max_frames=deep.max_frames,
+            model=checkpoint.model,
+            revision=checkpoint.revision,
+            quantization=deep.quantization,
+            max_new_tokens=deep.max_new_tokens,
+            prompt_hash=prompt_hash(deep.question),
+        )
+        for window in windows
+    }

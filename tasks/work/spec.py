@@ -1,0 +1,84 @@
+"""What a run is, wherever its work is done: small, frozen and picklable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from importlib.metadata import version
+
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.models.head import Head
+from tasks.adapters.storage import Store, open_store
+from tasks.core.records import Analysis, FrameBudget
+from tasks.core.scoring.analyses import model_identity
+from tasks.core.scoring.answers import prompt_hash
+from tasks.core.settings import Settings
+from tasks.core.tables.digests import Digests
+from tasks.core.tables.rows import RunStamp
+
+CODE_VERSION = version("hookline")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run without the machine it runs on: what it is called, what it is asked for, and its models.
+
+    `deep` is the deep model, or the analysis that every candidate gets if there is no such model.
+    `head` scores the fast model's features; without one they are scored by salience. `budget` is the
+    frame size that the models need.
+    """
+
+    run_id: str
+    started_at: datetime
+    settings: Settings
+    fast: Checkpoint
+    deep: Checkpoint | Analysis
+    head: Head | None
+    budget: FrameBudget
+
+    @cached_property
+    def source(self) -> Store:
+        """Where the videos are."""
+        return open_store(self.settings.source)
+
+    @cached_property
+    def output(self) -> Store:
+        """Where the results go."""
+        return open_store(self.settings.output)
+
+    @property
+    def run_date(self) -> date:
+        """The UTC day on which the run started: its partition."""
+        return self.started_at.date()
+
+    @property
+    def digests(self) -> Digests:
+        """Digests of everything but its bytes that decides the result of a video."""
+        return Digests.of(
+            self.settings,
+            self.budget,
+            fast_model=model_identity(self.fast.model, self.fast.revision),
+            head=self.head.revision if self.head else None,
+            code_version=CODE_VERSION,
+        )
+
+    @property
+    def stamp(self) -> RunStamp:
+        """What every published row says about the run."""
+        deep = self.deep if isinstance(self.deep, Checkpoint) else None
+        return RunStamp(
+            run_id=self.run_id,
+            viral_threshold=self.settings.ranking.viral_threshold,
+            models={
+                "videomae": self.fast.model,
+                "videomae_revision": self.fast.revision,
+                "head": self.settings.fast.head or None,
+                "videollama3": deep.model if deep else None,
+                "videollama3_revision": deep.revision if deep else None,
+                "videollama3_quantization": self.settings.deep.quantization if deep else None,
+                "prompt_hash": prompt_hash(self.settings.deep.question) if deep else None,
+                "settings_hash": self.settings.digest(),
+                "code_version": CODE_VERSION,
+            },
+        )

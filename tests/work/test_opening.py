@@ -1,0 +1,93 @@
+"""An opened video leaves only its frames on scratch; one that cannot be used is refused as a value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.core.records import Failure, Timeline, VideoRef
+from tasks.work.opening import close_timeline, open_video, source_of
+from tasks.work.spec import RunSpec
+from tests.media import numbered_video
+from tests.s3 import Bucket
+from tests.spec import make_spec
+
+pytest_plugins = ["tests.s3"]
+
+
+@pytest.fixture(scope="module")
+def video_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return numbered_video(tmp_path_factory.mktemp("videos") / "video.mp4", seconds=6)
+
+
+def only_video(spec: RunSpec) -> VideoRef:
+    (video,) = spec.source.videos("**")
+    return video
+
+
+def test_an_open_video_leaves_only_its_frames_on_scratch(video_file: Path, tmp_path: Path) -> None:
+    spec = make_spec(video_file.parent)
+    timeline = open_video(only_video(spec), spec, tmp_path)
+    assert isinstance(timeline, Timeline)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["frames.rgb"]
+    close_timeline(timeline)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_clips_are_wanted_the_video_stays_until_it_is_closed(video_file: Path, tmp_path: Path) -> None:
+    spec = make_spec(video_file.parent, publish={"clips": True})
+    timeline = open_video(only_video(spec), spec, tmp_path)
+    assert isinstance(timeline, Timeline)
+    assert source_of(timeline).read_bytes() == video_file.read_bytes()
+    close_timeline(timeline)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_a_refused_video_leaves_nothing(tmp_path: Path, clips: bool) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "empty.mp4").touch()
+    spec = make_spec(tmp_path / "videos", publish={"clips": clips})
+    failure = open_video(only_video(spec), spec, tmp_path / "scratch")
+    assert isinstance(failure, Failure)
+    assert (failure.stage, failure.reason) == ("probe", "empty")
+    assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []
+
+
+def test_the_longest_key_there_is_is_only_a_key(video_file: Path, bucket: Bucket, tmp_path: Path) -> None:
+    key = f"{'long/' * 203}{'x' * 5}.mp4"
+    assert len(key) == 1024
+    bucket.put(key, video_file.read_bytes())
+    spec = make_spec(bucket.uri)
+    timeline = open_video(only_video(spec), spec, tmp_path)
+    assert isinstance(timeline, Timeline)
+    assert timeline.video.uri == f"{bucket.uri}/{key}"
+
+
+def test_a_video_larger_than_its_share_of_scratch_is_refused_unread(video_file: Path, tmp_path: Path) -> None:
+    gigabytes = 2.9 * video_file.stat().st_size / 1e9
+    spec = make_spec(video_file.parent, limits={"scratch_gb": gigabytes}, engine={"workers": 2})
+    failure = open_video(only_video(spec), spec, tmp_path)
+    assert isinstance(failure, Failure)
+    assert (failure.stage, failure.reason) == ("fetch", "too_large")
+    assert "limits.scratch_gb" in failure.detail
+
+
+def test_frames_that_do_not_fit_their_share_are_refused(video_file: Path, tmp_path: Path) -> None:
+    size = video_file.stat().st_size
+    spec = make_spec(video_file.parent, limits={"scratch_gb": 2 * (size + 1000) / 1e9}, engine={"workers": 1})
+    failure = open_video(only_video(spec), spec, tmp_path)
+    assert isinstance(failure, Failure)
+    assert failure.reason == "too_large"
+
+
+def test_the_decode_deadline_ends_as_a_failure_worth_another_try(video_file: Path, tmp_path: Path) -> None:
+    spec = make_spec(video_file.parent)
+    # Long enough to fetch six seconds of video, and not to start what decodes them.
+    limits = spec.settings.limits.model_copy(update={"deadline_seconds": 0.15})
+    hurried = replace(spec, settings=spec.settings.model_copy(update={"limits": limits}))
+    failure = open_video(only_video(spec), hurried, tmp_path)
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.reason) == ("failed", "deadline")
