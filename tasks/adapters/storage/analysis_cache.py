@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 
 from tasks.adapters.storage import Store, open_store
@@ -26,7 +26,7 @@ READ_THREADS = 8
 
 PAUSE_S = 60.0
 PAUSES = 3
-"""A cache out of reach is left alone so long and so often: a passing fault costs a few analyses, not all."""
+"""A cache that cannot be reached is not used for `PAUSE_S`, and after `PAUSES` pauses not at all."""
 
 REDIS_PREFIX = "hookline:analysis:"
 REDIS_CONNECT_TIMEOUT_S = 3.0
@@ -47,22 +47,25 @@ _UNREACHABLE = {"unavailable", "throttled", "torn"}
 log = logging.getLogger(__name__)
 
 
+Use = Literal["read", "write"]
+
+
 class KeyValueStore(Protocol):
     """Small values by key. Both methods raise StorageError."""
 
     def get(self, key: str) -> bytes | None:
-        """The object's content; None where there is no such object."""
+        """The value; None if there is no such key."""
 
     def put(self, key: str, content: bytes) -> None:
-        """Keep `content` as a whole, in place of what was there. The last of two writers wins."""
+        """Keep the whole of `content` in place of what was there. The last of two writers wins."""
 
 
 def open_analysis_cache(setting: str, output: str) -> AnalysisCache | None:
     """The cache that `deep.cache` names: `output` (files under `output`), a Redis URL, or None for `off`.
 
-    Opening touches neither network nor disk. Who one is at Redis comes from HOOKLINE_REDIS_PASSWORD
-    and HOOKLINE_REDIS_USERNAME, read when the client is made: settings are published in the manifest,
-    so no secret may be among them.
+    Opening touches neither network nor disk. The credentials for Redis are HOOKLINE_REDIS_PASSWORD and
+    HOOKLINE_REDIS_USERNAME, read when the client is made: settings are published in the manifest, so no
+    secret may be among them.
 
     Raises SettingsError for any other setting.
     """
@@ -73,17 +76,17 @@ def open_analysis_cache(setting: str, output: str) -> AnalysisCache | None:
 
 
 class AnalysisCache:
-    """Analyses by key. What goes wrong with it costs time, never a run.
+    """Analyses by key. A fault of the cache costs time, never a run.
 
-    A record that does not read is a miss. A store out of reach is left alone for a while, and after
-    `PAUSES` of them for good; one that refuses is left alone at once, though if it only refuses to write
-    (full, read-only), it is still read from. Each time there is one warning.
+    A record that cannot be read is a miss. A store that cannot be reached is paused, and closed for good
+    when that happens after `PAUSES` pauses. One that refuses to be read is closed at once; one that only
+    refuses to be written (full, read-only) stays open for reading. Each change is one warning.
     Threads may share a cache.
     """
 
     def __init__(self, values: KeyValueStore) -> None:
-        self._objects = values
-        self._reads = self._writes = True
+        self._values = values
+        self._open: set[Use] = {"read", "write"}
         self._pauses_left, self._paused_until_s = PAUSES, -math.inf
         self._switching = threading.Lock()
 
@@ -95,24 +98,24 @@ class AnalysisCache:
         return {key: analysis for key, analysis in found.items() if analysis is not None}
 
     def put(self, key: str, analysis: Analysis) -> None:
-        """Write an analysis down; one without an answer is worth another try and is not kept."""
-        if not self._writes or self._is_paused or analysis.answer is None:
+        """Keep an analysis; one without an answer is worth another try and is not kept."""
+        if "write" not in self._open or self._is_paused or analysis.answer is None:
             return
         try:
-            self._objects.put(key, analysis_json(analysis))
+            self._values.put(key, analysis_json(analysis))
         except StorageError as error:
-            self._leave_alone(error, reads=error.reason in _UNREACHABLE)
+            self._close(error, {"read", "write"} if error.reason in _UNREACHABLE else {"write"})
         except ValueError as error:
             log.warning("analysis %s is not kept: %s", key, error)
 
     def _read(self, key: str) -> Analysis | None:
-        if not self._reads or self._is_paused:
+        if "read" not in self._open or self._is_paused:
             return None
         try:
-            content = self._objects.get(key)
+            content = self._values.get(key)
             return None if content is None else read_analysis(content)
         except StorageError as error:
-            self._leave_alone(error, reads=True)
+            self._close(error, {"read", "write"})
         except ValueError as error:
             log.warning("analysis %s is made anew, because its record does not read: %s", key, error)
         return None
@@ -121,19 +124,18 @@ class AnalysisCache:
     def _is_paused(self) -> bool:
         return time.monotonic() < self._paused_until_s
 
-    def _leave_alone(self, error: StorageError, *, reads: bool) -> None:
+    def _close(self, error: StorageError, uses: set[Use]) -> None:
         with self._switching:
-            before = self._reads, self._writes
-            if self._is_paused or before == (self._reads and not reads, False):
+            if self._is_paused or not uses & self._open:
                 return  # another thread was here first
             if error.reason in _UNREACHABLE and self._pauses_left:
                 self._pauses_left -= 1
                 self._paused_until_s = time.monotonic() + PAUSE_S
                 log.warning("The analysis cache is not used for %g s. %s", PAUSE_S, error)
                 return
-            self._reads, self._writes = self._reads and not reads, False
-        off = "not written to" if self._reads else "not used"
-        log.warning("The analysis cache is %s from here on. %s", off, error)
+            self._open -= uses
+            closed = "not written to" if self._open else "not used"
+        log.warning("The analysis cache is %s from here on. %s", closed, error)
 
 
 class StoreValues:
@@ -158,12 +160,12 @@ class StoreValues:
 
 
 class RedisValues:
-    """Values of a Redis database: `hookline:analysis:<key>`. They have no end; Redis may evict them."""
+    """KeyValueStore of a Redis: `hookline:analysis:<key>`. Keys never expire, but Redis may evict them."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        place = urlsplit(url)
-        self._place = f"{place.hostname}:{place.port or 6379}"
+        parts = urlsplit(url)
+        self._server = f"{parts.hostname}:{parts.port or 6379}"
 
     def get(self, key: str) -> bytes | None:
         with self._reporting():
@@ -187,7 +189,7 @@ class RedisValues:
                 detail = detail.replace(password, "***")
             # From None, because a server may repeat the password in its refusal.
             raise StorageError(
-                f"Redis at {self._place}: {detail.rstrip('.')} ({reason}). {_REDIS_FIXES[reason]}",
+                f"Redis at {self._server}: {detail.rstrip('.')} ({reason}). {_REDIS_FIXES[reason]}",
                 reason=reason,
                 retryable=reason in ("unavailable", "no_space"),
             ) from None
@@ -197,7 +199,7 @@ class RedisValues:
 def redis_client(url: str) -> Redis:
     """This process's client for a Redis; threads and forked children may use it.
 
-    `cache_clear()` forgets it: the next use reads the environment afresh.
+    After `cache_clear()` the next use makes another, and reads the environment again.
     """
     from redis import Redis
     from redis.backoff import ExponentialWithJitterBackoff
