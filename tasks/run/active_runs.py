@@ -1,7 +1,8 @@
-"""What a run leaves under the output if it is killed, and who takes it away: the next run, if it is sure.
+"""The registry of active runs, by which the files of killed runs are found and removed.
 
-`OUTPUT/.hookline` names the runs that are under way. Each puts itself there at its start, and goes when its
-manifest is written. So a run that is named there and has no manifest is alive, or was killed.
+`OUTPUT/.hookline` is the registry. A run adds itself when it starts, and is removed when its manifest is
+written or it has failed. So a run in the registry without a manifest is alive, or was killed. The next run
+removes its files if it was surely killed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ABOUT = "Hookline notes here which runs are under way, and finds out by it that 
 KINDS = ("windows", "failures", "library", "rankings")
 FOLDERS = ("reports", "clips")
 DEAD_AFTER = timedelta(days=7)
-"""A run on another machine is taken for dead so long after its start; nothing else tells from here."""
+"""A run on another machine is taken for dead this long after its start: it cannot be looked at from here."""
 
 RUN_ID_TIME = "%Y%m%dT%H%M%SZ"
 
@@ -31,12 +32,12 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def registered(store: Store, run_id: str, *, scratch_dir: str) -> Iterator[None]:
-    """For the block, the output knows of this run; before it, what dead runs left there is removed.
+    """Keep this run in the registry for the block; first remove what dead runs left under the output.
 
-    Must be inside the run's `run_folder`, whose lock tells others on this machine that it is alive.
+    Must be inside the run's `run_folder`: its lock shows other runs on this machine that it is alive.
 
     Raises:
-        StorageError: the output cannot be written. That nothing can be removed there is only a warning.
+        StorageError: the output cannot be written. If files cannot be removed, that is only a warning.
     """
     here = scratch_name(scratch_dir)
     others: dict[str, str] = {}
@@ -57,25 +58,25 @@ def registered(store: Store, run_id: str, *, scratch_dir: str) -> Iterator[None]
         remove_unfinished(store, [run_id])
 
 
-def read_registry(note: bytes | None) -> dict[str, str]:
-    """The runs that a note names, with the scratch folder each works in; none where it is no note."""
+def read_registry(content: bytes | None) -> dict[str, str]:
+    """The runs in a registry, with the scratch folder of each; none if the content is no registry."""
     try:
-        runs = json.loads(note or b"")["under_way"]
+        runs = json.loads(content or b"")["under_way"]
         return {str(run_id): str(place) for run_id, place in runs.items() if _began(str(run_id))}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def is_dead(run_id: str, place: str, here: str, *, scratch_dir: str) -> bool:
-    """Whether a run that is noted as being under way cannot be alive any more."""
+    """Whether a run in the registry cannot be alive any more."""
     is_old = datetime.now(UTC) - _began(run_id) > DEAD_AFTER
     return is_old or (place == here and has_ended(scratch_dir, run_id))
 
 
 def remove_unfinished(store: Store, run_ids: list[str]) -> None:
-    """Strike runs from the note; of those without a manifest, first remove everything they wrote.
+    """Take runs out of the registry. Everything that those without a manifest wrote is removed first.
 
-    A run whose files cannot be removed stays in the note.
+    A run whose files cannot be removed stays in the registry.
     """
     if not run_ids:
         return

@@ -1,4 +1,4 @@
-"""Working on several things at once, where each waits for others most of the time."""
+"""Work on several items at once, for work that spends most of its time waiting."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MAX_THREADS = 1000
 
 
 def run_concurrently(work: Callable[[T], None], items: Iterable[T], *, at_once: Callable[[], int]) -> None:
-    """Do the work on every item, each in a thread that belongs to the same flow run.
+    """Do the work on every item, each in its own thread, which belongs to the same flow run.
 
-    The next item is asked for when there is room for it: never more than `at_once()` are in work then.
+    At most `at_once()` items are in work; the next one is taken from `items` when there is room for it.
 
     Raises:
-        Exception: whatever the work raised first; no other item is begun then.
+        Exception: the first one that the work raised. After it no item is started.
     """
-    pool = ThreadPoolExecutor(MAX_THREADS, "side-by-side")
+    pool = ThreadPoolExecutor(MAX_THREADS, "concurrently")
     running: set[Future[None]] = set()
     waiting = iter(items)
     try:
@@ -39,7 +39,7 @@ def run_concurrently(work: Callable[[T], None], items: Iterable[T], *, at_once: 
 
 
 def _with_room(running: set[Future[None]], at_once: int) -> set[Future[None]]:
-    """Those that still run, when they are fewer than `at_once`."""
+    """Wait until fewer than `at_once` are running, and return those that are."""
     if len(running) < at_once:
         return running
     done, still = wait(running, return_when=FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The account of a run: every listed video ends in it exactly once, as ranked, rejected or failed."""
+"""The account of a run: every listed video is entered once, as ranked, unchanged, rejected or failed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.run.progress import current_progress
 
 
 class Ledger:
-    """What became of each video so far."""
+    """The outcome of each video so far."""
 
     def __init__(self, videos: Sequence[VideoRef], known: Known | None = None, *, run_id: str = "") -> None:
         self.run_id = run_id
@@ -24,7 +24,7 @@ class Ledger:
         current_progress.get().expect("videos", len(self.known.to_open))
 
     def rank(self, video: RankedVideo) -> None:
-        """This video made it."""
+        """Enter a video that was ranked."""
         self.ranked.append(video)
         best = max((segment.score for segment in video.segments), default=None)
         ref, segments = video.timeline.video, len(video.segments)
@@ -32,7 +32,7 @@ class Ledger:
         current_progress.get().advance("videos")
 
     def refuse(self, failure: Failure) -> None:
-        """This video did not; the others go on."""
+        """Enter a video that was not ranked, and why."""
         log_event(
             self.run_id,
             failure.stage.value,
@@ -46,7 +46,7 @@ class Ledger:
 
     @contextmanager
     def account_for(self, timeline: Timeline) -> Iterator[None]:
-        """Whatever goes wrong inside is this video's failure alone."""
+        """An error in the block is a failure of this video; the others go on."""
         try:
             yield
         except Exception as error:
@@ -54,18 +54,18 @@ class Ledger:
 
     @property
     def failures(self) -> list[Failure]:
-        """All rows of `failures`: refused videos, and what went wrong in ranked ones."""
+        """All rows of `failures`: refused videos, and what went wrong with ranked ones."""
         in_ranked = [failure for video in self.ranked_now for failure in video.failures]
         return [*self.refused, *in_ranked, *self.known.damage]
 
     @property
     def ranked_now(self) -> list[RankedVideo]:
-        """The videos whose rows this run makes: opened in it, or ranked anew from what is stored."""
+        """The videos whose rows this run makes: those it opened, and those it ranked from stored scores."""
         return [*self.ranked, *self.known.ranked_anew]
 
     @property
     def summary(self) -> str:
-        """The counts in a sentence; some are named only if there is any."""
+        """The counts in a sentence; some are left out if they are 0."""
         counts = self.counts
         parts = [f"{counts['ranked']} of {counts['listed']} videos ranked"]
         if unchanged := counts["unchanged"]:
@@ -79,11 +79,11 @@ class Ledger:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Videos by what became of them: ranked, unchanged, rejected and failed add up to `listed`.
+        """Videos by outcome: ranked, unchanged, rejected and failed add up to `listed`.
 
-        `truncated` counts ranked and unchanged videos that break off, `windows` what was scored in this
-        run, `candidates` what was to be analysed, `cached` what of it had been analysed before, and
-        `unanswered` what the deep model gave no answer for.
+        `truncated` counts the ranked and unchanged videos whose file is cut off, `windows` those scored in
+        this run, `candidates` those to be analysed, `cached` those with an analysis in the cache, and
+        `unanswered` those without an answer.
         """
         ranked, unchanged = self.ranked, self.known.unchanged
         timelines = [video.timeline for video in ranked] + [e.timeline for e in unchanged if e.timeline]

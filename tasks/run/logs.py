@@ -1,4 +1,4 @@
-"""Log lines that say run, stage and video: `grep` finds the story of one video."""
+"""Log lines with run, stage and video, so that `grep` finds all lines about one video."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def log_event(
     level: int = logging.INFO,
     **facts: float | str | None,
 ) -> None:
-    """Write one line into the log of the run, where the Prefect UI shows it too."""
+    """Write one line to the log of the run, which the Prefect UI shows too."""
     log: logging.Logger | logging.LoggerAdapter[logging.Logger]
     try:
         log = get_run_logger()
@@ -33,7 +33,7 @@ def log_event(
 def log_line(
     run_id: str, stage: str, message: str, *, video: VideoRef | None = None, **facts: float | str | None
 ) -> str:
-    r"""One line, whatever a file is called.
+    r"""One line, even if the name of a file has a line break.
 
     >>> print(log_line("r1", "decode", "opened", video=VideoRef("s3://b/a\n.mp4", "", 0), seconds=1.25))
     run=r1 stage=decode video="s3://b/a\n.mp4" opened seconds=1.2

@@ -1,4 +1,4 @@
-"""How a run ends: green means complete, and anything else says what is missing."""
+"""The final state of a run: Completed only if nothing is missing; any other state says what is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DRY_RUN = "DryRun"
 
 
 def final_state(ledger: Ledger, settings: Settings) -> str:
-    """The name of the final state: `Failed` when there is nothing to rank or too much went wrong."""
+    """The name of the final state: `Failed` if nothing could be ranked, or too many videos were lost."""
     lost = len(ledger.refused) / max(len(ledger.listed), 1)
     if not (ledger.ranked or ledger.known.unchanged) or lost > settings.limits.max_failed_fraction:
         return FAILED
@@ -25,13 +25,13 @@ def final_state(ledger: Ledger, settings: Settings) -> str:
 
 
 def conclude(manifest: Manifest) -> State[Any]:
-    """The final state of a run that has been published; its data is the manifest."""
+    """The final state of a run that has been published. Its data is the manifest."""
     final = Failed if manifest["state"] == FAILED else Completed
     return final(name=manifest["state"], message=manifest["message"], data=manifest)
 
 
 def conclude_without_run(videos: Sequence[VideoRef], settings: Settings) -> State[Any]:
-    """The final state where there was nothing to do, or nothing was to be done."""
+    """The final state of a dry run, or of one that found no video."""
     if not videos:
         return Failed(
             message=f"No video under {settings.source} matches {settings.select.pattern!r}: "

@@ -1,4 +1,4 @@
-"""How a run tells whoever watches how far it is: a seam with nothing behind it unless someone looks."""
+"""The interface through which a run reports its progress. Nothing is behind it unless someone watches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Counted = Literal["videos", "windows", "segments"]
 
 
 class Progress(Protocol):
-    """Receives counts from any thread. Totals grow as videos are opened."""
+    """Receives counts from any thread. The expected counts grow while videos are opened."""
 
     def expect(self, what: Counted, count: int) -> None: ...
 
@@ -17,7 +17,7 @@ class Progress(Protocol):
 
 
 class NoProgress:
-    """Nobody looks."""
+    """Nobody watches."""
 
     def expect(self, what: Counted, count: int) -> None: ...
 
@@ -27,4 +27,4 @@ class NoProgress:
 NO_PROGRESS = NoProgress()
 
 current_progress: ContextVar[Progress] = ContextVar("current_progress", default=NO_PROGRESS)
-"""Set by whoever starts the flow; Prefect hands the context on to the threads of its tasks."""
+"""Set by the caller of the flow; Prefect copies the context to the threads of its tasks."""

@@ -1,4 +1,4 @@
-"""Progress of a run on its page in the Prefect UI, for runs that nobody watches in a terminal."""
+"""The progress of a run on its page in the Prefect UI, for runs that nobody watches in a terminal."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tasks.core.views import run_page
 from tasks.run.progress import NO_PROGRESS, Counted, current_progress
 
 PERIOD_S = 5.0
-"""Seconds from one update to the next."""
+"""Seconds between updates."""
 
 FINISH_TIMEOUT_S = 10.0
-"""How long the end of a run waits for the last update."""
+"""Seconds that the end of a run waits for the last update."""
 
 COUNTED: tuple[Counted, ...] = ("videos", "windows", "segments")
 
 
 class ArtifactProgress:
-    """Counts behind the `Progress` seam; a thread of its own writes them into one artifact.
+    """Counts the progress; a thread of its own writes it to one artifact.
 
-    Where the server does not take it, it is tried again at the next period: a run never waits for it.
+    A write that fails is tried again after the next period. The run does not wait for it.
     """
 
     def __init__(self, flow_run_id: UUID, *, period_s: float = PERIOD_S) -> None:
@@ -38,7 +38,7 @@ class ArtifactProgress:
         self._lock, self._over, self._began = threading.Lock(), threading.Event(), time.monotonic()
         self._artifact_id: UUID | None = None
         self._written: tuple[tuple[int, ...], ...] = ()
-        # Which server is the run's own is known to its context only: elsewhere Prefect would start one.
+        # The server of the run is known only in its context: without it, Prefect would start another.
         work = (self._write_now_and_then,)
         self._thread = threading.Thread(target=copy_context().run, args=work, name="progress", daemon=True)
         self._thread.start()
@@ -52,7 +52,7 @@ class ArtifactProgress:
             self._done[what] += count
 
     def finish(self) -> None:
-        """Write the last state."""
+        """Write the last counts."""
         self._over.set()
         self._thread.join(FINISH_TIMEOUT_S)
 
@@ -90,7 +90,7 @@ class ArtifactProgress:
 
 @contextmanager
 def progress_on_the_page(*, period_s: float = PERIOD_S) -> Iterator[None]:
-    """Show how far the flow in the block is, unless somebody watches it already."""
+    """Show the progress of the flow in the block, unless somebody watches it already."""
     flow_run_id = flow_run.id
     if current_progress.get() is not NO_PROGRESS or not flow_run_id:
         yield

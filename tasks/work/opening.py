@@ -103,7 +103,7 @@ class OpenedVideos:
         self._opening: dict[Path, threading.Lock] = {}
 
     def open(self, video: VideoRef, spec: RunSpec) -> Timeline | Failure:
-        """As `open_video`; a video that is still open is not opened again."""
+        """As `open_video`, but a video that is still open is not opened again."""
         scratch = self.folder / spec.run_id
         folder = video_folder(scratch, video)
         with self._lock:

@@ -1,7 +1,7 @@
-"""Where the work of a run is done: in this process, or in a process of its own for each GPU.
+"""Workers, which do the work of a run: this process, or one process for each GPU.
 
-Whoever has work names a function that can be imported. It is done where a model is warm, one call at a
-time on each GPU; a worker that dies takes nothing with it but the call it was doing.
+Work is a function that can be imported, with arguments that can be pickled. A worker keeps its models
+loaded and does one call at a time on its GPU; if it dies, only that call is lost.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tasks.core.errors import WorkerLost
 T = TypeVar("T")
 
 POLL_S = 5.0
-"""Seconds from one look at a worker to the next, while a call waits for it."""
+"""Seconds between checks that a worker is alive, while a call waits for it."""
 
 
 class Workers(ABC):
-    """Does the work of a run, wherever that is.
+    """Does the work of a run.
 
     `gpus` calls that need a GPU run at once, on `machines`; both may change during a run. `open_videos`
-    says whether videos are opened on those machines, instead of where the flow is.
+    says whether videos are opened on those machines instead of the machine of the flow.
     """
 
     open_videos: bool
@@ -50,24 +50,24 @@ class Workers(ABC):
     def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, prefer: str = "") -> T:
         """What `work(*args)` returns.
 
-        Without `gpu` it takes no GPU from others. `prefer` names the worker that has what it needs on its
-        disk: another one takes it only if that one is gone.
+        Work that needs no `gpu` keeps none from other calls. `prefer` names the worker that has the data
+        on its disk: another one takes the call only if that one is gone.
 
         Raises:
-            WorkerLost: the worker died, or took longer than it may. The call can be made again.
-            Exception: what the work raised.
+            WorkerLost: the worker died, or took longer than it may. The call can be repeated.
+            Exception: whatever the work raised.
         """
 
     @abstractmethod
     def each(self, work: Callable[..., Iterator[T]], *args: Any, prefer: str = "") -> Iterator[T]:
-        """What `work(*args)` yields: as it comes where that is this process, else when all is there."""
+        """What `work(*args)` yields: one by one from this process, all together from another."""
 
     def assign(self, video: Hashable) -> str:
-        """Where a video is best opened, for `prefer`: the worker with the fewest that are not `release`d."""
+        """The worker on which to open a video, for `prefer`: the one with the fewest not yet `release`d."""
         return ""
 
     def release(self, video: Hashable) -> None:
-        """Nothing more will be asked about this video."""
+        """There will be no more work on this video."""
         return
 
     @abstractmethod
@@ -76,7 +76,7 @@ class Workers(ABC):
 
 
 class InProcess(Workers):
-    """Work is done by whoever asks for it; models share the process, and one computes at a time."""
+    """Does work in this process and the calling thread; all models share it, and one computes at a time."""
 
     gpus = 1
     machines = 1
@@ -89,11 +89,11 @@ class InProcess(Workers):
         return work(*args)
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Nothing was started."""
 
 
 class GpuProcesses(Workers):
-    """One process a GPU, which sees that one alone. They start with the first call, and live for a run."""
+    """One process for each GPU, which sees no other. They start with the first call and live for the run."""
 
     machines = 1
     open_videos = False
@@ -127,7 +127,7 @@ class GpuProcesses(Workers):
 
 
 class _GpuProcess:
-    """A pool of one process. When that dies, the pool starts another, or breaks and is replaced."""
+    """A pool of one process. If that dies, the pool starts another, or breaks and is replaced."""
 
     def __init__(self, gpu: str, *, share: int) -> None:
         self._gpu, self._cores = gpu, max(1, (os.cpu_count() or 1) // share)
@@ -140,7 +140,7 @@ class _GpuProcess:
         try:
             future = self._pool.schedule(work, args=args, timeout=deadline_s)
             while not wait([future], POLL_S).done:
-                if not self._pool.active:  # it would never say
+                if not self._pool.active:  # the future would never be done
                     raise WorkerLost("A GPU worker died while it was started.")
             result: T = future.result()
             return result
@@ -157,7 +157,7 @@ class _GpuProcess:
             ) from error
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it is doing."""
         self._pool.stop()
         self._pool.join()
 
@@ -172,7 +172,7 @@ class _GpuProcess:
 
 
 def collect(work: Callable[..., Iterator[T]], *args: Any) -> list[T]:
-    """All that the work yields: a list can travel between processes."""
+    """All that the work yields, as a list: that can be pickled."""
     return list(work(*args))
 
 
@@ -189,9 +189,9 @@ def this_worker() -> str:
 
 
 def find_gpus(count: int) -> list[str]:
-    """The ids of so many GPUs, or of all for 0, as CUDA_VISIBLE_DEVICES names them.
+    """The ids of `count` GPUs, or of all for 0, as CUDA_VISIBLE_DEVICES names them.
 
-    More workers than there are GPUs see none, and work on the CPU.
+    If there are fewer GPUs, the other ids are empty: these workers see no GPU and work on the CPU.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
@@ -204,7 +204,7 @@ def find_gpus(count: int) -> list[str]:
 
 
 def init_worker(gpu: str, cores: int, parent: int) -> None:
-    """What a new worker process does first: see one GPU, take its share of the cores, end with its flow."""
+    """Set up a new worker process: it sees one GPU, uses its share of the cores, and ends with its flow."""
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     os.environ["OMP_NUM_THREADS"] = str(cores)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
