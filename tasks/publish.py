@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,13 +16,12 @@ from tasks.core.tables.parquet_options import write_options
 from tasks.core.tables.rows import failures_table, rankings_table, windows_table
 from tasks.core.tables.schemas import SCHEMA_VERSION, table_name
 from tasks.run.ledger import Ledger
+from tasks.run.manifest import file_entry, json_bytes, newer_pointer, run_manifest, versions
 from tasks.run.outcome import FAILED
 from tasks.run.report import report_name, report_page
 from tasks.run.retries import retried
 from tasks.run.run import Run
-from tasks.work.spec import CODE_VERSION, RunSpec
-
-LIBRARIES = ("prefect", "torch", "transformers", "av", "decord", "pyarrow", "s3fs")
+from tasks.work.spec import RunSpec
 
 
 @retried("publish", run_name="publish {run.spec.run_id}", pauses_s=(2, 10, 30))
@@ -54,7 +47,7 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
     for kind, table in tables.items():
         name = table_name(kind, run_date=spec.run_date, run_id=spec.run_id)
         local = write_parquet(table, run.scratch / f"{kind}.parquet", spec)
-        files.append(_file_entry(store.publish(local, name), local, table.num_rows))
+        files.append(file_entry(store.publish(local, name), local, table.num_rows))
     manifest = run_manifest(ledger, spec, state=state, files=files)
     if spec.settings.publish.report:
         page = run.scratch / "index.html"
@@ -62,23 +55,11 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
         manifest["report"] = store.publish(page, report_name(spec.run_id))
     name = f"runs/{spec.run_id}.json"
     local = run.scratch / "manifest.json"
-    local.write_bytes(_json(manifest))
+    local.write_bytes(json_bytes(manifest))
     store.publish(local, name)
     if state != FAILED:  # readers of the newest ranking keep the last good one
         store.update("latest.json", partial(newer_pointer, run_id=spec.run_id))
     return manifest
-
-
-def newer_pointer(current: bytes | None, *, run_id: str) -> bytes | None:
-    """The content of `latest.json` after a run; None if it already names a run that began later.
-
-    Runs that overlap may end in any order, and readers must not go back in time. (The ids of runs
-    begin with their time.)
-    """
-    with suppress(ValueError, KeyError, TypeError):  # anything but a pointer is replaced
-        if current and str(json.loads(current)["run_id"]) > run_id:
-            return None
-    return _json({"run_id": run_id, "manifest": f"runs/{run_id}.json"})
 
 
 def write_parquet(table: pa.Table, path: Path, spec: RunSpec) -> Path:
@@ -105,68 +86,3 @@ def library_of(ledger: Ledger, spec: RunSpec) -> pa.Table:
         if failure.kind == FailureKind.REJECTED and failure.video.uri not in as_before
     ]
     return library_table([*scored, *ledger.known.unchanged, *rejected, *ledger.known.remembered])
-
-
-def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[str, Any]]) -> Manifest:
-    """The content of `runs/<run_id>.json`."""
-    ended_at = datetime.now(UTC)
-    counts = ledger.counts
-    seconds = {
-        "fetch": sum(video.timeline.fetch_seconds for video in ledger.ranked),
-        "decode": sum(video.timeline.decode_seconds for video in ledger.ranked),
-        "fast": sum(video.scored.seconds for video in ledger.ranked),
-        "deep": sum(video.deep_seconds for video in ledger.ranked),
-    }
-    return {
-        "run_id": spec.run_id,
-        "run_date": str(spec.run_date),
-        "state": state,
-        "message": ledger.summary,
-        "source": spec.source.uri,
-        "started_at": spec.started_at.isoformat(timespec="seconds"),
-        "ended_at": ended_at.isoformat(timespec="seconds"),
-        "seconds": {"whole": (ended_at - spec.started_at).total_seconds(), **seconds},
-        "counts": counts,
-        "windows_per_second": _rate(counts["windows"], seconds["fast"]),
-        "segments_per_second": _rate(counts["candidates"] - counts["cached"], seconds["deep"]),
-        "hours_of_video": sum(video.timeline.duration_s for video in ledger.ranked) / 3600,
-        "files": files,
-        "report": None,
-        "models": dict(spec.stamp.models),
-        "settings": spec.settings.model_dump(mode="json"),
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything whose change could change a row."""
-    return {
-        "hookline": CODE_VERSION,
-        "python": platform.python_version(),
-        **{name: _version(name) for name in LIBRARIES},
-    }
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:  # decord has no wheel for every machine
-        return "not installed"
-
-
-def _rate(count: int, seconds: float) -> float | None:
-    return count / seconds if seconds > 0 else None
-
-
-def _file_entry(uri: str, local: Path, rows: int) -> dict[str, Any]:
-    content = local.read_bytes()
-    return {
-        "uri": uri,
-        "rows": rows,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
-
-
-def _json(content: object) -> bytes:
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tasks.publish import newer_pointer
+from tasks.run.manifest import newer_pointer
 
 EARLIER, RUN, LATER = "20260301T020000Z-ffffff", "20260302T020000Z-aaaaaa", "20260302T020001Z-000000"
 
