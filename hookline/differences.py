@@ -9,12 +9,13 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.markup import escape
 
-from hookline.show import name_in, printable, titled
+from hookline.show import short_name, titled
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_table
 from tasks.core.records import Manifest
 from tasks.core.tables.differences import COMPARED, Change, ComparedRun, changed
 from tasks.core.views.clock import clock
+from tasks.core.views.escaping import printable
 
 MAX_CHANGES = 100
 """Changes that are printed."""
@@ -48,7 +49,7 @@ def print_changes(
     table.add_column("why")
     for change in changes[:MAX_CHANGES]:
         table.add_row(
-            escape(name_in(change.video_uri, source)),
+            short_name(change.video_uri, source),
             change.what,
             clock(change.start),
             clock(change.end),

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
-from hookline.show import name_in, titled
+from hookline.show import short_name, titled
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_columns, read_table
 from tasks.core.errors import SettingsError
@@ -123,7 +123,7 @@ def print_labels(console: Console, labelled: list[Labelled], place: str, source:
             table.add_column(name)
         for item in lost[:MAX_UNMATCHED]:
             label = item.label
-            name = escape(name_in(label.video_uri, source))
+            name = short_name(label.video_uri, source)
             table.add_row(name, clock(label.start), clock(label.end), UNMATCHED[item.match])
         console.print(table)
         if len(lost) > MAX_UNMATCHED:

@@ -18,7 +18,9 @@ from tasks.adapters.storage.published import read_table
 from tasks.core.errors import SettingsError
 from tasks.core.records import Manifest
 from tasks.core.tables.schemas import RANKINGS, table_name, upgraded
+from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
+from tasks.core.views.escaping import last_part, printable
 
 NAME_WIDTH = 28
 
@@ -127,7 +129,7 @@ def ranking_table(ranking: list[dict[str, Any]], source: str, *, why: bool = Fal
         new_video = previous is None or previous["video_uri"] != row["video_uri"]
         deep = row["videollama3"] or {}
         table.add_row(
-            escape(name_in(row["video_uri"], source)) if new_video else "",
+            short_name(row["video_uri"], source) if new_video else "",
             str(row["rank"]),
             clock(row["start"]),
             clock(row["end"]),
@@ -148,7 +150,7 @@ def failures_table(failures: list[dict[str, Any]], source: str) -> Table:
     table.add_column("detail")
     for row in failures:
         table.add_row(
-            escape(name_in(row["video_uri"], source)),
+            short_name(row["video_uri"], source),
             row["reason"],
             escape(printable(row["detail"], width=500)),
         )
@@ -161,12 +163,6 @@ def titled(title: str, *, first_column: str) -> Table:
     table.padding = (0, 0)
     table.add_column(first_column, no_wrap=True)
     return table
-
-
-def printable(text: str, *, width: int) -> str:
-    """Model and file text as one line without control characters, cut to `width`."""
-    line = "".join(char if char.isprintable() else " " for char in text)
-    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def _read(store: Store, manifest: Manifest, table: str, columns: list[str] | None = None) -> pa.Table:
@@ -182,7 +178,6 @@ def _print_left_out(
         console.print(f"... and {count:,} more {what}: {escape(f'{store.uri}/{place}')}\n", soft_wrap=True)
 
 
-def name_in(uri: str, source: str) -> str:
-    """A video as the source calls it; of a long name the end tells more."""
-    name = printable(uri.removeprefix(f"{source}/"), width=500)
-    return name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :]
+def short_name(uri: str, source: str) -> str:
+    """A video as the source calls it, as short as a column is, and marked as no markup."""
+    return escape(last_part(printable(name_in(uri, source)), width=NAME_WIDTH))

@@ -9,9 +9,11 @@ import re
 
 from tasks.core.errors import SettingsError
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"']+@")
+# A password may hold a slash, as AWS secret keys do; what follows `host:8080` is none.
+_CREDENTIALS = re.compile(r"""(?<=://)(?:[^/\s"']*|[^/\s:@"']*:(?!\d+(?:[/\s"']|$))[^\s"']*)@""")
 _SIGNED_QUERY = re.compile(
-    r"\?[^\s\"'<>]*?(?:signature|credential|token|sig|key|password)[^\s\"'<>]*", re.IGNORECASE
+    r"""\?[^\s"'<>?]*?(?:signature|credential|token|sig|key|password|auth)[^\s"'<>?&=]*=[^\s"'<>]*""",
+    re.IGNORECASE,
 )
 
 

@@ -1,4 +1,4 @@
-"""Where files are: what a source or an output may be called."""
+"""URIs of sources and outputs, and what is called what under them."""
 
 from __future__ import annotations
 
@@ -23,3 +23,14 @@ def split_uri(uri: str) -> tuple[str, str]:
     if scheme not in ("s3", "file") or not rest.strip("/"):
         raise SettingsError(f"{uri!r} is no place for files: write s3://bucket/prefix, or a folder.")
     return scheme, rest
+
+
+def name_in(uri: str, source: str) -> str:
+    """A video as the source calls it. Where the source is this one video, that is the name of its file.
+
+    >>> name_in("s3://bucket/2026/cat.mp4", "s3://bucket")
+    '2026/cat.mp4'
+    """
+    if uri == source:
+        return uri.rpartition("/")[2]
+    return uri.removeprefix(source.removesuffix("/") + "/")

@@ -8,7 +8,8 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from tasks.core.records import VideoRef
-from tasks.core.views.escaping import one_line, quoted, without_secrets
+from tasks.core.secrets import redacted
+from tasks.core.views.escaping import one_line, quoted
 
 
 def log_event(
@@ -42,7 +43,7 @@ def log_line(
     if video:
         named.append(f"video={quoted(video.label)}")
     known = [f"{name}={_value(fact)}" for name, fact in facts.items() if fact is not None]
-    return " ".join([*named, one_line(without_secrets(message)), *known])
+    return " ".join([*named, one_line(redacted(message)), *known])
 
 
 def _value(fact: float | str) -> str:

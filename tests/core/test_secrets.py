@@ -22,10 +22,19 @@ WITH_SECRETS = [
     "s3://bucket/a?versionId=3&X-Amz-Security-Token=hush-hush",
     "https://blob.example/a?sv=2024&sig=hush-hush",
     "https://bucket.s3.amazonaws.com/a?AWSAccessKeyId=AKIA&Signature=hush-hush&Expires=1",
+    "s3://AKIAEXAMPLE:hush-hush/cret@bucket/x",
+    "s3://AKIAEXAMPLE:se/hush-hush@bucket/x",
+    "http://me:p@hush-hush@host/a.mp4",
+    "redis://:se/hush-hush@cache:6379/0",
 ]
 WITHOUT = [
     "s3://bucket/videos",
+    "s3://bucket/me@home.mp4",
+    "s3://bucket/a:b@c.mp4",
+    "https://host:8080/me@home.mp4",
+    "file:///videos/a@2x.mp4",
     "s3://bucket/me@work/a?b.mp4",
+    "s3://bucket/why?monkey.mp4",
     "/home/me@work/what?/videos",
     "DAMO-NLP-SG/VideoLLaMA3-2B",
     "**/*.{mp4,mov}",
@@ -69,9 +78,7 @@ def test_what_is_shown_has_no_secret_and_says_where(text: str) -> None:
     assert "gave up" in shown
 
 
-@given(
-    st.text(st.characters(exclude_characters="/@?\"'<> \t\r\n", exclude_categories=("Z", "C")), min_size=1)
-)
+@given(st.text(st.characters(exclude_characters="?\"'<> \t\r\n", exclude_categories=("Z", "C")), min_size=1))
 def test_no_password_whatever_is_shown(password: str) -> None:
     secret = f"marker{password}"
     assert "marker" not in redacted(f"GET s3://key:{secret}@bucket/name failed")

@@ -15,7 +15,8 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from tasks.core.views.clock import clock
-from tasks.core.views.report import Report, printable
+from tasks.core.views.escaping import printable
+from tasks.core.views.report import Report
 
 PARTS = files("tasks.adapters.report")
 

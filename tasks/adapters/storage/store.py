@@ -27,6 +27,7 @@ from tasks.core.errors import HooklineError, ObjectChanged, StorageError
 from tasks.core.patterns import pattern_regex
 from tasks.core.records import VideoRef
 from tasks.core.secrets import redacted
+from tasks.core.uris import name_in
 
 BLOCK_BYTES = 16 * 2**20
 """How much is asked for at a time; each request names the version it wants."""
@@ -84,14 +85,14 @@ class Store(ABC):
         matches = pattern_regex(pattern).fullmatch
         with self._reporting(self.uri):
             found = sorted(self._find(self._root), key=lambda ref: ref.uri)
-        chosen = [ref for ref in found if ref.uri == self.uri or matches(self._name(ref))]
+        chosen = [ref for ref in found if ref.uri == self.uri or matches(name_in(ref.uri, self.uri))]
         return chosen[:limit] if limit else chosen
 
     def names(self, folder: str = "") -> list[str]:
         """Everything under `folder`, at any depth, sorted; empty where there is no such folder."""
         path = self._path(folder) if folder else self._root
         with self._reporting(self.scheme + path):
-            return sorted(self._name(ref) for ref in self._find(path))
+            return sorted(name_in(ref.uri, self.uri) for ref in self._find(path))
 
     def exists(self, name: str) -> bool:
         """Whether there is a file or object of this name; a folder is none."""
@@ -140,7 +141,7 @@ class Store(ABC):
             raise _storage_error(self.uri, "not_found", "there is nothing under this name")
         inside = folder.resolve()
         for ref in found:
-            target = (inside / self._name(ref)).resolve()
+            target = (inside / name_in(ref.uri, self.uri)).resolve()
             if not target.is_relative_to(inside):
                 raise _storage_error(ref.uri, "invalid", "the name leads out of its folder")
             self.download(ref, target)
@@ -192,9 +193,6 @@ class Store(ABC):
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name.strip('/')}"
-
-    def _name(self, ref: VideoRef) -> str:
-        return ref.name if ref.uri == self.uri else ref.uri.removeprefix(self.uri + "/")
 
     def _same_bytes(self, ref: VideoRef, local: Path) -> bool:
         """Whether the two are the same, as far as size and ETag can tell."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 from tasks.core.records import legible
+from tasks.core.secrets import redacted
 
-_USER = re.compile(r"(?<=://)[^/\s]*@")
-_QUERY = re.compile(r"(https?://[^\s?#]*)[?#][^\s\"']*", re.IGNORECASE)
 # A hyphen or an underscore inside a word means nothing to Markdown: names stay as people search for them.
 _MARKUP = re.compile(
     r"[\\`*{}\[\]()<>#|~&!$^@]"
@@ -33,13 +32,25 @@ def one_line(text: str) -> str:
     )
 
 
-def without_secrets(text: str) -> str:
-    """Text without the user, the password or the signature of any URL in it.
+def printable(text: object, *, width: int | None = None) -> str:
+    """Text of models and files without characters that are not seen, or turn what is around them.
 
-    >>> without_secrets("https://me:pw@host/a.mp4?X-Signature=1 and s3://bucket/a?b")
-    'https://host/a.mp4 and s3://bucket/a?b'
+    >>> printable("one\\ntwo \\u202etxt.exe"), printable("a long line", width=5)
+    ('one two  txt.exe', 'a lo…')
     """
-    return _QUERY.sub(r"\1", _USER.sub("", text))
+    line = str(text)
+    if not line.isprintable():
+        line = "".join(char if char.isprintable() else " " for char in line)
+    return line if width is None or len(line) <= width else line[: width - 1] + "…"
+
+
+def last_part(name: str, *, width: int) -> str:
+    """The end of a name that is too long: it tells more than its beginning.
+
+    >>> last_part("2026/11/cat.mp4", width=8)
+    '…cat.mp4'
+    """
+    return name if len(name) <= width else "…" + name[1 - width :]
 
 
 def quoted(text: str) -> str:
@@ -48,7 +59,7 @@ def quoted(text: str) -> str:
     >>> print(quoted('a" stage=fake\n'))
     "a\" stage=fake\n"
     """
-    plain = one_line(without_secrets(text).replace("\\", "\\\\"))
+    plain = one_line(redacted(text).replace("\\", "\\\\"))
     return '"' + plain.replace('"', '\\"') + '"'
 
 
@@ -60,9 +71,7 @@ def in_markdown(text: str | None, *, width: int = 500) -> str:
     """
     if text is None:
         return UNKNOWN
-    plain = one_line(without_secrets(text)).strip()
-    if len(plain) > width:
-        plain = plain[: width - 1] + "…"
+    plain = printable(one_line(redacted(text)).strip(), width=width)
     return _MARKUP.sub(lambda found: "\\" + found[0], plain)
 
 
@@ -75,7 +84,7 @@ def link(text: str, uri: str | None) -> str:
     shown = in_markdown(text)
     if not uri or not _LINKED.match(uri):
         return shown
-    target = _NOT_IN_A_LINK.sub(_percent, legible(without_secrets(uri)))
+    target = _NOT_IN_A_LINK.sub(_percent, legible(redacted(uri)))
     return f"[{shown}]({target})"
 
 

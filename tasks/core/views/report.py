@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.records import Manifest
+from tasks.core.uris import name_in
 from tasks.core.views.curve import Curve, lanes, time_marks
 
 MAX_VIDEOS = 500
@@ -139,7 +139,7 @@ def build_report(
         failures=failures.slice(0, MAX_FAILURES).to_pylist(),
         videos_left_out=len(uris) - len(shown),
         failures_left_out=max(0, len(failures) - MAX_FAILURES),
-        names={row["video_uri"]: short_name(row["video_uri"], run["source"]) for row in rows},
+        names={row["video_uri"]: name_in(row["video_uri"], run["source"]) for row in rows},
     )
 
 
@@ -155,24 +155,9 @@ def histogram(scores: Sequence[int]) -> list[int]:
     return counts
 
 
-def printable(text: object) -> str:
-    """Text of models and files without characters that are not seen, or turn what is around them.
-
-    >>> printable("one\\ntwo \\u202etxt.exe")
-    'one two  txt.exe'
-    """
-    line = str(text)
-    return line if line.isprintable() else "".join(char if char.isprintable() else " " for char in line)
-
-
 def anchor(uri: str) -> str:
     """What a video is called within a page: the same in every report."""
     return "v" + hashlib.sha256(uri.encode()).hexdigest()[:10]
-
-
-def short_name(uri: str, source: str) -> str:
-    """A video as the source calls it."""
-    return uri.removeprefix(f"{source}/") if uri != source else PurePosixPath(uri).name
 
 
 def _video(
@@ -185,7 +170,7 @@ def _video(
     duration_s = float(rows[0]["video_duration"])
     spans = [(card, float(card.row["start"]), float(card.row["end"])) for card in cards]
     return Video(
-        name=short_name(uri, source),
+        name=name_in(uri, source),
         uri=uri,
         duration_s=duration_s,
         cards=cards,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.core.records import Manifest
+from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
 from tasks.core.views.escaping import UNKNOWN, in_markdown, link
 
@@ -125,11 +126,6 @@ def progress(done: Mapping[str, int], expected: Mapping[str, int], *, elapsed_s:
 def counted(rows: Sequence[Row]) -> Counter[tuple[str, str, str]]:
     """How often each stage, kind and reason of a failure occurs."""
     return Counter((row["stage"], row["kind"], row["reason"]) for row in rows)
-
-
-def name_in(uri: str, source: str) -> str:
-    """A video as the source calls it."""
-    return uri.removeprefix(source.rstrip("/") + "/")
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -7,8 +7,9 @@ from html import escape
 from itertools import groupby
 
 from tasks.core.records import RankedVideo
+from tasks.core.secrets import redacted
 from tasks.core.views.clock import clock
-from tasks.core.views.escaping import one_line, without_secrets
+from tasks.core.views.escaping import last_part, one_line
 
 WIDTH, ROW_HEIGHT, CURVE_HEIGHT, MARGIN = 900, 130, 80, 10
 POINTS = 300
@@ -31,8 +32,7 @@ def timeline_picture(videos: Sequence[RankedVideo]) -> str:
 def _row(video: RankedVideo, top: int) -> str:
     timeline = video.timeline
     base = top + 20 + CURVE_HEIGHT
-    plain = one_line(without_secrets(timeline.video.label))
-    name = plain if len(plain) <= NAME_WIDTH else "…" + plain[1 - NAME_WIDTH :]
+    name = last_part(one_line(redacted(timeline.video.label)), width=NAME_WIDTH)
     curve = " ".join(
         f"{_x(x, video):.1f},{base - score * CURVE_HEIGHT / 100:.1f}" for x, score in _curve(video)
     )

@@ -64,7 +64,7 @@ def test_a_failure_is_a_row_with_its_reason() -> None:
     }
     (row,) = failure_rows([failure], "s3://bucket/videos")
     assert row["video"] == r"\<b\>.mp4"
-    assert row["detail"] == r"GET https\://host/x \| no"
+    assert row["detail"] == r"GET https\://\*\*\*\@host/x?\*\*\* \| no"
     assert row["from - to"] == UNKNOWN
 
 
