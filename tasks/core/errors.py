@@ -25,8 +25,8 @@ class HooklineError(Exception):
         return (_rebuild, (type(self), self.args, self.__dict__))
 
 
-class SettingsError(HooklineError):
-    """A setting has a value that cannot work."""
+class SettingsError(HooklineError, ValueError):
+    """A setting has a value that cannot work. A ValueError, so that pydantic adds the name of the setting."""
 
 
 class StorageError(HooklineError):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import AfterValidator, Field
 
 from tasks.core.errors import HooklineError
 from tasks.core.secrets import redacted
@@ -189,78 +191,67 @@ class ScoredVideo:
         return [scored for scored in self.windows if scored.is_candidate]
 
 
+def tidy(text: str) -> str:
+    """Text without control characters, which no table or page can hold."""
+    return "".join(" " if unicodedata.category(char) == "Cc" else char for char in text).strip()
+
+
+Score = Annotated[int, Field(ge=0, le=100)]
+Text = Annotated[str, AfterValidator(tidy)]
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A strong moment: seconds on the video's own clock, and why."""
 
-    timestamp_s: float
-    why: str
+    timestamp_s: Annotated[float, Field(ge=0, allow_inf_nan=False, alias="timestamp")]
+    why: Text
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What VideoLLaMA3 answered about one segment, valid against the schema. Scores are 0-100."""
+    """What VideoLLaMA3 answered about one segment. Where it is read from JSON, its types are enforced."""
 
-    virality_score: int
-    hook_quality: int
-    engagement_potential: int
-    viral_elements: tuple[str, ...]
+    virality_score: Score
+    hook_quality: Score
+    engagement_potential: Score
+    viral_elements: tuple[Text, ...]
     viral_moments: tuple[Moment, ...]
-    reasoning: str
-    recommendation: str
+    reasoning: Text
+    recommendation: Text
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
     """The deep stage's result for one candidate: an answer, or the reason why there is none.
 
-    `expected_score`, `expected_hook` and `expected_engagement` are the answer's three scores as
-    probability-weighted means (0-100). `frames` is how many the model was shown, `batch_size` how many
-    segments it answered at once. An answer has a `reason` where memory allowed less than was asked for.
+    `expected_score`, `expected_hook_quality` and `expected_engagement_potential` are the answer's three
+    scores as probability-weighted means (0-100). `frames` is how many frames the model was shown,
+    `batch_size` how many segments it answered at once. An answer has a `reason` where memory did not
+    allow what the settings ask for.
     """
 
-    status: str
+    status: Literal["ok", "failed", "skipped"]
     reason: str | None = None
     detail: str | None = None
     answer: Answer | None = None
     expected_score: float | None = None
-    expected_hook: float | None = None
-    expected_engagement: float | None = None
+    expected_hook_quality: float | None = None
+    expected_engagement_potential: float | None = None
     frames: int | None = None
     batch_size: int | None = None
 
     @classmethod
-    def ok(
-        cls,
-        answer: Answer,
-        *,
-        reason: str | None = None,
-        detail: str | None = None,
-        expected_score: float | None = None,
-        expected_hook: float | None = None,
-        expected_engagement: float | None = None,
-        frames: int | None = None,
-        batch_size: int | None = None,
-    ) -> Analysis:
-        return cls(
-            "ok",
-            reason,
-            detail,
-            answer,
-            expected_score,
-            expected_hook,
-            expected_engagement,
-            frames,
-            batch_size,
-        )
+    def ok(cls, answer: Answer, **measured: Any) -> Analysis:
+        return cls("ok", answer=answer, **measured)
 
     @classmethod
     def failed(cls, reason: str, detail: str) -> Analysis:
-        return cls(status="failed", reason=reason, detail=detail)
+        return cls("failed", reason, detail)
 
     @classmethod
     def skipped(cls, reason: str) -> Analysis:
-        return cls(status="skipped", reason=reason)
+        return cls("skipped", reason)
 
 
 @dataclass(frozen=True, slots=True)

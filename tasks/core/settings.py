@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from tasks.core.errors import SettingsError
 from tasks.core.patterns import pattern_regex
 from tasks.core.scoring.analyses import check_cache
 from tasks.core.scoring.answers import DEFAULT_PROMPT
@@ -50,10 +49,7 @@ class Group(BaseModel):
     @classmethod
     def _carries_no_secret(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, str) and info.field_name not in ("cache", "prompt"):  # a cache has its own fix
-            try:
-                check_no_secret(value)
-            except SettingsError as error:
-                raise ValueError(str(error)) from error
+            check_no_secret(value)
         return value
 
 
@@ -80,10 +76,7 @@ class Select(Group):
     @field_validator("pattern")
     @classmethod
     def _pattern_reads(cls, pattern: str) -> str:
-        try:
-            pattern_regex(pattern)
-        except SettingsError as error:
-            raise ValueError(str(error)) from error
+        pattern_regex(pattern)
         return pattern
 
 
@@ -179,10 +172,7 @@ class Deep(Group):
     @field_validator("cache")
     @classmethod
     def _is_a_cache(cls, cache: str) -> str:
-        try:
-            check_cache(cache)
-        except SettingsError as error:
-            raise ValueError(str(error)) from error
+        check_cache(cache)
         return cache
 
     @property
@@ -379,10 +369,7 @@ class Settings(Group):
     @field_validator("source", "output")
     @classmethod
     def _is_a_place(cls, uri: str) -> str:
-        try:
-            split_uri(uri)
-        except SettingsError as error:
-            raise ValueError(str(error)) from error
+        split_uri(uri)
         return uri
 
     def digest(self) -> str:

@@ -6,17 +6,21 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from tasks.core.errors import SettingsError
 from tasks.core.records import Analysis, Answer, VideoRef, Window
-from tasks.core.scoring.answers import parse_answer
+from tasks.core.scoring.answers import first_error
 
 ANSWERS_VERSION = "1"
 """Part of every key: raise it when preprocessing or generation changes what is answered."""
 
-RECORD_VERSION = 1
+RECORD_VERSION: Literal[1] = 1
 """The form of a record. One of another form is not read."""
+
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 MAX_RECORD_BYTES = 64 * 2**10
 """Longer is no record: the longest answer that the schema allows takes a few kilobytes."""
@@ -93,6 +97,26 @@ def _video_identity(video: VideoRef) -> Sequence[str | int]:
     return [video.etag, video.size_bytes, *([] if made_of_content else [video.uri])]
 
 
+class _Record(BaseModel):
+    """An analysis as it is kept, its fields in the order in which they are written."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, validate_by_name=True)
+
+    version: Literal[1]
+    answer: Answer
+    expected_score: Percent | None
+    expected_hook_quality: Percent | None = Field(alias="expected_hook")
+    expected_engagement_potential: Percent | None = Field(alias="expected_engagement")
+    frames: PositiveInt | None
+    batch_size: PositiveInt | None
+    reason: str | None
+    detail: str | None
+
+    def content(self) -> bytes:
+        fields = self.model_dump(mode="json", by_alias=True, warnings="error")
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+
+
 def analysis_json(analysis: Analysis) -> bytes:
     """The record of an analysis, as JSON; `read_analysis` gives the same one back.
 
@@ -102,10 +126,11 @@ def analysis_json(analysis: Analysis) -> bytes:
     if analysis.status != "ok" or analysis.answer is None:
         raise ValueError(f"only an answer is worth a record, not {analysis.status!r} ({analysis.reason})")
     try:
-        content = _written(analysis, analysis.answer)
+        measured = {name: getattr(analysis, name) for name in _Record.model_fields if name != "version"}
+        content = _Record(version=RECORD_VERSION, **measured).content()
         if read_analysis(content) != analysis:
             raise ValueError("it would read back as another one")
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"no record can hold this analysis ({error}): {analysis!r:.200}") from error
     return content
 
@@ -116,74 +141,12 @@ def read_analysis(content: bytes) -> Analysis:
     Raises:
         ValueError: these bytes are no record; the message names what is wrong.
     """
+    if len(content) > MAX_RECORD_BYTES:
+        raise ValueError(f"not a record of an analysis ({len(content)} bytes, more than {MAX_RECORD_BYTES})")
     try:
-        if len(content) > MAX_RECORD_BYTES:
-            raise ValueError(f"{len(content)} bytes, more than {MAX_RECORD_BYTES}")
-        record = json.loads(content)
-        if record["version"] != RECORD_VERSION:
-            raise ValueError(f"version {record['version']!r:.40}, not {RECORD_VERSION}")
-        answer = parse_answer(json.dumps(record["answer"]))
-        analysis = Analysis.ok(
-            answer,
-            reason=_text(record["reason"]),
-            detail=_text(record["detail"]),
-            expected_score=_expected(record["expected_score"]),
-            expected_hook=_expected(record["expected_hook"]),
-            expected_engagement=_expected(record["expected_engagement"]),
-            frames=_count(record["frames"]),
-            batch_size=_count(record["batch_size"]),
-        )
-        if _written(analysis, answer) != content:
-            raise ValueError("not in the form that records are written in")
-    # RecursionError: JSON nested thousands of levels deep.
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ValueError(f"not a record of an analysis ({error!r:.300})") from error
-    return analysis
-
-
-def _written(analysis: Analysis, answer: Answer) -> bytes:
-    record = {
-        "version": RECORD_VERSION,
-        "answer": {
-            "virality_score": answer.virality_score,
-            "hook_quality": answer.hook_quality,
-            "engagement_potential": answer.engagement_potential,
-            "viral_elements": answer.viral_elements,
-            "viral_moments": [
-                {"timestamp": float(moment.timestamp_s), "why": moment.why} for moment in answer.viral_moments
-            ],
-            "reasoning": answer.reasoning,
-            "recommendation": answer.recommendation,
-        },
-        "expected_score": _decimal(analysis.expected_score),
-        "expected_hook": _decimal(analysis.expected_hook),
-        "expected_engagement": _decimal(analysis.expected_engagement),
-        "frames": analysis.frames,
-        "batch_size": analysis.batch_size,
-        "reason": analysis.reason,
-        "detail": analysis.detail,
-    }
-    return json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _decimal(value: float | None) -> float | None:
-    # 50 and 50.0 are the same score, and are written the same.
-    return value if value is None else float(value)
-
-
-def _expected(value: Any) -> float | None:
-    if value is not None and not (isinstance(value, float) and 0 <= value <= 100):
-        raise ValueError(f"an expected score is a number from 0 to 100 or null, not {value!r}")
-    return value
-
-
-def _count(value: Any) -> int | None:
-    if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value > 0):
-        raise ValueError(f"a count is a positive integer or null, not {value!r}")
-    return value
-
-
-def _text(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"a note is a text or null, not {value!r:.40}")
-    return value
+        record = _Record.model_validate_json(content)
+    except ValidationError as error:
+        raise ValueError(f"not a record of an analysis ({first_error(error):.300})") from error
+    if record.content() != content:
+        raise ValueError("not a record of an analysis (not in the form that records are written in)")
+    return Analysis("ok", **{name: value for name, value in record if name != "version"})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import unicodedata
 from functools import cache
 from typing import Any
 
-from tasks.core.records import Answer, Moment
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.core.records import Answer
 
 DEFAULT_PROMPT = """\
 You are a strict editor who picks clips for TikTok and YouTube Shorts. Rate this video segment on:
@@ -26,6 +26,8 @@ whether to publish it. Be critical and realistic: only truly viral-worthy conten
 Answer with JSON only, on one line and in this form: {"virality_score": 0-100, "hook_quality": 0-100, \
 "engagement_potential": 0-100, "viral_elements": ["..."], "viral_moments": [{"timestamp": seconds, \
 "why": "..."}], "reasoning": "two sentences", "recommendation": "one sentence"}"""
+
+ANSWER = TypeAdapter(Answer)
 
 SCORES = ("virality_score", "hook_quality", "engagement_potential")
 """Integers from 0 to 100, which an answer begins with, in this order."""
@@ -66,45 +68,15 @@ def parse_answer(text: str) -> Answer:
         ValueError: the text is not the JSON asked for; the message names what is wrong.
     """
     try:
-        data = json.loads(text)
-        return Answer(
-            virality_score=_score(data["virality_score"]),
-            hook_quality=_score(data["hook_quality"]),
-            engagement_potential=_score(data["engagement_potential"]),
-            viral_elements=tuple(_tidy(element) for element in _items(data["viral_elements"])),
-            viral_moments=tuple(_moment(moment) for moment in _items(data["viral_moments"])),
-            reasoning=_tidy(data["reasoning"]),
-            recommendation=_tidy(data["recommendation"]),
-        )
-    # RecursionError: JSON nested thousands of levels deep.
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ValueError(f"not an answer ({error!r}): {text[:200]!r}") from error
+        return ANSWER.validate_json(text, strict=True)
+    except ValidationError as error:
+        raise ValueError(f"not an answer ({first_error(error)}): {text[:200]!r}") from error
 
 
-def _moment(value: Any) -> Moment:
-    timestamp = value["timestamp"]
-    if not isinstance(timestamp, int | float) or isinstance(timestamp, bool) or not 0 <= timestamp < math.inf:
-        raise ValueError(f"a timestamp is a number of seconds, not {timestamp!r}")
-    return Moment(float(timestamp), _tidy(value["why"]))
-
-
-def _items(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"a list was asked for, not {value!r:.40}")
-    return value
-
-
-def _tidy(value: object) -> str:
-    """Text without control characters and halves of surrogate pairs, which no table or page can hold."""
-    if not isinstance(value, str):
-        raise TypeError(f"a text was asked for, not {value!r:.40}")
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in value).strip()
-
-
-def _score(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
-        raise ValueError(f"a score is an integer from 0 to 100, not {value!r}")
-    return value
+def first_error(error: ValidationError) -> str:
+    """What pydantic found first, and where, in one line."""
+    first = error.errors(include_url=False)[0]
+    return ": ".join([*(str(part) for part in first["loc"]), first["msg"]])
 
 
 def _object(**properties: Any) -> dict[str, Any]:

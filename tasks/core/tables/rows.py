@@ -165,8 +165,8 @@ def _answer_struct(answer: Answer, analysis: Analysis) -> dict[str, Any]:
         "hook_quality": answer.hook_quality,
         "engagement_potential": answer.engagement_potential,
         "expected_score": analysis.expected_score,
-        "expected_hook_quality": analysis.expected_hook,
-        "expected_engagement_potential": analysis.expected_engagement,
+        "expected_hook_quality": analysis.expected_hook_quality,
+        "expected_engagement_potential": analysis.expected_engagement_potential,
         "viral_elements": list(answer.viral_elements),
         "viral_moments": [
             {"timestamp": moment.timestamp_s, "why": moment.why} for moment in answer.viral_moments

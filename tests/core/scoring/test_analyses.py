@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from dataclasses import replace
@@ -37,8 +38,8 @@ FULL = Analysis.ok(
     reason="fewer_frames",
     detail="memory allowed 64 frames, not 128",
     expected_score=71.25,
-    expected_hook=0.0,
-    expected_engagement=100.0,
+    expected_hook_quality=0.0,
+    expected_engagement_potential=100.0,
     frames=64,
     batch_size=4,
 )
@@ -137,6 +138,11 @@ def test_an_analysis_is_read_back_as_it_was(analysis: Analysis) -> None:
     assert read_analysis(analysis_json(analysis)) == analysis
 
 
+def test_a_record_has_the_bytes_that_it_had_when_the_first_were_written() -> None:
+    digest = hashlib.sha256(analysis_json(FULL)).hexdigest()
+    assert digest == "0c3c698c8f837df0351c6ad391adad9f012b8b806fe926e929e931b3cdce4949"
+
+
 TIDY = st.text(st.characters(exclude_categories=("Cc", "Cs"))).map(str.strip)
 SCORE = st.integers(0, 100)
 EXPECTED = st.none() | st.floats(0, 100)
@@ -178,8 +184,8 @@ def test_a_whole_expected_score_may_be_an_integer() -> None:
         replace(FULL, answer=None),
         replace(FULL, status="failed"),
         replace(FULL, expected_score=float("nan")),
-        replace(FULL, expected_hook=100.5),
-        replace(FULL, expected_engagement="50"),
+        replace(FULL, expected_hook_quality=100.5),
+        replace(FULL, expected_engagement_potential="50"),
         replace(FULL, frames=0),
         replace(FULL, batch_size=2.0),
         replace(FULL, answer=replace(ANSWER, virality_score=101)),

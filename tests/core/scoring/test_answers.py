@@ -61,6 +61,7 @@ def test_an_answer_is_read_back() -> None:
         ("viral_moments", [{"timestamp": -1, "why": ""}]),
         ("reasoning", None),
         ("recommendation", ["Publish."]),
+        ("recommendation", "half a pair: \ud800"),
     ],
 )
 def test_a_field_of_another_kind_is_refused(field: str, value: object) -> None:
@@ -96,9 +97,7 @@ def test_one_odd_field_gives_an_answer_or_value_error(field: str, value: object)
     assert 0 <= answer.virality_score <= 100
 
 
-@pytest.mark.parametrize(
-    ("written", "read"), [("a\ud800b", "a b"), ("a\nb\x00", "a b"), (" a ", "a"), ("👩\u200d🚀",) * 2]
-)
+@pytest.mark.parametrize(("written", "read"), [("a\nb\x00", "a b"), (" a ", "a"), ("👩\u200d🚀",) * 2])
 def test_text_is_tidied(written: str, read: str) -> None:
     assert parse_answer(json.dumps({**GOOD, "reasoning": written})).reasoning == read
 

@@ -51,8 +51,8 @@ def video(name: str, *, segments: list[Segment] | None = None) -> RankedVideo:
         analysis = Analysis.ok(
             ANSWER,
             expected_score=81.5,
-            expected_hook=90.25,
-            expected_engagement=74.5,
+            expected_hook_quality=90.25,
+            expected_engagement_potential=74.5,
             frames=59,
             batch_size=8,
         )

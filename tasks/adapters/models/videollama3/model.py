@@ -255,15 +255,15 @@ def _analysis(window: Window, written: GeneratedAnswer, attempt: Attempt) -> Ana
     except ValueError as error:
         return Analysis.failed("invalid_answer", str(error))
     if not all(map(math.isfinite, written.expected)):
-        return Analysis.failed("model_error", "What the model on_model_thread are no numbers (NaN).")
+        return Analysis.failed("model_error", "What the model computed are no numbers (NaN).")
     score, hook, engagement = (round(mean, 3) for mean in written.expected)
     return Analysis.ok(
         answer,
         reason=attempt.reason,
         detail=attempt.detail,
         expected_score=score,
-        expected_hook=hook,
-        expected_engagement=engagement,
+        expected_hook_quality=hook,
+        expected_engagement_potential=engagement,
         frames=len(shown_ticks(window, attempt.max_frames)),
         batch_size=len(attempt.windows),
     )

@@ -40,11 +40,8 @@ def test_an_analysis_says_how_it_came_to_be(llama: VideoLlama3, monkeypatch: pyt
     analysis = analyse(llama, WINDOWS)[WINDOWS[2]]
     assert analysis.answer is not None
     assert analysis.answer.virality_score == 7
-    assert (analysis.expected_score, analysis.expected_hook, analysis.expected_engagement) == (
-        7.5,
-        7.25,
-        7.125,
-    )
+    expected = (analysis.expected_hook_quality, analysis.expected_engagement_potential)
+    assert (analysis.expected_score, *expected) == (7.5, 7.25, 7.125)
     assert (analysis.frames, analysis.batch_size, analysis.reason, analysis.detail) == (18, 3, None, None)
 
 
