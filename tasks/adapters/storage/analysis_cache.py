@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from tasks.adapters.storage import Store, open_store
 from tasks.core.errors import StorageError
 from tasks.core.records import Analysis
-from tasks.core.scoring.analyses import analysis_json, check_cache, read_analysis
+from tasks.core.scoring.analyses import analysis_json, read_analysis
+from tasks.core.settings.deep import check_cache
 
 if TYPE_CHECKING:
     from redis import Redis

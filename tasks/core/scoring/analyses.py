@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from tasks.core.errors import SettingsError
 from tasks.core.records import Analysis, Answer, VideoRef, Window
 from tasks.core.scoring.answers import first_error
 
@@ -26,28 +25,6 @@ MAX_RECORD_BYTES = 64 * 2**10
 """Longer is no record: the longest answer that the schema allows takes a few kilobytes."""
 
 _CONTENT_ETAG = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
-_REDIS_URL = re.compile(r"rediss?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?(/[0-9]*)?")
-_CREDENTIALS = re.compile(r"@|\b(user(name)?|pass(word)?)=", re.IGNORECASE)
-
-
-def check_cache(setting: str) -> None:
-    """Raise SettingsError unless this says where analyses are kept: `output`, `off` or a Redis URL.
-
-    >>> check_cache("redis://cache.internal:6379/0")
-    """
-    if _CREDENTIALS.search(setting):
-        # Not repeated: this is where a password would be.
-        raise SettingsError(
-            "the analysis cache may not name a user or a password, because settings are published with "
-            "every run: write redis://host:port/0, and set HOOKLINE_REDIS_PASSWORD (and "
-            "HOOKLINE_REDIS_USERNAME, where there is one) in the environment of the workers."
-        )
-    url = _REDIS_URL.fullmatch(setting)
-    if setting not in ("output", "off") and (url is None or int(url["port"] or 6379) > 65535):
-        raise SettingsError(
-            f"{setting!r} is no analysis cache: write output, off, or redis://host:port/0 "
-            "(rediss:// for TLS)."
-        )
 
 
 def analysis_key(

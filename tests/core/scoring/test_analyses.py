@@ -12,14 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.errors import SettingsError
 from tasks.core.records import Analysis, Answer, Moment, VideoRef, Window
 from tasks.core.scoring import analyses
 from tasks.core.scoring.analyses import (
     MAX_RECORD_BYTES,
     analysis_json,
     analysis_key,
-    check_cache,
     read_analysis,
 )
 
@@ -304,49 +302,3 @@ def test_one_odd_byte_gives_an_analysis_or_value_error(at: int, byte: int) -> No
     except ValueError:
         return
     assert analysis_json(analysis) == content
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "output",
-        "off",
-        "redis://localhost",
-        "redis://localhost/",
-        "redis://127.0.0.1:6379/0",
-        "redis://[::1]:6379/15",
-        "rediss://cache.internal:65535",
-    ],
-)
-def test_a_cache_is_the_output_a_redis_or_none(setting: str) -> None:
-    check_cache(setting)
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        *["", "on", "Output", "s3://bucket/cache", "unix:///redis.sock", "REDIS://host", "redis://"],
-        *["redis:///0", "redis://host:0", "redis://host:65536", "redis://host/db", "redis://host?db=1"],
-        *["redis://a b", "redis://host\n"],
-    ],
-)
-def test_what_is_no_cache_is_an_error_that_shows_the_fix(setting: str) -> None:
-    with pytest.raises(SettingsError, match=r"write output, off, or redis://host:port/0") as caught:
-        check_cache(setting)
-    assert repr(setting) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "redis://:s3cret@host:6379/0",
-        "rediss://me:s3cret@host",
-        "me:s3cret@host",
-        "redis://host/0?password=s3cret",
-        "redis://host?username=s3cret",
-    ],
-)
-def test_a_cache_with_credentials_is_refused_without_repeating_them(setting: str) -> None:
-    with pytest.raises(SettingsError, match=r"set HOOKLINE_REDIS_PASSWORD") as caught:
-        check_cache(setting)
-    assert "s3cret" not in str(caught.value)

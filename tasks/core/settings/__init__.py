@@ -1,0 +1,21 @@
+"""Every setting of a run: one frozen tree of groups."""
+
+from __future__ import annotations
+
+from tasks.core.settings.deep import Deep
+from tasks.core.settings.engine import Engine
+from tasks.core.settings.ranking import Ranking
+from tasks.core.settings.select import Select
+from tasks.core.settings.tree import Fast, Limits, Publish, Settings, Windows
+
+__all__ = [
+    "Deep",
+    "Engine",
+    "Fast",
+    "Limits",
+    "Publish",
+    "Ranking",
+    "Select",
+    "Settings",
+    "Windows",
+]

@@ -1,0 +1,35 @@
+"""Which videos of the source a run looks at."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from tasks.core.patterns import pattern_regex
+from tasks.core.settings.group import Group
+
+
+class Select(Group):
+    """Which videos of the source are looked at."""
+
+    pattern: str = Field(
+        "**/*.{mp4,mov,mkv,webm,avi}",
+        title="Pattern",
+        description="Which keys are videos: ** any folders, * any name, {a,b} alternatives; "
+        "letter case does not matter.",
+        min_length=1,
+        examples=["**/*.mp4", "2026-11/**/*.{mp4,mov}"],
+    )
+    limit: int = Field(
+        0, title="Limit", description="Look at the first so many videos by name; 0 = all.", ge=0
+    )
+    rescore: bool = Field(
+        False,
+        title="Score anew",
+        description="Open and score all videos again, also those that have not changed since the last run.",
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_reads(cls, pattern: str) -> str:
+        pattern_regex(pattern)
+        return pattern

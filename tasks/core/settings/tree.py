@@ -1,0 +1,174 @@
+"""Every setting of a run: one frozen tree, which is also the form in the Prefect UI.
+
+Each group's fields become command-line options by their path, e.g. `--ranking.top_n 15`. A group with
+rules of its own has a file of its own; the others are here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from tasks.core.settings import forms
+from tasks.core.settings.deep import Deep
+from tasks.core.settings.engine import Engine
+from tasks.core.settings.group import Group
+from tasks.core.settings.ranking import Ranking
+from tasks.core.settings.select import Select
+from tasks.core.uris import split_uri
+
+Seconds = Annotated[int, Field(ge=1, le=600)]
+
+
+class Windows(Group):
+    """How videos are sampled and cut into windows."""
+
+    window_seconds: tuple[Seconds, ...] = Field(
+        (59,),
+        title="Window lengths (s)",
+        description="How long a moment is, in seconds; several lengths compete with each other.",
+        min_length=1,
+        examples=[[59], [15, 30, 59]],
+    )
+    stride_seconds: int = Field(
+        3, title="Stride (s)", description="Seconds from one window's start to the next.", ge=1, le=600
+    )
+    sample_fps: int = Field(
+        1, title="Frames a second", description="Pictures taken a second of video.", ge=1, le=30
+    )
+    min_window_seconds: int = Field(
+        5, title="Shortest video (s)", description="Videos shorter than this are rejected.", ge=1, le=600
+    )
+
+
+class Fast(Group):
+    """The fast stage: VideoMAE on every window."""
+
+    model: str = Field(
+        "MCG-NJU/videomae-base-finetuned-kinetics",
+        title="VideoMAE checkpoint",
+        description="A hub id, a local folder or an s3:// prefix; safetensors only.",
+        min_length=1,
+    )
+    revision: str = Field("", title="Revision", description="A commit or tag of the hub; empty = the newest.")
+    head: str = Field(
+        "",
+        title="Score head",
+        description="Folder or s3:// prefix of a head fitted on labels; empty = score by salience.",
+    )
+    batch_size: int = Field(
+        0, title="Batch size", description="Windows in one forward pass; 0 = chosen by the device.", ge=0
+    )
+
+
+class Publish(Group):
+    """What is made of the ranking for people to look at. None of it decides what is ranked."""
+
+    report: bool = Field(
+        True,
+        title="Report",
+        description="Write reports/<run_id>/index.html: every video with its timeline and its best moments.",
+    )
+    thumbnails: bool = Field(
+        True,
+        title="Thumbnails",
+        description="Keep the strongest picture of every ranked segment under thumbnails/.",
+    )
+    clips: bool = Field(
+        False,
+        title="Clips",
+        description="Cut every ranked segment of the videos opened in this run into "
+        "clips/<run_id>/, as mp4 with sound and a poster; select.rescore opens all videos.",
+    )
+    crop: Literal["none", "9:16", "4:5", "1:1"] = Field(
+        "none",
+        title="Crop clips to",
+        description="Width to height of the clips, cut from the middle of the picture; none = as it is.",
+    )
+
+
+class Limits(Group):
+    """What one video may cost, and how much may go wrong."""
+
+    deadline_seconds: int = Field(
+        1800,
+        title="Deadline (s)",
+        description="Longest a video may take to fetch, and then again to decode, and a GPU worker for one "
+        "call.",
+        ge=1,
+    )
+    max_file_gb: float = Field(
+        10, title="Largest file (GB)", description="Larger files are rejected unread.", gt=0
+    )
+    max_video_hours: float = Field(
+        6, title="Longest video (h)", description="Longer videos are rejected.", gt=0
+    )
+    memory_gb: float = Field(
+        4, title="Decode memory (GB)", description="Memory the decoding of one video may use.", ge=1
+    )
+    scratch_gb: float = Field(
+        150,
+        title="Scratch space (GB)",
+        description="Disk that all videos being worked on may take together. Each may have one share for "
+        "its file and its frames: on each machine there are engine.workers + 2 for every GPU.",
+        gt=0,
+    )
+    scratch_dir: str = Field(
+        "", title="Scratch folder", description="Where videos are unpacked; empty = the system's own."
+    )
+    max_failed_fraction: float = Field(
+        1.0,
+        title="Failures tolerated",
+        description="Share of the listed videos that may fail or be rejected before the whole run "
+        "counts as failed; 1 = any but all.",
+        ge=0,
+        le=1,
+    )
+
+
+class Settings(Group):
+    """Rank the moments of videos by viral potential.
+
+    Every group has working defaults: only the source and the output must be given.
+    """
+
+    source: str = Field(
+        title="Source",
+        description="Where the videos are: s3://bucket/prefix, or a folder on the worker.",
+        min_length=1,
+        examples=["s3://my-bucket/videos"],
+        json_schema_extra=forms.URI_PATTERN,
+    )
+    output: str = Field(
+        title="Output",
+        description="Where the rankings go: s3://bucket/prefix, or a folder on the worker.",
+        min_length=1,
+        examples=["s3://my-bucket/rankings"],
+        json_schema_extra=forms.URI_PATTERN,
+    )
+    dry_run: bool = Field(
+        False, title="Dry run", description="List the videos and stop: nothing is read or written."
+    )
+    select: Select = Field(Select(), title="Select")
+    windows: Windows = Field(Windows(), title="Windows")
+    fast: Fast = Field(Fast(), title="Fast stage (VideoMAE)")
+    deep: Deep = Field(Deep(), title="Deep stage (VideoLLaMA3)")
+    ranking: Ranking = Field(Ranking(), title="Ranking", json_schema_extra=forms.default_by_field)
+    publish: Publish = Field(Publish(), title="Publish")
+    limits: Limits = Field(Limits(), title="Limits")
+    engine: Engine = Field(Engine(), title="Engine")
+
+    @field_validator("source", "output")
+    @classmethod
+    def _is_a_uri(cls, uri: str) -> str:
+        split_uri(uri)
+        return uri
+
+    def digest(self) -> str:
+        """Twelve hex digits over the settings that decide what the rows say."""
+        deciding = self.model_dump_json(
+            include={"windows", "fast", "deep", "ranking"}, exclude={"deep": {"cache"}}
+        )
+        return hashlib.sha256(deciding.encode()).hexdigest()[:12]
