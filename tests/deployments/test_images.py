@@ -88,10 +88,14 @@ def test_the_env_file_asks_for_what_the_compose_file_needs() -> None:
 
 def test_services_wait_for_those_they_need_and_say_how_they_are() -> None:
     services = COMPOSE["services"]
-    for name, service in services.items():
-        for other, how in service.get("depends_on", {}).items():
-            waits = how["condition"] == "service_healthy"
-            assert not waits or "healthcheck" in services[other], (name, other)
+    awaited = {
+        other
+        for service in services.values()
+        for other, how in service.get("depends_on", {}).items()
+        if how["condition"] == "service_healthy"
+    }
+    assert awaited
+    assert not [other for other in awaited if "healthcheck" not in services[other]]
 
 
 def test_containers_are_no_root_and_pass_signals_on() -> None:
@@ -100,10 +104,9 @@ def test_containers_are_no_root_and_pass_signals_on() -> None:
         (last,) = (text for text in stages if text.startswith(f"base AS {stage}\n"))
         assert "USER 1000\n" in last
         assert 'ENTRYPOINT ["tini", "--"]' in last
-    for document in documents():
-        if "template" in document.get("spec", {}):
-            security = document["spec"]["template"]["spec"]["securityContext"]
-            assert security["runAsNonRoot"], document["metadata"]["name"]
+    pods = [each["spec"]["template"]["spec"] for each in documents() if "template" in each.get("spec", {})]
+    assert pods
+    assert all(pod["securityContext"]["runAsNonRoot"] for pod in pods)
 
 
 def test_what_the_images_are_to_start_is_there() -> None:

@@ -20,6 +20,8 @@ ANY_JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+LIKELY = st.booleans() | st.integers(0, 100) | st.floats(0, 1) | st.text() | st.lists(st.integers(5, 90))
+"""Of these one in eight is a setting that a field takes; of any JSON hardly one in a hundred."""
 
 
 def settings(**groups: Any) -> Settings:
@@ -129,17 +131,21 @@ def test_a_refused_password_is_not_repeated() -> None:
 
 @given(st.dictionaries(st.sampled_from([*Settings.model_fields, "other"]), ANY_JSON))
 def test_whatever_is_given_is_a_setting_or_named_as_wrong(groups: dict[str, Any]) -> None:
-    with suppress(ValidationError):
+    try:
         made = settings(**groups)
-        assert Settings.model_validate_json(made.model_dump_json()) == made
+    except ValidationError:
+        return
+    assert Settings.model_validate_json(made.model_dump_json()) == made
 
 
-@given(st.sampled_from(sorted(path for path, _ in every_field(Settings) if "." in path)), ANY_JSON)
+@given(st.sampled_from(sorted(path for path, _ in every_field(Settings) if "." in path)), LIKELY | ANY_JSON)
 def test_one_odd_value_is_a_setting_or_named_as_wrong(path: str, value: object) -> None:
     group, field = path.split(".")
-    with suppress(ValidationError):
+    try:
         made = settings(**{group: {field: value}})
-        assert Settings.model_validate_json(made.model_dump_json()) == made
+    except ValidationError:
+        return
+    assert Settings.model_validate_json(made.model_dump_json()) == made
 
 
 @given(st.text())
