@@ -11,11 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
+from functools import partial
 
 import httpx
 
+from tasks.adapters.workers.parent import end_with_parent
 from tasks.core.errors import HooklineError
 
 STARTUP_S = 120
@@ -81,19 +82,13 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def main() -> None:
     """Serve until told to stop."""
     import uvicorn
     from prefect.server.api.server import create_app
 
     port, parent = map(int, sys.argv[1:])
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    end_with_parent(parent, partial(os.kill, os.getpid(), signal.SIGTERM))
     uvicorn.run(create_app(ephemeral=True, final=True), host="127.0.0.1", port=port, log_level="critical")
 
 

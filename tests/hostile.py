@@ -69,8 +69,8 @@ def hls_after_bom(path: Path, *, target: str) -> Path:
 
 def hls_key(path: Path, *, target: str) -> Path:
     path.write_text(
-        f'#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="{target}"\n#EXT-X-MAP:URI="{target}"\n'
-        f"#EXTINF:2.0,\nconcat:{target}|{target}\n#EXT-X-ENDLIST\n"
+        f'#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-KEY:METHOD=AES-128,URI="{target}"\n'
+        f'#EXT-X-MAP:URI="{target}"\n#EXTINF:2.0,\nconcat:{target}|{target}\n#EXT-X-ENDLIST\n'
     )
     return path
 
@@ -83,6 +83,7 @@ def concat(path: Path, *, target: str) -> Path:
 def dash(path: Path, *, target: str) -> Path:
     path.write_text(
         '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+        'profiles="urn:mpeg:dash:profile:isoff-on-demand:2011" '
         'mediaPresentationDuration="PT2S"><Period><AdaptationSet mimeType="video/mp4"><Representation '
         f'id="1" bandwidth="1" codecs="avc1"><BaseURL>{target}</BaseURL></Representation>'
         "</AdaptationSet></Period></MPD>\n"
@@ -92,7 +93,8 @@ def dash(path: Path, *, target: str) -> Path:
 
 def dash_with_entity(path: Path, *, target: str) -> Path:
     path.write_text(
-        f'<!DOCTYPE m [<!ENTITY canary SYSTEM "{target}">]><MPD><BaseURL>&canary;</BaseURL></MPD>\n'
+        f'<!DOCTYPE m [<!ENTITY canary SYSTEM "{target}">]><MPD '
+        'profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"><BaseURL>&canary;</BaseURL></MPD>\n'
     )
     return path
 
@@ -137,7 +139,7 @@ def _alias(target: str) -> bytes:
     name = target.rsplit("/", 1)[-1].encode()[:62]
     record = bytes(10) + bytes([4]) + b"disk".ljust(27, b"\0") + bytes(12)
     record += bytes([len(name)]) + name.ljust(63, b"\0") + bytes(16)
-    record += struct.pack(">hh", 1, 1) + bytes(16)
+    record += struct.pack(">hh", 1, 2) + bytes(16)
     record += struct.pack(">hh", 2, len(absolute)) + absolute + struct.pack(">hh", -1, 0)
     return struct.pack(">I4sI", 12 + len(record), b"alis", 0) + record
 

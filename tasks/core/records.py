@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ class VideoRef:
     uri: str
     etag: str
     size_bytes: int
+
+    @property
+    def key(self) -> str:
+        """64 hex digits that name this version in every run; file names begin with some of them."""
+        return hashlib.sha256(f"{self.uri}\0{self.etag}".encode(errors="surrogatepass")).hexdigest()
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ from tasks.adapters.models.head import load_head
 from tasks.adapters.models.malloc import limit_malloc_arenas
 from tasks.adapters.models.videollama3.config import frame_budget
 from tasks.adapters.storage.scratch import run_folder
-from tasks.adapters.video.timeline import stop_decoding
+from tasks.adapters.video.sandbox import stop_all
 from tasks.adapters.workers.processes import GpuProcesses, InProcess, Workers, find_gpus
 from tasks.core.errors import ModelError, StorageError
 from tasks.core.records import Analysis, FrameBudget
@@ -78,7 +78,7 @@ def start_run(settings: Settings) -> Iterator[Run]:
         try:
             yield Run(spec, scratch, workers)
         finally:
-            stop_decoding(scratch)
+            stop_all(scratch)
 
 
 def find_workers(settings: Settings) -> Workers:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.adapters.storage import Store
-from tasks.adapters.video.clips import ClipLimits, cut_clip
+from tasks.adapters.video.clips import cut_clip
 from tasks.adapters.video.pictures import contact_sheet, jpeg
 from tasks.adapters.video.timeline import read_frames
 from tasks.core.errors import HooklineError
@@ -25,7 +25,7 @@ from tasks.core.views.pictures import (
     strongest_tick,
     thumbnail_name,
 )
-from tasks.work.opening import opened_here, source_of
+from tasks.work.opening import GB, opened_here, source_of
 from tasks.work.spec import RunSpec
 
 MAX_UPLOADS = 8
@@ -92,7 +92,7 @@ def keep_clips(
 
 
 def _keep_clip(segment: Segment, timeline: Timeline, spec: RunSpec) -> str:
-    cut = cut_of(segment, timeline)
+    cut, limits = cut_of(segment, timeline), spec.settings.limits
     name = clip_name(timeline.video, segment, cut, run_id=spec.run_id)
     with TemporaryDirectory(dir=Path(timeline.path).parent, prefix="clip-") as folder:
         clip = cut_clip(
@@ -101,7 +101,8 @@ def _keep_clip(segment: Segment, timeline: Timeline, spec: RunSpec) -> str:
             cut,
             name=timeline.video.name,
             crop=crop_ratio(spec.settings.publish.crop),
-            limits=ClipLimits.of(spec.settings.limits),
+            deadline_s=limits.deadline_seconds,
+            memory_bytes=int(limits.memory_gb * GB),
         )
         spec.output.publish(clip.poster, name.removesuffix(".mp4") + ".jpg")
         spec.output.publish(clip.video, name)

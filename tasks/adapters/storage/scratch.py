@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import secrets
 import shutil
@@ -88,6 +87,5 @@ def _locked(path: Path) -> Iterator[TextIO]:
 
 
 def video_folder(run_folder: Path, video: VideoRef) -> Path:
-    """Where one version of a video is unpacked; its name holds nothing of the key's own characters."""
-    name = hashlib.sha256(f"{video.uri}\0{video.etag}".encode(errors="surrogatepass")).hexdigest()[:24]
-    return run_folder / name
+    """Where one version of a video is unpacked; no character of its URI is part of the name."""
+    return run_folder / video.key[:24]

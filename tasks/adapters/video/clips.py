@@ -1,35 +1,26 @@
-"""Cuts a segment out of a video file as an mp4 that phones play, with a poster.
-
-As with decoding, a child process with a deadline and a memory limit does it: the file may be hostile.
-"""
+"""Cuts a segment out of a video file as an mp4 that phones play, with a poster."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
 
-from tasks.adapters.video.timeline import run_child
-from tasks.core.errors import DecodeFailed
-from tasks.core.settings import Limits
+from tasks.adapters.video.sandbox import Job, run_sandboxed
 from tasks.core.views.pictures import Crop, Cut
 
-GB = 10**9
-CLIP_BYTES = 2 * GB
-"""No clip grows larger: ten minutes at the highest rate we code in are 0.9 GB."""
+CHILD = "tasks.adapters.video.clip_child"
+MAX_CLIP_BYTES = 2 * 10**9
+"""Ten minutes at the highest rate we code in are 0.9 GB."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClipLimits:
-    """What cutting one clip may cost: wall time, and the address space of each process."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipJob(Job):
+    """A clip to cut; `cut` holds the fields of a `Cut`, `video` and `poster` are the files to write."""
 
-    deadline_s: float
-    memory_bytes: int
-
-    @classmethod
-    def of(cls, limits: Limits) -> Self:
-        return cls(limits.deadline_seconds, int(limits.memory_gb * GB))
+    cut: dict[str, float]
+    crop: Crop | None
+    video: str
+    poster: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,35 +32,34 @@ class Clip:
 
 
 def cut_clip(
-    source: Path, folder: Path, cut: Cut, *, name: str, crop: Crop | None = None, limits: ClipLimits
+    source: Path,
+    folder: Path,
+    cut: Cut,
+    *,
+    name: str,
+    crop: Crop | None = None,
+    deadline_s: float,
+    memory_bytes: int,
 ) -> Clip:
     """Cuts `cut` out of `source`, which messages call `name`, into `folder`.
 
     The clip begins with the picture on screen at `cut.start_s` and ends within a picture of `cut.end_s`:
-    H.264 (yuv420p) at a constant rate with square pixels, upright, its short side 1080 at the most; AAC
-    of the first sound track, if there is one; the index in front.
+    H.264 (yuv420p) at a constant rate with square pixels, upright, its short side at most 1080; AAC of the
+    first audio stream, if there is one; the index in front. `deadline_s` is wall time, `memory_bytes` the
+    address space of each process.
 
     Raises `DecodeFailed` (reason `clip_failed`, `deadline`, `out_of_memory` or `crashed`).
     """
     clip = Clip(folder.resolve() / "clip.mp4", folder.resolve() / "clip.jpg")
-    job = {
-        "parent": os.getpid(),
-        "source": str(source.resolve()),
-        "name": name,
-        "cut": asdict(cut),
-        "crop": crop,
-        "video": str(clip.video),
-        "poster": str(clip.poster),
-        "memory_bytes": limits.memory_bytes,
-        "file_bytes": CLIP_BYTES,
-    }
-    result = run_child(
-        job,
-        program="tasks.adapters.video.clip_child",
-        doing="Cutting a clip of",
-        folder=folder,
-        deadline_s=limits.deadline_s,
+    job = ClipJob(
+        source=str(source.resolve()),
+        name=name,
+        memory_bytes=memory_bytes,
+        file_bytes=MAX_CLIP_BYTES,
+        cut=asdict(cut),
+        crop=crop,
+        video=str(clip.video),
+        poster=str(clip.poster),
     )
-    if failed := result.get("failed"):
-        raise DecodeFailed(failed["message"], reason=failed["reason"])
+    run_sandboxed(CHILD, job, doing="Cutting a clip of", folder=folder, deadline_s=deadline_s)
     return clip

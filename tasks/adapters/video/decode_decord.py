@@ -1,14 +1,14 @@
-"""Decodes with decord, for the common formats it gets right: a single pass forward, never a seek.
+"""Decodes with decord the formats it decodes correctly, in one forward pass without seeking.
 
-decord 0.6 returns wrong frames without an error on random access to some streams, and when skipping over a
-key frame (it seeks there) or over frames that share one time. So only files whose probe rules that
-out come here, and skips stop short of every key frame.
+decord 0.6 returns wrong frames without an error after a seek in some streams, after skipping over a key
+frame (it seeks then), and after skipping over frames that share one time. So it gets only files whose
+probe rules that out, and skips stop short of every key frame.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from tasks.adapters.video.probe import Probe
 from tasks.core.errors import DecoderUnfit
 
 CODECS = frozenset({"vp8", "vp9"})
-"""Any packet of these may be needed for the next picture. (H.264 and HEVC say which: `decode_pyav`.)"""
-SAME_TIME_S = 0.01
-"""decord tells times in float32; they must agree with the probe's this closely in the first hours."""
+"""Here every packet may be needed for the next picture. (In H.264 and HEVC not: see `decode_pyav`.)"""
+MAX_TIME_ERROR_S = 0.01
+"""decord's times are float32: how far the last one may be from the probe's."""
 
 
 def fits_decord(probe: Probe) -> bool:
-    """Whether decord is known to decode such a file rightly."""
+    """Whether decord is known to decode such a file correctly."""
     return (
         probe.codec in CODECS
         and probe.container in CONTAINERS
@@ -35,19 +35,19 @@ def fits_decord(probe: Probe) -> bool:
 
 def decode(
     source: Path, probe: Probe, *, width: int, height: int, fps: int, n_ticks: int, threads: int
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Yields the `n_ticks` frames, each `height x width x 3` uint8 RGB.
 
-    Raises `DecoderUnfit` if decord is not installed, refuses the file, or sees other pictures in it than
-    the probe does; frames yielded before that must be thrown away.
+    Raises `DecoderUnfit` if decord is not installed, refuses the file, or finds other pictures in it than
+    the probe; frames yielded before that must be thrown away.
     """
     try:
-        # Absent on some platforms, where everything is decoded by ffmpeg.
+        # Missing on some platforms: there ffmpeg decodes everything.
         import decord
     except (ImportError, OSError) as error:
         raise DecoderUnfit(str(error)) from error
     try:
-        # No recovered frame is tolerated: decord would repeat its neighbour in silence.
+        # Tolerate no broken frame: decord would silently repeat its neighbour.
         reader = decord.VideoReader(
             str(source), ctx=decord.cpu(0), width=width, height=height, num_threads=threads, fault_tol=0
         )
@@ -55,7 +55,7 @@ def decode(
         forward = _Forward(reader)
         for index in probe.on_screen(fps=fps, n_ticks=n_ticks):
             yield forward.frame(index)
-        # A picture lost on the way would shift those behind it; then the last one is not to be had.
+        # If decord lost a picture, those after it are shifted, and the last one cannot be read.
         forward.frame(len(probe.pts) - 1)
     except (decord.DECORDError, StopIteration, RuntimeError, AssertionError) as error:
         if "bad_alloc" in str(error):
@@ -69,12 +69,12 @@ def _check_same_pictures(reader: Any, probe: Probe) -> None:
     begins = reader.get_frame_timestamp(range(len(reader)))[:, 0]
     # decord counts from the first picture, the probe from the start of the presentation.
     last_s = float((probe.pts[-1] - probe.pts[0]) * probe.time_base)
-    if abs(float(begins[-1]) - last_s) > SAME_TIME_S:
+    if abs(float(begins[-1]) - last_s) > MAX_TIME_ERROR_S:
         raise DecoderUnfit(f"decord ends with a picture at {begins[-1]:.3f} s, the file at {last_s:.3f} s")
 
 
 class _Forward:
-    """Reads a video forward; asking twice for the same picture is allowed, going back is not."""
+    """Reads a video forward; the same picture can be read again, earlier ones cannot."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader

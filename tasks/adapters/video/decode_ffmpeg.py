@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -23,35 +23,35 @@ OUT_OF_MEMORY_WORDS = (
     "initFilter failed",
     "Resource temporarily unavailable",
 )
-"""What ffmpeg 9 says under a tight RLIMIT_AS; it may still end with success, short of frames."""
-WORDS_BYTES = 100_000
-"""So much of what ffmpeg complains about is read; a broken file can fill a disk with it."""
+"""What ffmpeg 9 prints when it reaches RLIMIT_AS; it may still exit with 0, with frames missing."""
+MAX_STDERR_BYTES = 100_000
+"""How much of ffmpeg's messages is read; a broken file can make it print any amount."""
 
 
 def decode(
     source: Path, probe: Probe, *, width: int, height: int, fps: int, n_ticks: int, threads: int
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Yields the frames as far as the file goes, at most `n_ticks`, each `height x width x 3` uint8 RGB.
 
     Raises `MemoryError` or `DecodeFailed` if ffmpeg was stopped by the system.
     """
     arguments = command(source, probe, width=width, height=height, fps=fps, n_ticks=n_ticks, threads=threads)
-    with tempfile.TemporaryFile() as words:
-        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words)
+    with tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
         assert process.stdout is not None
         try:
             yield from _frames(process.stdout, width * height * BYTES_PER_PIXEL)
         finally:
             process.stdout.close()
             code = process.wait()
-        words.seek(0)
-        _check(code, words.read(WORDS_BYTES).decode(errors="replace"))
+        stderr.seek(0)
+        _check(code, stderr.read(MAX_STDERR_BYTES).decode(errors="replace"))
 
 
 def command(
     source: Path, probe: Probe, *, width: int, height: int, fps: int, n_ticks: int, threads: int
 ) -> list[str]:
-    """The ffmpeg command that writes the frames on screen at each tick to its standard output."""
+    """The ffmpeg command that writes the frame on screen at each tick to its standard output."""
     opened = ffmpeg.input(
         f"file:{source}",
         protocol_whitelist=PROTOCOLS,
@@ -62,9 +62,9 @@ def command(
     )
     picture = opened[str(probe.stream)]
     if probe.tolerance_s:
-        # Half a unit earlier: a time rounded up to a unit behind its tick still counts as before it.
+        # Half a unit earlier, so that a time that was rounded up past its tick still counts as before it.
         picture = picture.filter("settb", "intb/2").filter("setpts", "PTS-1")
-    # round=up: a picture is taken from the first tick at or after its time, the last one begun wins.
+    # round=up: a picture is shown from the first tick at or after its time; of several, the last.
     picture = picture.filter("fps", fps=fps, round="up", start_time=0)
     picture = picture.filter("scale", width, height, flags="bilinear")
     output = picture.output(
@@ -80,10 +80,10 @@ def _frames(pipe: IO[bytes], frame_bytes: int) -> Iterator[bytes]:
         yield frame
 
 
-def _check(code: int, words: str) -> None:
-    """Errors about the file show in the number of frames; those of the machine are raised here."""
+def _check(code: int, stderr: str) -> None:
+    """Raises errors of the machine; those of the file show in the number of frames."""
     for sign in OUT_OF_MEMORY_WORDS:
-        if sign in words:
+        if sign in stderr:
             raise MemoryError(f"ffmpeg: {sign}")
     if code < 0:
         raise DecodeFailed(f"ffmpeg was stopped by signal {-code}.", reason="crashed")

@@ -1,12 +1,12 @@
-"""Decodes H.264 and HEVC with PyAV, and of them only the packets that the wanted pictures are made of.
+"""Decodes H.264 and HEVC with PyAV, and only the packets that the wanted pictures depend on.
 
-A picture a second needs neither the pictures that no other is made of, nor what is left of a group of
-pictures behind the last wanted one, nor groups without any. What comes out is the same.
+For one picture a second, three kinds of packets are left out: unwanted pictures that no other refers to,
+what follows the last wanted picture of a group, and groups without one. The wanted pictures are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from tasks.core.errors import DecoderUnfit
 CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 
 TRANSPOSE = {1: ("transpose=cclock",), 2: ("hflip", "vflip"), 3: ("transpose=clock",)}
-"""Filters that turn a picture by so many quarters counter-clockwise."""
+"""Filters that turn a picture counter-clockwise, by number of quarter turns."""
 
 
 def fits_pyav(probe: Probe) -> bool:
-    """Whether the packets of such a file tell which of them are needed, and pictures can be told apart."""
+    """Whether the packets of such a file say which are references, and every picture has its own time."""
     return (
         probe.codec in PARSED_CODECS
         and probe.container in CONTAINERS
@@ -43,16 +43,16 @@ def decode(
     n_ticks: int,
     threads: int,
     skip: bool = True,
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Yields the `n_ticks` frames, each `height x width x 3` uint8 RGB.
 
     Without `skip` every packet is decoded. Raises `DecoderUnfit` if a wanted picture is broken or
-    does not come out; frames yielded before that must be thrown away.
+    missing; frames yielded before that must be thrown away.
     """
     on_screen = probe.on_screen(fps=fps, n_ticks=n_ticks)
     shown = {probe.pts[index] for index in on_screen}
     wanted = [pts in shown for pts in probe.stored]
-    needed = needed_packets(probe.kinds, wanted) if skip else [True] * len(wanted)
+    needed = needed_packets(probe.packet_flags, wanted) if skip else [True] * len(wanted)
     scaled = _Scaler(width, height, turns=probe.quarter_turns or 0)
     index, frame = -1, b""
     try:
@@ -75,7 +75,7 @@ def decode(
 def _wanted_pictures(
     container: Any, probe: Probe, wanted: list[bool], needed: list[bool], *, threads: int
 ) -> Iterator[tuple[int, Any]]:
-    """The wanted pictures in order of time, each with its time as the probe tells it."""
+    """The wanted pictures in order of time, each with its time in the probe."""
     stream = container.streams[probe.stream]
     decoder = stream.codec_context
     decoder.thread_count, decoder.thread_type = threads, "AUTO"

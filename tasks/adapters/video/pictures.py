@@ -28,8 +28,8 @@ def contact_sheet(*frames: Frame) -> bytes:
     wide = max(1, round(width * SHEET_HEIGHT / height))
     step = wide + SHEET_GAP
     sheet = Image.new("RGB", (step * len(frames) - SHEET_GAP, SHEET_HEIGHT), "white")
-    for place, frame in enumerate(frames):
-        sheet.paste(Image.fromarray(frame).resize((wide, SHEET_HEIGHT)), (place * step, 0))
+    for index, frame in enumerate(frames):
+        sheet.paste(Image.fromarray(frame).resize((wide, SHEET_HEIGHT)), (index * step, 0))
     return _saved(sheet, "WEBP", quality=55, method=4)
 
 

@@ -1,7 +1,7 @@
-"""Looks into a video file before anything else may: what is in it, and whether it can be used.
+"""Inspects a video file before it is decoded: what is in it, and whether it can be used.
 
-Runs in the decoding child. Files are opened by content, under whitelists of formats and protocols, so that
-a playlist named `.mp4` can neither reach the network nor another file.
+Runs in the sandbox. Files are opened by content, with a short list of formats and protocols, so that a
+playlist named `.mp4` can reach neither the network nor another file.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from tasks.adapters.video.sniffing import explain_unopenable, refuse, refuse_kno
 from tasks.core.geometry import display_size
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf"
-"""Containers that hold their own content; playlists and image sequences are not among them."""
+"""Containers that hold all their content: no playlists, no image sequences."""
 PROTOCOLS = "file"
 MAX_PIXELS = 36_000_000
-"""Larger pictures (8K is 33 million) are taken for an attack on memory."""
+"""Larger pictures (8K is 33 million) are refused as an attack on memory."""
 
-PACKETS_TO_FIRST_PICTURE = 1000
+MAX_PACKETS_TO_FIRST_PICTURE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What is known of a file's picture without decoding it all.
+    """What is known of the video in a file without decoding all of it.
 
     `width` and `height` are those a player shows, in square pixels. Time 0 is where the container's
-    presentation starts, as ffmpeg and players count. `pts` are the sorted times of all pictures in units
-    of `time_base`; `end_s` is where the last one ends. `offset_us` brings ffmpeg's clock to this one.
-    `stored` are the same times in the order of the packets, `kinds` what `PacketReferences` says of each.
-    `in_order` is true where every picture has its own time and none is marked to be dropped.
+    presentation starts, as in ffmpeg and players. `pts` are the sorted times of all pictures in units of
+    `time_base`; the last one ends at `end_s`. `offset_us`, added to ffmpeg's times, gives times on this
+    clock. `stored` are the times in the order of the packets, `packet_flags` their `PacketReferences`.
+    `in_order` is true if every picture has its own time and none is discarded.
     """
 
     container: str
@@ -52,7 +52,7 @@ class Probe:
     time_base: Fraction
     pts: array[int]
     stored: array[int]
-    kinds: bytes
+    packet_flags: bytes
     in_order: bool
     offset_us: int
     end_s: Fraction
@@ -71,7 +71,7 @@ class Probe:
         return max(1, math.ceil((self.end_s - self.tolerance_s) * fps))
 
     def on_screen(self, *, fps: int, n_ticks: int) -> list[int]:
-        """For every tick the index, in order of time, of the picture on screen: the last that has begun.
+        """The picture on screen at every tick, the last that has begun, as an index into `pts`.
 
         Ticks before the first picture show the first one.
         """
@@ -83,7 +83,7 @@ class Probe:
 
 
 def probe(path: Path, *, name: str) -> Probe:
-    """Looks into the file at `path`, which messages call `name`.
+    """Inspects the file at `path`, which messages call `name`.
 
     Raises `VideoRefused(stage="probe")` for a file that holds no usable video.
     """
@@ -92,7 +92,7 @@ def probe(path: Path, *, name: str) -> Probe:
     refuse_known_foreign(path, name=name)
     with _open(path, name=name) as container:
         stream = real_video(container, name=name)
-        times, kinds = _scan(container, stream, name=name)
+        times, references = _scan(container, stream, name=name)
         origin_us = max(0, container.start_time or 0)
         kind, codec = container.format.name, stream.codec_context.codec.canonical_name
         index, count = stream.index, len(container.streams.video)
@@ -117,7 +117,7 @@ def probe(path: Path, *, name: str) -> Probe:
         time_base=times.time_base,
         pts=array("q", sorted(stored)),
         stored=stored,
-        kinds=bytes(kinds.kinds),
+        packet_flags=bytes(references.flags),
         in_order=times.in_order(),
         offset_us=zero_us,
         end_s=end_s,
@@ -126,13 +126,13 @@ def probe(path: Path, *, name: str) -> Probe:
 
 
 def open_video(path: Path) -> Any:
-    """PyAV's container of the file at `path`: only if it is none that reaches for others."""
+    """Opens the file at `path` with PyAV, if its format is one that refers to no other files."""
     options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "max_pixels": str(MAX_PIXELS)}
     return av.open(f"file:{path}", options=options, metadata_errors="replace")
 
 
 def packets(container: Any, *streams: Any) -> Iterator[Any]:
-    """All packets, or those of some streams, up to the end of the file or to where it is broken."""
+    """All packets, or those of some streams, up to the end of the file or the place where it breaks."""
     following = container.demux(*streams)
     while True:
         try:
@@ -181,8 +181,8 @@ def real_video(container: Any, *, name: str) -> Any:
 
 
 def _scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, PacketReferences]:
-    times = PacketTimes(stream.time_base, jumping=container.format.name in DISCONTINUOUS)
-    kinds = PacketReferences(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
+    times = PacketTimes(stream.time_base, discontinuous=container.format.name in DISCONTINUOUS)
+    references = PacketReferences(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     for packet in packets(container):
         if packet.stream_index != stream.index:
             times.add_audio(packet)
@@ -190,20 +190,20 @@ def _scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, Packe
         if packet.has_sidedata("encryption_info"):
             raise refuse("encrypted", f"'{name}' is encrypted (DRM). Upload a copy without copy protection.")
         times.add(packet)
-        kinds.add(packet)
+        references.add(packet)
     if not times.pts:
         raise refuse(
             "no_frames",
             f"'{name}' announces a video but holds no picture (0 frames). Export or upload it again.",
         )
-    return times, kinds
+    return times, references
 
 
 def offset_us(container: Any, *streams: Any) -> int:
     """What must be added to ffmpeg's times (option `-itsoffset`) so that 0 is the start of the presentation.
 
-    ffmpeg takes the earliest time of the file for 0, be it before 0, as sound often is; and where the
-    clock may jump, the earliest time of the `streams` it decodes.
+    ffmpeg counts from the earliest time in the file, which may be negative, as that of audio often is. In
+    `DISCONTINUOUS` containers it counts from the earliest time of the `streams` it decodes.
     """
     start_us: int = container.start_time or 0
     ffmpeg_zero_us = start_us
@@ -214,9 +214,9 @@ def offset_us(container: Any, *streams: Any) -> int:
 
 
 def _declared_s(container: Any, stream: Any) -> tuple[float, float]:
-    """How long the file says its video is, and how long all of it; 0 where it doesn't say.
+    """The durations that the file declares for its video and for all its streams; 0 if it declares none.
 
-    Where the clock may jump, durations are not declared but measured, on what there is.
+    `DISCONTINUOUS` containers declare none: FFmpeg measures what it finds.
     """
     if container.format.name in DISCONTINUOUS:
         return 0.0, 0.0
@@ -224,7 +224,7 @@ def _declared_s(container: Any, stream: Any) -> tuple[float, float]:
 
 
 def _first_picture(container: Any, stream: Any, *, name: str) -> Any:
-    # Threads hide a lack of memory behind errors about the file.
+    # With threads, a lack of memory is reported as an error of the file.
     stream.codec_context.thread_count = 1
     for number, packet in enumerate(container.demux(stream)):
         try:
@@ -235,7 +235,7 @@ def _first_picture(container: Any, stream: Any, *, name: str) -> Any:
             pictures = []
         if pictures:
             return pictures[0]
-        if number > PACKETS_TO_FIRST_PICTURE:
+        if number > MAX_PACKETS_TO_FIRST_PICTURE:
             break
     raise refuse(
         "no_frames",
@@ -245,7 +245,7 @@ def _first_picture(container: Any, stream: Any, *, name: str) -> Any:
 
 
 def _quarter_turns(picture: Any) -> int | None:
-    """Turns of 90 degrees to show the picture upright; None where it takes more than turning."""
+    """Turns of 90 degrees that show the picture upright; None if turning is not enough."""
     matrix = picture.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 0

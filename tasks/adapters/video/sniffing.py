@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, for those that are no video: so that the refusal can say it."""
+"""Recognises files that are no videos by their first bytes, so that the refusal can say what they are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOUND = (b"id3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"flac")
 
 
 def refuse(reason: str, message: str) -> VideoRefused:
-    """The refusal of a file that was only looked into, to be raised."""
+    """The error for a file that is refused before it is decoded; the caller raises it."""
     return VideoRefused(message, stage="probe", reason=reason)
 
 
@@ -40,7 +40,7 @@ def refuse_known_foreign(path: Path, *, name: str) -> None:
 
 
 def explain_unopenable(path: Path, *, name: str) -> VideoRefused:
-    """Why a file that no accepted container format fits was refused."""
+    """The error for a file in none of the accepted container formats, with the most likely reason."""
     head = _head(path)
     if head.startswith(b"\x1f\x8b"):
         return refuse("not_a_video", f"'{name}' is a gzip archive, not a video. Upload the video itself.")

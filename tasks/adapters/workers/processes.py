@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
 from concurrent.futures import TimeoutError as CallTimeout
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from tasks.adapters.workers.parent import end_with_parent
 from tasks.core.errors import WorkerLost
 
 T = TypeVar("T")
@@ -207,10 +207,4 @@ def init_worker(gpu: str, cores: int, parent: int) -> None:
     """Set up a new worker process: it sees one GPU, uses its share of the cores, and ends with its flow."""
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     os.environ["OMP_NUM_THREADS"] = str(cores)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)  # whoever would hear of it is gone
+    end_with_parent(parent, partial(os._exit, 1))

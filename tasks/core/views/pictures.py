@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 
@@ -25,11 +24,6 @@ class Cut:
     start_s: float
     end_s: float
     poster_s: float
-
-
-def video_key(video: VideoRef) -> str:
-    """A short name for one version of a video, the same in every run: 16 hex digits."""
-    return hashlib.sha256(f"{video.uri}\0{video.etag}".encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def strongest_tick(segment: Segment, fps: int) -> int:
@@ -70,19 +64,19 @@ def thumbnail_name(video: VideoRef, tick: int, fps: int) -> str:
 
 def thumbnail_folder(video: VideoRef) -> str:
     """Where the pictures of one version of a video lie under the output."""
-    return f"thumbnails/{video_key(video)}"
+    return f"thumbnails/{video.key[:16]}"
 
 
 def clip_name(video: VideoRef, segment: Segment, cut: Cut, *, run_id: str) -> str:
     """Where the clip of a segment lies under the output; names sort by rank, 1000 of them at the most."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", video.name.rpartition(".")[0] or video.name).strip("._")
-    folder = f"{stem[:NAME_LENGTH]}-{video_key(video)[:8]}"
+    folder = f"{stem[:NAME_LENGTH]}-{video.key[:8]}"
     return f"clips/{run_id}/{folder}/{segment.rank:04}_{_stamp(cut.start_s)}-{_stamp(cut.end_s)}.mp4"
 
 
 def sheet_name(video: VideoRef, window: Window) -> str:
     """What the contact sheet of a segment is called on scratch."""
-    return f"{video_key(video)}-{window.start}-{window.end}.webp"
+    return f"{video.key[:16]}-{window.start}-{window.end}.webp"
 
 
 def crop_ratio(crop: str) -> Crop | None:

@@ -12,12 +12,12 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from tasks.adapters.video.clips import Clip, ClipLimits, cut_clip
+from tasks.adapters.video.clips import Clip, cut_clip
 from tasks.core.errors import DecodeFailed
 from tasks.core.views.pictures import Crop, Cut
 from tests.media import H264, numbered_video, read_number, run_ffmpeg, sound_only, with_display_rotation
 
-LIMITS = ClipLimits(deadline_s=60, memory_bytes=4 * 10**9)
+MEMORY_BYTES = 4 * 10**9
 MIDDLE = Cut(13.4, 18.6, 15.0)
 RATE = 25
 BEEPS = "aevalsrc=sin(2*PI*1000*t)*lt(mod(t\\,1)\\,0.1):s=48000"
@@ -121,7 +121,7 @@ def beeps_of(clip: Path) -> list[float]:
 
 def cut(source: Path, folder: Path, *, crop: Crop | None = None, at: Cut = MIDDLE) -> Clip:
     folder.mkdir()
-    return cut_clip(source, folder, at, name="v", crop=crop, limits=LIMITS)
+    return cut_clip(source, folder, at, name="v", crop=crop, deadline_s=60, memory_bytes=MEMORY_BYTES)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.make.__name__)
@@ -207,16 +207,16 @@ def test_what_cannot_be_cut_says_why(broken: str, tmp_path: Path) -> None:
         sound_only(source)
     else:
         source.write_text("no video " * 100)
-    with pytest.raises(DecodeFailed, match="'v'") as caught:
+    with pytest.raises(DecodeFailed, match="No clip could be cut out of 'v'") as caught:
         cut(source, tmp_path / "out")
-    assert caught.value.reason in ("clip_failed", "crashed")
+    assert caught.value.reason == "clip_failed"
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_playlist_reaches_no_other_file(tmp_path: Path) -> None:
     plain(tmp_path)
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile v.mp4\n")
-    with pytest.raises(DecodeFailed):
+    with pytest.raises(DecodeFailed, match="No clip could be cut out of 'v'"):
         cut(tmp_path / "list.mp4", tmp_path / "out")
 
 
@@ -226,7 +226,7 @@ def test_a_cut_beyond_the_end_is_no_clip(tmp_path: Path) -> None:
 
 
 def test_cutting_ends_with_its_deadline(tmp_path: Path) -> None:
-    hurried = ClipLimits(deadline_s=0.05, memory_bytes=LIMITS.memory_bytes)
+    source = plain(tmp_path)
     with pytest.raises(DecodeFailed, match="Cutting a clip of 'v' was stopped") as caught:
-        cut_clip(plain(tmp_path), tmp_path, Cut(0, 5, 1), name="v", limits=hurried)
+        cut_clip(source, tmp_path, Cut(0, 5, 1), name="v", deadline_s=0.05, memory_bytes=MEMORY_BYTES)
     assert caught.value.reason == "deadline"

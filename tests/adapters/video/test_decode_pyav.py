@@ -60,7 +60,7 @@ def frames(source: Path, found: Probe, *, grid_fps: int = 1, skip: bool = True) 
 
 def needed_share(found: Probe, *, grid_fps: int) -> float:
     shown = {found.pts[i] for i in found.on_screen(fps=grid_fps, n_ticks=found.n_ticks(grid_fps))}
-    return sum(needed_packets(found.kinds, [pts in shown for pts in found.stored])) / len(found.stored)
+    return sum(needed_packets(found.packet_flags, [pts in shown for pts in found.stored])) / len(found.stored)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -98,17 +98,19 @@ TABLE = {
 }
 
 
-@pytest.mark.parametrize(("kinds", "wanted", "needed"), TABLE.values(), ids=TABLE)
+@pytest.mark.parametrize(("flags", "wanted", "needed"), TABLE.values(), ids=TABLE)
 def test_needed_is_what_wanted_pictures_are_made_of(
-    kinds: list[int], wanted: list[int], needed: list[int]
+    flags: list[int], wanted: list[int], needed: list[int]
 ) -> None:
-    assert needed_packets(kinds, [bool(flag) for flag in wanted]) == [bool(flag) for flag in needed]
+    assert needed_packets(flags, [bool(is_wanted) for is_wanted in wanted]) == [
+        bool(is_needed) for is_needed in needed
+    ]
 
 
 def test_a_wrong_word_about_packets_is_noticed(tmp_path: Path) -> None:
     """A file may call pictures unreferenced that others are made of: another decoder is asked then."""
     source = numbered_video(tmp_path / "a.mp4", seconds=4, codec=x264("keyint=250:bframes=0"))
     found = probe(source, name="a.mp4")
-    lied = replace(found, kinds=bytes(kind & TEMPORAL_LAYER for kind in found.kinds))
+    lied = replace(found, packet_flags=bytes(flags & TEMPORAL_LAYER for flags in found.packet_flags))
     with pytest.raises(DecoderUnfit, match="broken or missing"):
         frames(source, lied)

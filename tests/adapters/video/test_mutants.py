@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,9 +65,12 @@ def test_a_mutant_has_a_clean_end(
     mutate(content, random.Random(f"{name} {mutate.__name__} {seed}"))
     (tmp_path / "video").write_bytes(content)
     began = time.monotonic()
-    timeline = None
-    with suppress(VideoRefused, DecodeFailed):
+    timeline, reason = None, None
+    try:
         timeline = timeline_of(tmp_path / "video", limits=replace(LIMITS, deadline_s=DEADLINE_S))
+    except (VideoRefused, DecodeFailed) as error:
+        reason = error.reason
+    assert reason != "crashed"
     assert time.monotonic() - began < DEADLINE_S + 5
     assert not left_in(tmp_path)
     if timeline is None:

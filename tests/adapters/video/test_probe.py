@@ -124,7 +124,7 @@ class Packet:
 
 
 @pytest.mark.parametrize(
-    ("times", "duration", "jumping", "end_s"),
+    ("times", "duration", "discontinuous", "end_s"),
     [
         ([0, 4, 8], 4, False, "0.12"),
         ([0, 4, 8], 0, False, "0.12"),
@@ -136,9 +136,9 @@ class Packet:
     ],
 )
 def test_the_end_is_that_of_the_last_picture(
-    times: list[int], duration: int, jumping: bool, end_s: str
+    times: list[int], duration: int, discontinuous: bool, end_s: str
 ) -> None:
-    packets = PacketTimes(Fraction(1, 100), jumping=jumping)
+    packets = PacketTimes(Fraction(1, 100), discontinuous=discontinuous)
     for time in times:
         packets.add(Packet(time, duration))
     assert packets.end_s(0) == Fraction(end_s)

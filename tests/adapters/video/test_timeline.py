@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,14 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.adapters.video.decode_child import Job, result_of
-from tasks.adapters.video.timeline import (
-    DecodeLimits,
-    _environment,
-    decode_timeline,
-    read_frames,
-    stop_decoding,
-)
+from tasks.adapters.video.decode_child import do_job
+from tasks.adapters.video.sandbox import stop_all
+from tasks.adapters.video.timeline import DecodeJob, DecodeLimits, decode_timeline, read_frames
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.records import FrameBudget, Timeline, VideoRef
 from tests import ROOT
@@ -320,9 +315,9 @@ def test_decoding_can_be_stopped_from_another_thread(tmp_path: Path) -> None:
         decoding = pool.submit(timeline_of, source)
         while not processes_in(tmp_path):
             time.sleep(0.02)
-        stop_decoding(tmp_path / "elsewhere")
-        assert not decoding.done()
-        stop_decoding(tmp_path)
+        stop_all(tmp_path / "elsewhere")
+        assert not wait([decoding], timeout=0.3).done
+        stop_all(tmp_path)
         with pytest.raises(DecodeFailed):
             decoding.result(timeout=5)
     assert not left_in(tmp_path)
@@ -342,19 +337,21 @@ def test_too_little_memory_is_a_clean_failure(tmp_path: Path, file: str) -> None
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_no_fault_of_the_video(tmp_path: Path) -> None:
     source = numbered_video(tmp_path / "a.mp4", seconds=1)
-    job = Job(
-        parent=os.getpid(),
+    job = DecodeJob(
         source=str(source),
         name="a.mp4",
         frames="/dev/full",
         fps=1,
         budget=asdict(BUDGET),
         memory_bytes=LIMITS.memory_bytes,
+        file_bytes=LIMITS.max_frames_bytes,
         max_duration_s=LIMITS.max_duration_s,
         max_frames_bytes=LIMITS.max_frames_bytes,
         decoder="ffmpeg",
     )
-    assert result_of(job)["failed"]["reason"] == "disk_full"
+    with pytest.raises(DecodeFailed, match="No room on scratch") as failed:
+        do_job(job)
+    assert failed.value.reason == "disk_full"
 
 
 def test_the_child_ends_when_its_parent_does(tmp_path: Path) -> None:
@@ -370,11 +367,6 @@ def test_the_child_ends_when_its_parent_does(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     assert not left_in(tmp_path, within_s=5)
-
-
-def test_the_child_sees_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    assert "secret" not in _environment().values()
 
 
 @pytest.mark.parametrize(
