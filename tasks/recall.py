@@ -16,15 +16,14 @@ from tasks.core.records import Analysis, FailureKind, RankedVideo, VideoRef
 from tasks.core.tables.library import LibraryEntry, read_library
 from tasks.core.tables.reuse import (
     SCORE_COLUMNS,
-    Earlier,
-    Known,
-    recognise,
-    rows_of,
-    scored_again,
+    PreviousRun,
+    Reuse,
+    match_videos,
+    restore_scores,
     scores_by_video,
 )
 from tasks.core.tables.rows import read_failures
-from tasks.core.tables.run_ranking import PLACES, Previous
+from tasks.core.tables.run_ranking import RANK_COLUMNS
 from tasks.core.tables.schemas import RANKINGS, upgraded
 from tasks.core.views.pictures import strongest_tick, thumbnail_folder, thumbnail_name
 from tasks.rank import damage, rank_video
@@ -35,20 +34,20 @@ from tasks.work.analyses import find_analyses
 from tasks.work.spec import RunSpec
 
 
-def recall(videos: Sequence[VideoRef], run: Run) -> Known:
-    """What is known about the listed videos from earlier runs under this output.
+def recall(videos: Sequence[VideoRef], run: Run) -> Reuse:
+    """What this run takes from the newest complete run under this output.
 
     Raises:
-        StorageError: the output cannot be reached. What cannot be read for another reason is not known.
+        StorageError: the output cannot be reached. What cannot be read for another reason is not reused.
     """
-    earlier = read_earlier(run.spec)
-    if earlier and run.spec.settings.select.rescore:
-        earlier = earlier.without(videos)
-    return known_from(earlier, videos, run) if earlier else Known(videos)
+    previous = read_previous_run(run.spec)
+    if previous and run.spec.settings.select.rescore:
+        previous = previous.without(videos)
+    return plan_reuse(videos, previous, run) if previous else Reuse(videos)
 
 
 @retried("read library")
-def read_earlier(spec: RunSpec) -> Earlier | None:
+def read_previous_run(spec: RunSpec) -> PreviousRun | None:
     """What the newest complete run left; None if there is no such run, or it cannot be read.
 
     Raises:
@@ -59,7 +58,7 @@ def read_earlier(spec: RunSpec) -> Earlier | None:
     if not store.exists("latest.json"):
         return None
     try:
-        return earlier_run(store, spec)
+        return previous_run(store, spec)
     except StorageError as error:
         if error.retryable:
             raise
@@ -68,7 +67,7 @@ def read_earlier(spec: RunSpec) -> Earlier | None:
         return None
 
 
-def earlier_run(store: Store, spec: RunSpec) -> Earlier:
+def previous_run(store: Store, spec: RunSpec) -> PreviousRun:
     """What the newest complete run left.
 
     Raises:
@@ -80,48 +79,47 @@ def earlier_run(store: Store, spec: RunSpec) -> Earlier:
         entries = read_library(read_table(store, "library", **made_by))
         failures = read_failures(read_table(store, "failures", **made_by))
         same = manifest["models"] == spec.stamp.models
-        columns = None if same else PLACES
-        rankings = read_table(store, "rankings", **made_by, columns=columns)
-        previous = Previous(manifest["run_id"], rankings.select(PLACES))
-        rankings = upgraded(rankings, RANKINGS) if same else None
+        rankings = read_table(store, "rankings", **made_by, columns=None if same else RANK_COLUMNS)
+        return PreviousRun(
+            manifest["run_id"],
+            entries,
+            {failure.video.uri: failure for failure in failures if failure.kind == FailureKind.REJECTED},
+            ranks=rankings.select(RANK_COLUMNS),
+            rankings=upgraded(rankings, RANKINGS) if same else None,
+        )
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise StorageError(
             f"The tables of the newest run under {store.uri} are not what this version writes ({error}).",
             reason="invalid",
             retryable=False,
         ) from error
-    refusals = {failure.video.uri: failure for failure in failures if failure.kind == FailureKind.REJECTED}
-    return Earlier(entries, refusals, rankings, previous)
 
 
-def known_from(earlier: Earlier, videos: Sequence[VideoRef], run: Run) -> Known:
-    """Sort the listed videos by what is known about them, and rank those that need not be opened for it."""
+def plan_reuse(videos: Sequence[VideoRef], previous: PreviousRun, run: Run) -> Reuse:
+    """Match the listed videos with the previous run, and rank again those that need not be opened for it."""
     # Without the deep model, the frame size that it needs is not known either.
     spec = run.spec
     deep_is_missing = isinstance(spec.deep, Analysis) and spec.deep.status == "failed"
-    found = recognise(videos, earlier, spec.digests, today=spec.run_date, at_any_size=deep_is_missing)
-    again = list(rank_stored(found.scored, run))
-    known = {entry.video for entry, _ in again}
-    to_open = [*found.unknown, *(entry.video for entry in found.scored if entry.video not in known)]
-    return Known(
+    matches = match_videos(videos, previous, spec.digests, today=spec.run_date, at_any_size=deep_is_missing)
+    reranked = list(rerank_all(matches.scored, run))
+    known = {entry.video for entry, _ in reranked}
+    to_open = [*matches.to_open, *(entry.video for entry in matches.scored if entry.video not in known)]
+    return replace(
+        matches,
         to_open=sorted(to_open, key=lambda video: video.uri),
-        unchanged=[*found.settled, *(entry for entry, _ in again)],
-        carried=rows_of(found.settled, earlier.rankings),
-        ranked_anew=[video for _, video in again],
-        damage=[note for entry in found.settled if entry.timeline for note in damage(entry.timeline)],
-        refused=found.refused,
-        remembered=found.remembered,
-        previous=earlier.previous,
+        scored=[entry for entry, _ in reranked],
+        reranked=[video for _, video in reranked],
+        damage=[note for entry in matches.settled if entry.timeline for note in damage(entry.timeline)],
     )
 
 
-def rank_stored(entries: Sequence[LibraryEntry], run: Run) -> Iterator[tuple[LibraryEntry, RankedVideo]]:
+def rerank_all(entries: Sequence[LibraryEntry], run: Run) -> Iterator[tuple[LibraryEntry, RankedVideo]]:
     """Rank videos from their stored scores. Those with a candidate that is not in the cache are left out."""
     by_run = sorted(entries, key=_scored_by)
     for (run_date, run_id), scored in groupby(by_run, key=_scored_by):
         rows = read_scores(run_date, run_id, run)
         for entry in scored:
-            if ranked := rank_again(entry, rows.get(entry.video.uri), run.spec):
+            if ranked := rerank(entry, rows.get(entry.video.uri), run.spec):
                 yield replace(entry, unanswered=ranked.unanswered), ranked
 
 
@@ -144,11 +142,11 @@ def read_scores(run_date: str, run_id: str, run: Run) -> Mapping[str, pa.Table]:
         return {}
 
 
-def rank_again(entry: LibraryEntry, rows: pa.Table | None, spec: RunSpec) -> RankedVideo | None:
+def rerank(entry: LibraryEntry, rows: pa.Table | None, spec: RunSpec) -> RankedVideo | None:
     """Rank one video from its rows of `windows`; None if something is missing."""
     if rows is None or entry.timeline is None:
         return None
-    scored = scored_again(entry.timeline, rows.to_pydict(), spec.settings)
+    scored = restore_scores(entry.timeline, rows.to_pydict(), spec.settings)
     analyses = scored and find_analyses(scored.candidates, scored.timeline, spec)
     if not (scored and analyses):
         return None

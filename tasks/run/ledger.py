@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tasks.core.records import Failure, FailureKind, RankedVideo, Stage, Timeline, VideoRef
-from tasks.core.tables.reuse import Known
+from tasks.core.tables.reuse import Reuse
 from tasks.run.logs import log_event
 from tasks.run.progress import current_progress
 
@@ -15,10 +15,10 @@ from tasks.run.progress import current_progress
 class Ledger:
     """The outcome of each video so far."""
 
-    def __init__(self, videos: Sequence[VideoRef], known: Known | None = None, *, run_id: str = "") -> None:
+    def __init__(self, videos: Sequence[VideoRef], known: Reuse | None = None, *, run_id: str = "") -> None:
         self.run_id = run_id
         self.listed = list(videos)
-        self.known = known or Known(videos)
+        self.known = known or Reuse(videos)
         self.ranked: list[RankedVideo] = []
         self.refused: list[Failure] = list(self.known.refused)
         current_progress.get().expect("videos", len(self.known.to_open))
@@ -61,7 +61,7 @@ class Ledger:
     @property
     def ranked_now(self) -> list[RankedVideo]:
         """The videos whose rows this run makes: those it opened, and those it ranked from stored scores."""
-        return [*self.ranked, *self.known.ranked_anew]
+        return [*self.ranked, *self.known.reranked]
 
     @property
     def summary(self) -> str:

@@ -15,7 +15,7 @@ from tasks.core.records import Failure, FailureKind, RankedVideo, ScoredVideo, S
 from tasks.core.settings import Limits, Settings
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import LibraryEntry
-from tasks.core.tables.reuse import Known
+from tasks.core.tables.reuse import Reuse
 from tasks.run.ledger import Ledger
 from tasks.run.outcome import final_state
 
@@ -67,7 +67,7 @@ def test_what_is_known_counts_as_unchanged_or_as_rejected_again(tmp_path: Path) 
     note = Failure(ref("a"), Stage.DECODE, FailureKind.REJECTED, "truncated", "Half of it is missing.")
     ledger = Ledger(
         listed,
-        Known([ref("d")], unchanged, damage=[note], refused=[refusal("c")], ranked_anew=[ranked(broken)]),
+        Reuse([ref("d")], unchanged, damage=[note], refused=[refusal("c")], reranked=[ranked(broken)]),
     )
     with disable_run_logger():
         ledger.refuse(refusal("d", FailureKind.FAILED))

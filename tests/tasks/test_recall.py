@@ -33,7 +33,7 @@ from tasks.core.records import (
 from tasks.core.settings import Ranking
 from tasks.core.tables.rows import rankings_table
 from tasks.publish import publish
-from tasks.recall import known_from, read_earlier
+from tasks.recall import plan_reuse, read_previous_run
 from tasks.run.ledger import Ledger
 from tasks.run.run import Run
 from tasks.work.spec import RunSpec
@@ -80,20 +80,20 @@ def _quiet() -> Iterator[None]:
 
 
 def test_what_the_newest_run_left_is_known(run: Run) -> None:
-    earlier = read_earlier.fn(run.spec)
-    assert earlier
-    known = known_from(earlier, [RANKED, REFUSED], run)
-    assert known.to_open == []
-    (entry,) = known.unchanged
+    previous = read_previous_run.fn(run.spec)
+    assert previous
+    reuse = plan_reuse([RANKED, REFUSED], previous, run)
+    assert reuse.to_open == []
+    (entry,) = reuse.unchanged
     assert (entry.scored_in, entry.scored_on) == ("run-1", date(2026, 11, 22))
     assert entry.timeline == Timeline(RANKED, "", 6, 1, 28, 28, 6.0, "decord", "Cut off.")
-    assert known.carried.num_rows == 1
-    assert [(failure.video, failure.reason) for failure in known.refused] == [(REFUSED, "empty")]
-    assert [failure.reason for failure in known.damage] == ["truncated"]
+    assert reuse.carried.num_rows == 1
+    assert [(failure.video, failure.reason) for failure in reuse.refused] == [(REFUSED, "empty")]
+    assert [failure.reason for failure in reuse.damage] == ["truncated"]
 
 
 def test_before_the_first_run_nothing_is_known(run: Run, tmp_path: Path) -> None:
-    assert read_earlier.fn(with_settings(run, output=str(tmp_path / "elsewhere"))) is None
+    assert read_previous_run.fn(with_settings(run, output=str(tmp_path / "elsewhere"))) is None
 
 
 def remove(file: Path) -> None:
@@ -118,7 +118,7 @@ def empty_the_manifest(file: Path) -> None:
 def test_what_cannot_be_made_out_is_not_known(run: Run, table: str, harm: Callable[[Path], None]) -> None:
     (file,) = Path(run.spec.settings.output).glob(f"{table}/*/*.parquet")
     harm(file)
-    assert read_earlier.fn(run.spec) is None
+    assert read_previous_run.fn(run.spec) is None
 
 
 def test_an_output_out_of_reach_is_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_an_output_out_of_reach_is_waited_for(run: Run, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Store, "read_bytes", unavailable)
     with pytest.raises(StorageError, match="network is down"):
-        read_earlier.fn(run.spec)
+        read_previous_run.fn(run.spec)
 
 
 def test_a_run_of_an_earlier_schema_is_carried_over(run: Run, tmp_path: Path) -> None:
@@ -135,11 +135,11 @@ def test_a_run_of_an_earlier_schema_is_carried_over(run: Run, tmp_path: Path) ->
     (file,) = output.glob("runs/*.json")
     manifest = json.loads(file.read_text()) | {"models": run.spec.stamp.models}
     file.write_text(json.dumps(manifest))
-    earlier = read_earlier.fn(with_settings(run, output=str(output)))
-    assert earlier
-    assert len(earlier.entries) == 8
-    assert sorted(failure.reason for failure in earlier.refusals.values()) == sorted(BROKEN.values())
-    rows = rankings_table([], run.spec.stamp, carried=earlier.rankings, previous=earlier.previous).to_pylist()
+    previous = read_previous_run.fn(with_settings(run, output=str(output)))
+    assert previous
+    assert len(previous.entries) == 8
+    assert sorted(failure.reason for failure in previous.refusals.values()) == sorted(BROKEN.values())
+    rows = rankings_table([], run.spec.stamp, carried=previous.rankings, previous=previous).to_pylist()
     assert len(rows) == 6
     for row in rows:
         assert (row["previous_rank"], row["previous_run_rank"]) == (row["rank"], row["run_rank"])
@@ -148,13 +148,13 @@ def test_a_run_of_an_earlier_schema_is_carried_over(run: Run, tmp_path: Path) ->
         assert 0 < row["library_percentile"] < 100
 
 
-def test_the_places_of_the_run_before_are_known_whatever_its_settings(run: Run) -> None:
-    earlier = read_earlier.fn(with_settings(run, ranking=Ranking(top_n=3)))
-    assert earlier
-    assert earlier.rankings is None
-    known = known_from(earlier, [RANKED, REFUSED], run)
-    assert known.previous
-    assert known.previous.run_id == "run-1"
-    assert known.previous.places.to_pylist() == [
+def test_the_ranks_of_the_run_before_are_known_whatever_its_settings(run: Run) -> None:
+    previous = read_previous_run.fn(with_settings(run, ranking=Ranking(top_n=3)))
+    assert previous
+    assert previous.rankings is None
+    reuse = plan_reuse([RANKED, REFUSED], previous, run)
+    assert reuse.previous
+    assert reuse.previous.run_id == "run-1"
+    assert reuse.previous.ranks.to_pylist() == [
         {"video_uri": RANKED.uri, "start": 0.0, "end": 6.0, "rank": 1, "run_rank": 1}
     ]

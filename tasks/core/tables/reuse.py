@@ -1,9 +1,9 @@
-"""What a run need not find out again, because an earlier one did."""
+"""What a run need not do again, because the previous one did it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -17,108 +17,104 @@ from tasks.core.scoring.windows import windows
 from tasks.core.settings import Settings
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import LibraryEntry
-from tasks.core.tables.run_ranking import Previous
 from tasks.core.tables.schemas import RANKINGS, windows_schema
 
 SCORE_COLUMNS = pa.schema(
     [windows_schema(1).field(name) for name in ("video_uri", "start", "videomae_score", "fast_kind")]
 )
-"""The columns of `windows` from which a video is ranked anew."""
+"""The columns of `windows` from which a video is ranked again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class PreviousRun:
     """What the newest complete run left: its library and its refusals by URI, and its ranking.
 
-    `rankings` is None where this run ranks by other settings or models; `previous` has the places all
-    the same.
+    `ranks` has the `RANK_COLUMNS` of its ranking; `rankings` all columns, or None where this run ranks by
+    other settings or models.
     """
 
+    run_id: str
     entries: Mapping[str, LibraryEntry]
     refusals: Mapping[str, Failure]
-    rankings: pa.Table | None
-    previous: Previous | None = None
+    ranks: pa.Table
+    rankings: pa.Table | None = None
 
-    def without(self, videos: Sequence[VideoRef]) -> Earlier:
-        """The same, with nothing about these videos."""
+    def without(self, videos: Sequence[VideoRef]) -> PreviousRun:
+        """The same run, as if it had not seen these videos."""
         labels = {video.label for video in videos}
         entries = {uri: entry for uri, entry in self.entries.items() if uri not in labels}
         return replace(self, entries=entries)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of the listed videos, and those which are still `to_open`.
+class Reuse:
+    """What a run takes from the previous one, and the listed videos that it still has `to_open`.
 
-    `unchanged` are ranked videos: the rows of some are `carried` over, the others were `ranked_anew`
-    from stored scores and analyses; `damage` says what is broken of the former. `refused` are rejected
-    as before. `remembered` has the entries of these, and of videos that are not listed. `previous` has
-    the places of the run before.
+    `settled` videos keep their rows as they are; `damage` says which of them break off. `scored` videos have
+    stored scores from which they are ranked again: `reranked`. `refused` videos are rejected as before.
+    `remembered` are the library's entries of the refused, and of videos that are not listed.
     """
 
     to_open: Sequence[VideoRef]
-    unchanged: Sequence[LibraryEntry] = ()
-    carried: pa.Table = field(default_factory=RANKINGS.empty_table)
-    ranked_anew: Sequence[RankedVideo] = ()
-    damage: Sequence[Failure] = ()
+    settled: Sequence[LibraryEntry] = ()
+    scored: Sequence[LibraryEntry] = ()
+    reranked: Sequence[RankedVideo] = ()
     refused: Sequence[Failure] = ()
     remembered: Sequence[LibraryEntry] = ()
-    previous: Previous | None = None
+    damage: Sequence[Failure] = ()
+    previous: PreviousRun | None = None
+
+    @property
+    def unchanged(self) -> list[LibraryEntry]:
+        """The ranked videos that need not be opened."""
+        return [*self.settled, *self.scored]
+
+    @property
+    def carried(self) -> pa.Table:
+        """The rows of the settled videos."""
+        if self.previous is None or self.previous.rankings is None:
+            return RANKINGS.empty_table()
+        rankings = self.previous.rankings
+        uris = pa.array([entry.video.uri for entry in self.settled], pa.string())
+        wanted = pc.is_in(rankings["video_uri"], uris)
+        return rankings if pc.all(wanted).as_py() else rankings.filter(wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class Recognised:
-    """Listed videos by what is known: `settled` altogether, `scored` and to be ranked, `refused`, or nothing.
-
-    `remembered` are the entries of the refused, and of videos that are not listed.
-    """
-
-    settled: list[LibraryEntry] = field(default_factory=list)
-    scored: list[LibraryEntry] = field(default_factory=list)
-    refused: list[Failure] = field(default_factory=list)
-    unknown: list[VideoRef] = field(default_factory=list)
-    remembered: list[LibraryEntry] = field(default_factory=list)
-
-
-def recognise(
-    videos: Sequence[VideoRef], earlier: Earlier, digests: Digests, *, today: date, at_any_size: bool
-) -> Recognised:
+def match_videos(
+    videos: Sequence[VideoRef], previous: PreviousRun, digests: Digests, *, today: date, at_any_size: bool
+) -> Reuse:
     """Compare what is listed with what is remembered; `today` becomes the day it was last listed."""
-    found, ranked = Recognised(), set()
-    if earlier.rankings is not None:
-        ranked = set(pc.unique(earlier.rankings["video_uri"]).to_pylist())
+    unknown: list[VideoRef] = []
+    settled: list[LibraryEntry] = []
+    scored: list[LibraryEntry] = []
+    refused: list[Failure] = []
+    remembered: list[LibraryEntry] = []
+    ranked = set()
+    if previous.rankings is not None:
+        ranked = set(pc.unique(previous.rankings["video_uri"]).to_pylist())
     for video in videos:
-        entry, refusal = earlier.entries.get(video.uri), earlier.refusals.get(video.uri)
+        entry, refusal = previous.entries.get(video.uri), previous.refusals.get(video.uri)
         if entry is None or not entry.holds_for(video, digests, at_any_size=at_any_size):
-            found.unknown.append(video)
+            unknown.append(video)
         elif entry.timeline:
-            settled = video.uri in ranked and not entry.unanswered
-            (found.settled if settled else found.scored).append(replace(entry, last_listed=today))
+            is_settled = video.uri in ranked and not entry.unanswered
+            (settled if is_settled else scored).append(replace(entry, last_listed=today))
         elif refusal:
-            found.refused.append(replace(refusal, video=video))
-            found.remembered.append(replace(entry, last_listed=today))
+            refused.append(replace(refusal, video=video))
+            remembered.append(replace(entry, last_listed=today))
         else:
-            found.unknown.append(video)
+            unknown.append(video)
     listed = {video.label for video in videos}
-    unlisted = (entry for uri, entry in earlier.entries.items() if uri not in listed)
-    found.remembered.extend(entry for entry in unlisted if entry.is_remembered(today))
-    return found
+    unlisted = (entry for uri, entry in previous.entries.items() if uri not in listed)
+    remembered.extend(entry for entry in unlisted if entry.is_remembered(today))
+    return Reuse(unknown, settled, scored, refused=refused, remembered=remembered, previous=previous)
 
 
-def rows_of(entries: Sequence[LibraryEntry], rankings: pa.Table | None) -> pa.Table:
-    """The ranked segments of these videos."""
-    if rankings is None:
-        return RANKINGS.empty_table()
-    uris = pa.array([entry.video.uri for entry in entries], pa.string())
-    wanted = pc.is_in(rankings["video_uri"], uris)
-    return rankings if pc.all(wanted).as_py() else rankings.filter(wanted)
+def restore_scores(timeline: Timeline, stored: Mapping[str, Any], settings: Settings) -> ScoredVideo | None:
+    """A video with its stored scores, without embeddings; its candidates are chosen by these settings.
 
-
-def scored_again(timeline: Timeline, stored: Mapping[str, Any], settings: Settings) -> ScoredVideo | None:
-    """A video by its stored scores, its candidates chosen anew; without embeddings.
-
-    `stored` has the columns of its `SCORE_COLUMNS`, in their order.
-    None where these are not the windows that the settings cut.
+    `stored` maps the names of `SCORE_COLUMNS` to their values in the video's rows. None where the rows are
+    not those of the windows into which the settings cut the video.
     """
     cut, ranking = settings.windows, settings.ranking
     lengths = [seconds * timeline.fps for seconds in cut.window_seconds]

@@ -26,7 +26,13 @@ from tasks.core.records import (
     Window,
     legible,
 )
-from tasks.core.tables.run_ranking import Previous, best_first, compared, with_column
+from tasks.core.tables.reuse import PreviousRun
+from tasks.core.tables.run_ranking import (
+    best_first,
+    with_column,
+    with_library_percentiles,
+    with_previous_ranks,
+)
 from tasks.core.tables.schemas import FAILURES, RANKINGS, windows_schema
 
 
@@ -44,19 +50,19 @@ def rankings_table(
     stamp: RunStamp,
     *,
     carried: pa.Table | None = None,
-    previous: Previous | None = None,
+    previous: PreviousRun | None = None,
 ) -> pa.Table:
     """One row a ranked segment, best of the run first.
 
-    `carried` are rows of an earlier run that hold as they are, less what is said of the run they belong
-    to. `previous` has the places of the run before.
+    `carried` are rows of an earlier run that are still valid, but for what they say of their run. `previous`
+    has the ranks of the run before.
     """
     rows = [_ranking_row(video.timeline, segment, stamp) for video in videos for segment in video.segments]
     made = pa.Table.from_pylist(rows, schema=RANKINGS)
     if carried is not None:
         run_id = pa.repeat(stamp.run_id, len(carried))
         made = pa.concat_tables([made, with_column(carried, "run_id", run_id)])
-    return compared(best_first(made), previous)
+    return with_previous_ranks(with_library_percentiles(best_first(made)), previous)
 
 
 def windows_table(videos: Iterable[RankedVideo], stamp: RunStamp, *, dimensions: int) -> pa.Table:

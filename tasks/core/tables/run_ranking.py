@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.scoring.scores import mid_ranks
+from tasks.core.tables.reuse import PreviousRun
 
-PLACES = ("video_uri", "start", "end", "rank", "run_rank")
-"""The columns of `rankings` that say which segment had which place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Previous:
-    """The run before this one: its name, and the `PLACES` of its ranking."""
-
-    run_id: str
-    places: pa.Table
+RANK_COLUMNS = ("video_uri", "start", "end", "rank", "run_rank")
+"""The columns of `rankings` that say which segment had which rank."""
 
 
 def best_first(rankings: pa.Table) -> pa.Table:
@@ -39,28 +30,32 @@ def best_first(rankings: pa.Table) -> pa.Table:
         pa.table({name: column for name, (column, _) in keys.items()}),
         sort_keys=[(name, direction) for name, (_, direction) in keys.items()],
     )
-    places = np.arange(len(rankings), dtype=np.int32)
-    if not np.array_equal(order, places):  # a night with nothing new has them in order
+    positions = np.arange(len(rankings), dtype=np.int32)
+    if not np.array_equal(order, positions):  # a night with nothing new has them in order
         rankings = rankings.take(order)
-    return with_column(rankings, "run_rank", pa.array(places + 1))
+    return with_column(rankings, "run_rank", pa.array(positions + 1))
 
 
-def compared(rankings: pa.Table, previous: Previous | None) -> pa.Table:
-    """Rows with their percentile among all of the run, and the places they had in the run before.
+def with_library_percentiles(rankings: pa.Table) -> pa.Table:
+    """Rows with the percentile of their score among all of the run."""
+    scores = rankings["score"].to_numpy()
+    return with_column(rankings, "library_percentile", pa.array(mid_ranks(scores, among=scores)))
+
+
+def with_previous_ranks(rankings: pa.Table, previous: PreviousRun | None) -> pa.Table:
+    """Rows with the ranks they had in the run before.
 
     A segment is the same where video, start and end are. Where there is no run before, all three
     columns about it are null; where it had no such segment, the ranks are.
     """
-    scores = rankings["score"].to_numpy()
-    rankings = with_column(rankings, "library_percentile", pa.array(mid_ranks(scores, among=scores)))
     if previous is None:
         for name in ("previous_run_id", "previous_rank", "previous_run_rank"):
             rankings = with_column(rankings, name, pa.nulls(len(rankings), rankings.schema.field(name).type))
         return rankings
-    before = pc.index_in(segment_keys(rankings), value_set=segment_keys(previous.places))
+    before = pc.index_in(segment_keys(rankings), value_set=segment_keys(previous.ranks))
     rankings = with_column(rankings, "previous_run_id", pa.repeat(previous.run_id, len(rankings)))
     for name in ("rank", "run_rank"):
-        rankings = with_column(rankings, f"previous_{name}", previous.places[name].take(before))
+        rankings = with_column(rankings, f"previous_{name}", previous.ranks[name].take(before))
     return rankings
 
 

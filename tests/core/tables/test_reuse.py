@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from tasks.core.records import Failure, FailureKind, ScoredWindow, Stage, Timeli
 from tasks.core.settings import Settings
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import LibraryEntry
-from tasks.core.tables.reuse import Earlier, recognise, rows_of, scored_again, scores_by_video
+from tasks.core.tables.reuse import PreviousRun, Reuse, match_videos, restore_scores, scores_by_video
 from tasks.core.tables.schemas import RANKINGS
 
 YESTERDAY = date(2026, 11, 21)
@@ -35,6 +36,7 @@ def rankings(*names: str) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=RANKINGS)
 
 
+NO_RANKS = RANKINGS.empty_table()
 REQUIRED = [name for name in RANKINGS.names if name != "video_uri"]
 
 ENTRIES = {
@@ -67,32 +69,36 @@ LISTED = [
 ]
 
 
-def names(found: list[LibraryEntry]) -> list[str]:
+def names(found: Sequence[LibraryEntry]) -> list[str]:
     return [item.video.name for item in found]
 
 
 @pytest.mark.parametrize("ranks_as_before", [True, False])
 def test_videos_are_told_apart(ranks_as_before: bool) -> None:
     table = rankings("ranked", "unanswered") if ranks_as_before else None
-    found = recognise(
-        LISTED, Earlier(ENTRIES, {REFUSAL.video.uri: REFUSAL}, table), DIGESTS, today=TODAY, at_any_size=False
-    )
+    previous = PreviousRun("run-1", ENTRIES, {REFUSAL.video.uri: REFUSAL}, NO_RANKS, table)
+    found = match_videos(LISTED, previous, DIGESTS, today=TODAY, at_any_size=False)
     again = ["unanswered", "without rows"]
     assert names(found.settled) == (["ranked"] if ranks_as_before else [])
     assert names(found.scored) == (again if ranks_as_before else ["ranked", *again])
     assert found.refused == [replace(REFUSAL, video=ref("rejected"))]
-    assert [video.name for video in found.unknown] == ["new", "rejected without a reason", "replaced"]
+    assert [video.name for video in found.to_open] == ["new", "rejected without a reason", "replaced"]
     assert names(found.remembered) == ["rejected", "elsewhere"]
-    assert {item.last_listed for item in found.settled + found.scored} == {TODAY}
+    assert {item.last_listed for item in found.unchanged} == {TODAY}
     assert [item.last_listed for item in found.remembered] == [TODAY, YESTERDAY]
 
 
-def test_the_rows_of_some_videos() -> None:
+def carried(*names: str, table: pa.Table | None) -> pa.Table:
+    previous = PreviousRun("run-1", {}, {}, NO_RANKS, table)
+    return Reuse([], [entry(name) for name in names], previous=previous).carried
+
+
+def test_settled_videos_keep_their_rows() -> None:
     table = rankings("a", "b", "a", "c")
-    some = rows_of([entry("a"), entry("c")], table)
-    assert some["video_uri"].to_pylist() == ["s3://b/a", "s3://b/a", "s3://b/c"]
-    assert rows_of([entry(name) for name in "abc"], table).equals(table)
-    assert rows_of([], None).schema.equals(RANKINGS)
+    assert carried("a", "c", table=table)["video_uri"].to_pylist() == ["s3://b/a", "s3://b/a", "s3://b/c"]
+    assert carried("a", "b", "c", table=table).equals(table)
+    assert carried(table=None).schema.equals(RANKINGS)
+    assert Reuse([]).carried.schema.equals(RANKINGS)
 
 
 def settings(**groups: Any) -> Settings:
@@ -107,7 +113,7 @@ def test_candidates_are_chosen_anew_from_stored_scores() -> None:
     timeline = entry("a").timeline
     assert timeline
     asked = settings(windows=SHORT_WINDOWS, ranking={"top_n": 1, "candidate_multiplier": 2})
-    scored = scored_again(timeline, STORED, asked)
+    scored = restore_scores(timeline, STORED, asked)
     assert scored
     assert scored.windows == (
         ScoredWindow(Window(0, 5), 10),
@@ -122,7 +128,7 @@ def test_candidates_are_chosen_anew_from_stored_scores() -> None:
 def test_windows_that_are_not_the_stored_ones_are_noticed(windows: dict[str, Any]) -> None:
     timeline = entry("a").timeline
     assert timeline
-    assert scored_again(timeline, STORED, settings(windows=windows)) is None
+    assert restore_scores(timeline, STORED, settings(windows=windows)) is None
 
 
 def test_stored_scores_are_told_apart_by_video() -> None:

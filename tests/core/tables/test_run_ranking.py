@@ -7,7 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tasks.core.tables.run_ranking import PLACES, Previous, compared, segment_keys
+from tasks.core.tables.reuse import PreviousRun
+from tasks.core.tables.run_ranking import (
+    RANK_COLUMNS,
+    segment_keys,
+    with_library_percentiles,
+    with_previous_ranks,
+)
 from tasks.core.tables.schemas import RANKINGS
 
 NULLABLE = pa.schema([field.with_nullable(True) for field in RANKINGS])
@@ -32,27 +38,27 @@ TODAY = ranking(("b", 0.0, 90), ("a", 0.0, 70), ("a", 3.0, 70), ("c", 0.1, 10))
 
 
 def test_the_percentile_in_the_library_is_the_share_that_is_lower() -> None:
-    assert column(compared(TODAY, None), "library_percentile") == [87.5, 50.0, 50.0, 12.5]
-    assert column(compared(ranking(("a", 0.0, 3)), None), "library_percentile") == [50.0]
+    assert column(with_library_percentiles(TODAY), "library_percentile") == [87.5, 50.0, 50.0, 12.5]
+    assert column(with_library_percentiles(ranking(("a", 0.0, 3))), "library_percentile") == [50.0]
 
 
 @pytest.mark.parametrize(
-    ("before", "places"),
+    ("before", "ranks"),
     [
         (ranking(("a", 3.0, 9), ("a", 0.0, 5), ("z", 0.0, 1)), [None, 2, 1, None]),
         (ranking(("c", 0.1, 90), ("b", 0.0, 90)), [2, None, None, 1]),
         (ranking(), [None] * 4),
     ],
 )
-def test_the_places_of_the_run_before(before: pa.Table, places: list[int | None]) -> None:
-    table = compared(TODAY, Previous("run-0", before.select(PLACES)))
+def test_the_ranks_of_the_run_before(before: pa.Table, ranks: list[int | None]) -> None:
+    table = with_previous_ranks(TODAY, PreviousRun("run-0", {}, {}, before.select(RANK_COLUMNS)))
     assert column(table, "previous_run_id") == ["run-0"] * 4
-    assert column(table, "previous_rank") == column(table, "previous_run_rank") == places
+    assert column(table, "previous_rank") == column(table, "previous_run_rank") == ranks
 
 
 def test_without_a_run_before_nothing_is_said_of_it() -> None:
-    carried = compared(TODAY, Previous("run-0", TODAY.select(PLACES)))
-    again = compared(carried, None)
+    carried = with_previous_ranks(TODAY, PreviousRun("run-0", {}, {}, TODAY.select(RANK_COLUMNS)))
+    again = with_previous_ranks(carried, None)
     for name in ("previous_run_id", "previous_rank", "previous_run_rank"):
         assert column(again, name) == [None] * 4
 
@@ -64,5 +70,5 @@ def test_a_segment_is_known_by_video_start_and_end() -> None:
 
 
 def test_an_empty_ranking_stays_empty() -> None:
-    empty = compared(ranking(), Previous("run-0", TODAY.select(PLACES)))
+    empty = with_previous_ranks(ranking(), PreviousRun("run-0", {}, {}, TODAY.select(RANK_COLUMNS)))
     assert (len(empty), empty.schema) == (0, NULLABLE)
