@@ -144,7 +144,7 @@ def diff(output: str, run_a: str = "", run_b: str = "", /, *, json: bool = False
     one_form(json, csv)
     store = open_store(output)
     later = manifest_of(store, run_b) if run_b else newest_manifest(store)
-    earlier = manifest_of(store, run_a) if run_a else manifest_before(store, later["run_id"])
+    earlier = manifest_of(store, run_a) if run_a else manifest_before(store, later.run_id)
     before, after = read_run(store, earlier), read_run(store, later)
     found = list(changes(before, after))
     if json:
@@ -176,8 +176,8 @@ def labels(output: str, file: Path, /) -> int:
 
     store = open_store(output)
     newest = newest_manifest(store)
-    labelled, place = import_labels(store, file, newest)
-    print_labels(Console(), labelled, place, newest["source"])
+    labelled, uri = import_labels(store, file, newest)
+    print_labels(Console(), labelled, uri, newest.source)
     return ExitCode.COMPLETE
 
 

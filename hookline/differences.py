@@ -12,7 +12,7 @@ from rich.markup import escape
 from hookline.show import short_name, titled
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_table
-from tasks.core.records import Manifest
+from tasks.core.manifest import Manifest
 from tasks.core.tables.differences import COMPARED, Change, ComparedRun, changed
 from tasks.core.views.clock import clock
 from tasks.core.views.escaping import printable
@@ -27,11 +27,10 @@ def read_run(store: Store, manifest: Manifest) -> ComparedRun:
     Raises:
         StorageError: its tables cannot be read.
     """
-    made_by = {"run_date": manifest["run_date"], "run_id": manifest["run_id"]}
-    rankings = read_table(store, "rankings", **made_by, columns=COMPARED)
+    rankings = read_table(store, "rankings", manifest, COMPARED)
     deep = pc.struct_field(rankings["videollama3"], "virality_score")
     rankings = rankings.drop_columns("videollama3").append_column("virality_score", deep)
-    failures = read_table(store, "failures", **made_by, columns=["video_uri", "reason"])
+    failures = read_table(store, "failures", manifest, ["video_uri", "reason"])
     reasons = dict(zip(failures["video_uri"].to_pylist(), failures["reason"].to_pylist(), strict=True))
     return ComparedRun(manifest, rankings, reasons)
 
@@ -39,10 +38,10 @@ def read_run(store: Store, manifest: Manifest) -> ComparedRun:
 def print_changes(
     console: Console, changes: Sequence[Change], before: ComparedRun, after: ComparedRun
 ) -> None:
-    """Print what is set otherwise, what entered, left and moved, and how much stayed."""
+    """Print which settings differ, what entered, left and moved, and how much stayed."""
     for name, values in changed(before.manifest, after.manifest).items():
         console.print(f"{name}: {escape(printable(values, width=500))}", soft_wrap=True)
-    source = after.manifest["source"]
+    source = after.manifest.source
     table = titled("What changed", first_column="video")
     for name in ("", "from", "to", "#", "score"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -65,7 +64,7 @@ def print_changes(
     stayed = len(after.rankings) - counts["entered"] - counts["moved"]
     console.print(
         f"{counts['entered']} entered, {counts['left']} left, {counts['moved']} moved, {stayed} as before: "
-        f"run {before.manifest['run_id']} -> {after.manifest['run_id']}",
+        f"run {before.manifest.run_id} -> {after.manifest.run_id}",
         soft_wrap=True,
     )
 

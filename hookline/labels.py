@@ -21,7 +21,7 @@ from hookline.show import short_name, titled
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_columns, read_table
 from tasks.core.errors import SettingsError
-from tasks.core.records import Manifest
+from tasks.core.manifest import Manifest
 from tasks.core.tables.labels import Label, Labelled, Spans, checked_labels, labels_table, matched
 from tasks.core.tables.library import LibraryEntry, read_library
 from tasks.core.tables.parquet_options import write_options
@@ -52,9 +52,8 @@ def import_labels(store: Store, file: Path, newest: Manifest) -> tuple[list[Labe
     labels = checked_labels(read_rows(file), name=file.name)
     if not labels:
         raise SettingsError(f"{file.name} has no labels: fill in the column verdict (published or rejected)")
-    made_by = {"run_date": newest["run_date"], "run_id": newest["run_id"]}
-    entries = read_library(read_table(store, "library", **made_by))
-    ranked = spans([read_table(store, "rankings", **made_by, columns=SPAN)], labels)
+    entries = read_library(read_table(store, "library", newest))
+    ranked = spans([read_table(store, "rankings", newest, SPAN)], labels)
     windows = spans(scored_windows(store, labels, entries), labels)
     found = list(matched(labels, entries, ranked=ranked, windows=windows))
     return found, keep(store, found)
@@ -114,7 +113,7 @@ def keep(store: Store, labelled: list[Labelled]) -> str:
         return store.publish(local, f"labels/{imported_at:%Y%m%dT%H%M%SZ}-{digest}.parquet")
 
 
-def print_labels(console: Console, labelled: list[Labelled], place: str, source: str) -> None:
+def print_labels(console: Console, labelled: list[Labelled], uri: str, source: str) -> None:
     """Print how many labels were matched, and which were not."""
     lost = [item for item in labelled if item.match in UNMATCHED]
     if lost:
@@ -134,4 +133,4 @@ def print_labels(console: Console, labelled: list[Labelled], place: str, source:
         f"{len(labelled)} labels ({verdicts['published']} published, {verdicts['rejected']} rejected): "
         f"{counts['ranked']} of ranked segments, {counts['window']} of other windows, {len(lost)} of neither"
     )
-    console.print(f"Kept in {escape(place)}", soft_wrap=True)
+    console.print(f"Kept in {escape(uri)}", soft_wrap=True)

@@ -14,6 +14,7 @@ from hookline.progress import progress_bars
 from hookline.show import print_run
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
+from tasks.core.manifest import Manifest
 from tasks.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def report(state: State[Any], settings: Settings, *, out: Console, err: Console)
             out.print(escape(video["uri"]), soft_wrap=True)
         out.print(escape(str(state.message)), soft_wrap=True)
         return ExitCode.COMPLETE
-    print_run(out, open_store(settings.output), result)
+    print_run(out, open_store(settings.output), Manifest.model_validate(result))
     if state.is_failed():
         return ExitCode.NOTHING_DONE
     return ExitCode.COMPLETE if state.name == COMPLETED else ExitCode.WITH_FAILURES

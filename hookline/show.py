@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from rich.table import Table
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_table
 from tasks.core.errors import SettingsError
-from tasks.core.records import Manifest
+from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import RANKINGS, table_name, upgraded
 from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
@@ -42,26 +41,26 @@ WHY = {
 
 def print_run(console: Console, store: Store, manifest: Manifest) -> None:
     """Print the ranking and the failures of a run; of a large library, the best and the first."""
-    counts, seconds = manifest["counts"], manifest["seconds"]
+    counts, seconds = manifest.counts, manifest.seconds
     cached = counts.get("cached")  # runs of the first versions had no cache
-    source = manifest["source"]
+    source = manifest.source
     columns = [*SHOWN, *(f"videollama3.{name}" for name in SHOWN_OF_ANSWER)]
-    ranking = _read(store, manifest, "rankings", columns)
+    ranking = read_table(store, "rankings", manifest, columns)
     if len(ranking):
         best, left_out = best_videos(ranking)
         console.print(ranking_table(best.to_pylist(), source))
         _print_left_out(console, left_out, "videos", store, manifest, "rankings")
-    failures = _read(store, manifest, "failures")
+    failures = read_table(store, "failures", manifest)
     if len(failures):
         console.print(failures_table(failures.slice(0, MAX_FAILURES).to_pylist(), source))
         left_out = max(len(failures) - MAX_FAILURES, 0)
         _print_left_out(console, left_out, "failures", store, manifest, "failures")
     console.print(
-        f"[bold]{manifest['state']}[/]: {manifest['message']}; "
+        f"[bold]{manifest.state}[/]: {manifest.message}; "
         f"{counts['windows']} windows, {counts['candidates']} candidates "
         f"{f'({cached} analysed before) ' if cached else ''}in {seconds['whole']:.0f} s"
     )
-    console.print(f"Run {manifest['run_id']} in {escape(store.uri)}", soft_wrap=True)
+    console.print(f"Run {manifest.run_id} in {escape(store.uri)}", soft_wrap=True)
 
 
 def print_videos(console: Console, store: Store, manifest: Manifest, part: str) -> None:
@@ -71,25 +70,24 @@ def print_videos(console: Console, store: Store, manifest: Manifest, part: str) 
         SettingsError: no video is called so.
     """
     ranking = of_videos(ranking_of(store, manifest), part).to_pylist()
-    failures = of_videos(_read(store, manifest, "failures"), part).to_pylist()
+    failures = of_videos(read_table(store, "failures", manifest), part).to_pylist()
     if not ranking and not failures:
-        raise SettingsError(f"--video {part}: no video of run {manifest['run_id']} has this in its URI")
+        raise SettingsError(f"--video {part}: no video of run {manifest.run_id} has this in its URI")
     if ranking:
-        console.print(ranking_table(ranking, manifest["source"], why=True))
+        console.print(ranking_table(ranking, manifest.source, why=True))
     for row in ranking:
         if deep := row["videollama3"]:
             why = escape(printable(deep["reasoning"], width=500))
             console.print(f"[bold]#{row['rank']} {clock(row['start'])}[/] {why}", soft_wrap=True)
     if failures:
-        console.print(failures_table(failures, manifest["source"]))
-    console.print(f"Run {manifest['run_id']} in {escape(store.uri)}", soft_wrap=True)
+        console.print(failures_table(failures, manifest.source))
+    console.print(f"Run {manifest.run_id} in {escape(store.uri)}", soft_wrap=True)
 
 
 def ranking_of(store: Store, manifest: Manifest) -> pa.Table:
     """The ranking of a run of any version, with all columns of this one and its day."""
-    ranking = upgraded(_read(store, manifest, "rankings"), RANKINGS)
-    run_date = pa.scalar(date.fromisoformat(manifest["run_date"]))
-    return ranking.add_column(1, "run_date", pa.repeat(run_date, len(ranking)))
+    ranking = upgraded(read_table(store, "rankings", manifest), RANKINGS)
+    return ranking.add_column(1, "run_date", pa.repeat(pa.scalar(manifest.run_date), len(ranking)))
 
 
 def of_videos(table: pa.Table, part: str) -> pa.Table:
@@ -165,17 +163,12 @@ def titled(title: str, *, first_column: str) -> Table:
     return table
 
 
-def _read(store: Store, manifest: Manifest, table: str, columns: list[str] | None = None) -> pa.Table:
-    run_date, run_id = manifest["run_date"], manifest["run_id"]
-    return read_table(store, table, run_date=run_date, run_id=run_id, columns=columns)
-
-
 def _print_left_out(
     console: Console, count: int, what: str, store: Store, manifest: Manifest, table: str
 ) -> None:
     if count:
-        place = table_name(table, run_date=manifest["run_date"], run_id=manifest["run_id"])
-        console.print(f"... and {count:,} more {what}: {escape(f'{store.uri}/{place}')}\n", soft_wrap=True)
+        name = table_name(table, run_date=manifest.run_date, run_id=manifest.run_id)
+        console.print(f"... and {count:,} more {what}: {escape(f'{store.uri}/{name}')}\n", soft_wrap=True)
 
 
 def short_name(uri: str, source: str) -> str:

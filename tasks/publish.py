@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.adapters.models.checkpoints import embedding_size
-from tasks.core.records import FailureKind, Manifest
+from tasks.core.manifest import Manifest
+from tasks.core.records import FailureKind
 from tasks.core.tables.library import LibraryEntry, library_table, ranked_entry
 from tasks.core.tables.parquet_options import write_options
 from tasks.core.tables.rows import failures_table, rankings_table, windows_table
@@ -52,10 +53,10 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
     if spec.settings.publish.report:
         page = run.scratch / "index.html"
         page.write_text(report_page(ledger, manifest, tables, scratch=run.scratch), encoding="utf-8")
-        manifest["report"] = store.publish(page, report_name(spec.run_id))
+        manifest.report = store.publish(page, report_name(spec.run_id))
     name = f"runs/{spec.run_id}.json"
     local = run.scratch / "manifest.json"
-    local.write_bytes(json_bytes(manifest))
+    local.write_bytes(json_bytes(manifest.model_dump(mode="json")))
     store.publish(local, name)
     if state != FAILED:  # readers of the newest ranking keep the last good one
         store.update("latest.json", partial(newer_pointer, run_id=spec.run_id))

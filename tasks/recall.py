@@ -75,23 +75,20 @@ def previous_run(store: Store, spec: RunSpec) -> PreviousRun:
     """
     manifest = newest_manifest(store)
     try:
-        made_by = {"run_date": manifest["run_date"], "run_id": manifest["run_id"]}
-        entries = read_library(read_table(store, "library", **made_by))
-        failures = read_failures(read_table(store, "failures", **made_by))
-        same = manifest["models"] == spec.stamp.models
-        rankings = read_table(store, "rankings", **made_by, columns=None if same else RANK_COLUMNS)
+        entries = read_library(read_table(store, "library", manifest))
+        failures = read_failures(read_table(store, "failures", manifest))
+        same = manifest.models == spec.stamp.models
+        rankings = read_table(store, "rankings", manifest, None if same else RANK_COLUMNS)
         return PreviousRun(
-            manifest["run_id"],
+            manifest.run_id,
             entries,
             {failure.video.uri: failure for failure in failures if failure.kind == FailureKind.REJECTED},
             ranks=rankings.select(RANK_COLUMNS),
             rankings=upgraded(rankings, RANKINGS) if same else None,
         )
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
-        raise StorageError(
-            f"The tables of the newest run under {store.uri} are not what this version writes ({error}).",
-            reason="invalid",
-            retryable=False,
+        raise StorageError.invalid(
+            f"The tables of the newest run under {store.uri} are not what this version writes ({error})."
         ) from error
 
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.core.records import Analysis, Manifest, RankedVideo
+from tasks.core.manifest import Manifest
+from tasks.core.records import Analysis, RankedVideo
 from tasks.core.views.run_page import counted, failure_rows, ranking_rows, summary
 from tasks.core.views.timeline_picture import timeline_picture
 from tasks.run.ledger import Ledger
@@ -42,7 +43,7 @@ Show = Callable[[Manifest, Ledger, Run], None]
 def show_ranking(manifest: Manifest, ledger: Ledger, run: Run) -> None:
     """The best segments of the run as a table."""
     path = run.scratch / "rankings.parquet"  # as it was published, with links
-    rows = ranking_rows(first_rows(path, SHOWN), manifest["source"])
+    rows = ranking_rows(first_rows(path, SHOWN), manifest.source)
     if rows:
         create_table_artifact(
             table=rows, key="ranking", description=_title("The ranking", len(rows), _count(path))
@@ -52,7 +53,7 @@ def show_ranking(manifest: Manifest, ledger: Ledger, run: Run) -> None:
 def show_failures(manifest: Manifest, ledger: Ledger, run: Run) -> None:
     """What went wrong, as a table; nothing if nothing did."""
     path = run.scratch / "failures.parquet"
-    rows = failure_rows(first_rows(path), manifest["source"])
+    rows = failure_rows(first_rows(path), manifest.source)
     if rows:
         create_table_artifact(
             table=rows,

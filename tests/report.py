@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from tasks.adapters.video.pictures import contact_sheet
+from tasks.core.manifest import Manifest
 from tasks.core.records import (
     Analysis,
     Answer,
@@ -84,8 +84,8 @@ def some_sheet() -> bytes:
     return contact_sheet(*noise.repeat(24, axis=1).repeat(24, axis=2))
 
 
-def manifest(source: str = SOURCE) -> dict[str, Any]:
-    return {
+def manifest(source: str = SOURCE) -> Manifest:
+    return Manifest.model_validate({
         "run_id": STAMP.run_id,
         "run_date": "2026-11-22",
         "state": "CompletedWithFailures",
@@ -98,7 +98,7 @@ def manifest(source: str = SOURCE) -> dict[str, Any]:
         "seconds": {"whole": 62.5},
         "models": {"videomae": "mae", "videollama3": None, "code_version": "1"},
         "settings": Settings(source=source, output="out").model_dump(mode="json"),
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def made_report(

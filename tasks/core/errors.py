@@ -41,6 +41,16 @@ class StorageError(HooklineError):
         self.reason = reason
         self.retryable = retryable
 
+    @classmethod
+    def invalid(cls, message: str) -> StorageError:
+        """What is there is not what it should be."""
+        return cls(message, reason="invalid", retryable=False)
+
+    @classmethod
+    def not_found(cls, message: str) -> StorageError:
+        """There is no such thing."""
+        return cls(message, reason="not_found", retryable=False)
+
 
 class ObjectChanged(StorageError):
     """The object was replaced or removed after it was listed."""

@@ -43,9 +43,6 @@ class FailureKind(StrEnum):
 ReadFrames = Callable[[Sequence[int]], npt.NDArray[np.uint8]]
 """Gives the frames at these ticks of a timeline, in this order: uint8 `n x height x width x 3`, RGB."""
 
-Manifest = dict[str, Any]
-"""What `runs/<run_id>.json` says of a run."""
-
 
 def legible(text: str) -> str:
     """Text that can be written anywhere: bytes of a file's name that are no UTF-8 are escaped."""

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tasks.core.records import Manifest
+from tasks.core.manifest import Manifest
 from tasks.run.ledger import Ledger
 from tasks.work.spec import CODE_VERSION, RunSpec
 
@@ -28,25 +28,24 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
         "fast": sum(video.scored.seconds for video in ledger.ranked),
         "deep": sum(video.deep_seconds for video in ledger.ranked),
     }
-    return {
-        "run_id": spec.run_id,
-        "run_date": str(spec.run_date),
-        "state": state,
-        "message": ledger.summary,
-        "source": spec.source.uri,
-        "started_at": spec.started_at.isoformat(timespec="seconds"),
-        "ended_at": ended_at.isoformat(timespec="seconds"),
-        "seconds": {"whole": (ended_at - spec.started_at).total_seconds(), **seconds},
-        "counts": counts,
-        "windows_per_second": _rate(counts["windows"], seconds["fast"]),
-        "segments_per_second": _rate(counts["candidates"] - counts["cached"], seconds["deep"]),
-        "hours_of_video": sum(video.timeline.duration_s for video in ledger.ranked) / 3600,
-        "files": files,
-        "report": None,
-        "models": dict(spec.stamp.models),
-        "settings": spec.settings.model_dump(mode="json"),
-        "versions": versions(),
-    }
+    return Manifest(
+        run_id=spec.run_id,
+        run_date=spec.run_date,
+        state=state,
+        message=ledger.summary,
+        source=spec.source.uri,
+        started_at=spec.started_at.isoformat(timespec="seconds"),
+        ended_at=ended_at.isoformat(timespec="seconds"),
+        seconds={"whole": (ended_at - spec.started_at).total_seconds(), **seconds},
+        counts=counts,
+        windows_per_second=_rate(counts["windows"], seconds["fast"]),
+        segments_per_second=_rate(counts["candidates"] - counts["cached"], seconds["deep"]),
+        hours_of_video=sum(video.timeline.duration_s for video in ledger.ranked) / 3600,
+        files=files,
+        models=dict(spec.stamp.models),
+        settings=spec.settings.model_dump(mode="json"),
+        versions=versions(),
+    )
 
 
 def newer_pointer(current: bytes | None, *, run_id: str) -> bytes | None:

@@ -8,7 +8,8 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from tasks.core.records import Manifest, VideoRef
+from tasks.core.manifest import Manifest
+from tasks.core.records import VideoRef
 from tasks.core.settings import Settings
 from tasks.run.ledger import Ledger
 
@@ -26,8 +27,8 @@ def final_state(ledger: Ledger, settings: Settings) -> str:
 
 def conclude(manifest: Manifest) -> State[Any]:
     """The final state of a run that has been published. Its data is the manifest."""
-    final = Failed if manifest["state"] == FAILED else Completed
-    return final(name=manifest["state"], message=manifest["message"], data=manifest)
+    final = Failed if manifest.state == FAILED else Completed
+    return final(name=manifest.state, message=manifest.message, data=manifest.model_dump(mode="json"))
 
 
 def conclude_without_run(videos: Sequence[VideoRef], settings: Settings) -> State[Any]:

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.adapters.report.page import render
-from tasks.core.records import Manifest, VideoRef, Window
+from tasks.core.manifest import Manifest
+from tasks.core.records import VideoRef, Window
 from tasks.core.views.curve import curve_of
 from tasks.core.views.pictures import sheet_name
 from tasks.core.views.report import build_report

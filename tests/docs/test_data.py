@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hookline.cli import run as cli
-from tasks.core.records import Manifest
+from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import FAILURES, LABELS, LIBRARY, RANKINGS, SCHEMA_VERSION, windows_schema
 from tests import FIXTURES, ROOT
 from tests.library import quick_settings, read_table, write_broken_videos, write_good_videos
@@ -89,7 +89,7 @@ def test_the_page_says_what_came_with_this_schema_version() -> None:
 @pytest.fixture(scope="module")
 def nights(
     demo_models: Path, prefect: None, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Manifest]:
+) -> tuple[Path, dict[str, Any]]:
     """A folder with the `output` of three nights, and labels.
 
     The first was published by an earlier version, the last has a new video and other weights.
@@ -99,7 +99,7 @@ def nights(
     folder = tmp_path_factory.mktemp("analyst")
     write_good_videos(folder / "videos")
     write_broken_videos(folder / "videos")
-    manifest: Manifest = {}
+    manifest: dict[str, Any] = {}
     for ranking in ({"top_n": 3}, {"top_n": 3, "deep_weight": "0.8", "fast_weight": "0.2"}):
         settings = quick_settings(folder / "videos", folder / "output", demo_models, ranking=ranking)
         manifest = rank_videos(settings, return_state=True).result(raise_on_failure=False)
@@ -114,15 +114,16 @@ def nights(
     return folder, manifest
 
 
-def write_labels(path: Path, output: Path, manifest: Manifest, verdict: str) -> None:
+def write_labels(path: Path, output: Path, manifest: dict[str, Any], verdict: str) -> None:
     ranking = read_table(output, "rankings", manifest["run_id"]).select(["video_uri", "start", "end"])
     verdicts = ["rejected" if n % 3 else verdict for n in range(len(ranking))]
     pq.write_table(ranking.append_column("verdict", pa.array(verdicts)), path)
 
 
-def test_the_page_lists_exactly_the_keys_of_the_manifest(nights: tuple[Path, Manifest]) -> None:
+def test_the_page_lists_exactly_the_keys_of_the_manifest(nights: tuple[Path, dict[str, Any]]) -> None:
     folder, manifest = nights
-    assert [row[0].strip("`") for row in listed("runs/&lt;run_id&gt;.json")] == list(manifest)
+    named = [row[0].strip("`") for row in listed("runs/&lt;run_id&gt;.json")]
+    assert named == list(manifest) == list(Manifest.model_fields)
     pointer = json.loads((folder / "output" / "latest.json").read_text())
     assert [row[0].strip("`") for row in listed("latest.json")] == list(pointer)
     for key in ("seconds", "counts", "files"):
@@ -169,7 +170,7 @@ os._exit(0)  # threads that read Parquet now and then abort the process as it ex
 
 
 @pytest.fixture(scope="module")
-def answers(nights: tuple[Path, Manifest]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def answers(nights: tuple[Path, dict[str, Any]]) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """What each tool answers to each question; a process of its own for each, as an analyst has it."""
     folder, _ = nights
     set_up = DATA[DATA.index("## Cookbook") : DATA.index("\n### ")]

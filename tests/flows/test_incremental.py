@@ -16,7 +16,7 @@ from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.adapters.models.videomae import VideoMAE
 from tasks.adapters.storage import Store
 from tasks.core.errors import ObjectChanged
-from tasks.core.records import Manifest, VideoRef, Window
+from tasks.core.records import VideoRef, Window
 from tests.library import quick_settings, read_table, rows_without, write_good_videos
 from tests.media import cut_short, numbered_video
 
@@ -47,13 +47,15 @@ class Nights:
     output: Path
     models: Path
 
-    def run(self, *, output: Path | None = None, **groups: Any) -> Manifest:
+    def run(self, *, output: Path | None = None, **groups: Any) -> dict[str, Any]:
         settings = quick_settings(self.source, output or self.output, self.models, **groups)
         manifest = rank_videos(settings, return_state=True).result(raise_on_failure=False)
         assert isinstance(manifest, dict), manifest
         return manifest
 
-    def rows(self, kind: str, manifest: Manifest, *, output: Path | None = None) -> list[dict[str, Any]]:
+    def rows(
+        self, kind: str, manifest: dict[str, Any], *, output: Path | None = None
+    ) -> list[dict[str, Any]]:
         return rows_without(read_table(output or self.output, kind, manifest["run_id"]), "run_id")
 
 
@@ -72,18 +74,18 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first_night(
     library: Path, demo_models: Path, prefect: None, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Nights, Manifest]:
+) -> tuple[Nights, dict[str, Any]]:
     nights = Nights(library, tmp_path_factory.mktemp("first-night"), demo_models)
     return nights, nights.run()
 
 
 @pytest.fixture
-def first(first_night: tuple[Nights, Manifest]) -> Manifest:
+def first(first_night: tuple[Nights, dict[str, Any]]) -> dict[str, Any]:
     return first_night[1]
 
 
 @pytest.fixture
-def nights(first_night: tuple[Nights, Manifest], tmp_path: Path) -> Nights:
+def nights(first_night: tuple[Nights, dict[str, Any]], tmp_path: Path) -> Nights:
     """The nights after the first, on a copy of its output."""
     before, _ = first_night
     shutil.copytree(before.output, tmp_path / "out")
@@ -120,7 +122,7 @@ def watch(source: Path, monkeypatch: pytest.MonkeyPatch) -> Touched:
 
 
 def test_a_night_with_nothing_new_looks_at_nothing_and_publishes_the_same(
-    nights: Nights, first: Manifest, touched: Touched
+    nights: Nights, first: dict[str, Any], touched: Touched
 ) -> None:
     second = nights.run()
     third = nights.run()
@@ -158,7 +160,7 @@ def test_an_added_a_replaced_and_a_removed_video(
     assert ranked == {"added.mp4", "second.mkv", "THIRD.MP4"}
 
 
-def assert_as_from_scratch(nights: Nights, night: Manifest, output: Path, **groups: Any) -> None:
+def assert_as_from_scratch(nights: Nights, night: dict[str, Any], output: Path, **groups: Any) -> None:
     """The same rows as a run that knows nothing but the answers.
 
     VideoLLaMA3 answers in batches, and what else is in one moves the last digits of expected scores.
@@ -234,7 +236,7 @@ def test_what_failed_is_tried_again(
 
 
 def test_scoring_anew_is_a_setting_for_what_is_listed(
-    nights: Nights, first: Manifest, touched: Touched
+    nights: Nights, first: dict[str, Any], touched: Touched
 ) -> None:
     part = nights.run(select={"rescore": True, "pattern": "{second.mkv,empty.mp4}"})
     assert sorted(touched.fetched) == ["empty.mp4", "second.mkv"]
@@ -245,7 +247,7 @@ def test_scoring_anew_is_a_setting_for_what_is_listed(
 
 
 def test_a_night_without_the_deep_model_costs_no_scores(
-    nights: Nights, first: Manifest, touched: Touched
+    nights: Nights, first: dict[str, Any], touched: Touched
 ) -> None:
     without = nights.run(deep={"model": "/nowhere/videollama3"})
     assert {row["deep_reason"] for row in nights.rows("rankings", without)} == {"model_unavailable"}
@@ -255,7 +257,7 @@ def test_a_night_without_the_deep_model_costs_no_scores(
 
 
 def test_a_run_over_a_part_of_the_source_forgets_nothing(
-    nights: Nights, first: Manifest, touched: Touched
+    nights: Nights, first: dict[str, Any], touched: Touched
 ) -> None:
     part = nights.run(select={"pattern": "second.mkv"})
     assert part["counts"]["listed"] == part["counts"]["unchanged"] == 1

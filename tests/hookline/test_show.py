@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import date
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from rich.console import Console
 from hookline.cli import run
 from hookline.show import MAX_FAILURES, MAX_VIDEOS, print_run, print_videos
 from tasks.adapters.storage import open_store
+from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import FAILURES, RANKINGS, table_name
 from tests import FIXTURES
 
 
-def manifest_of(output: Path, *, videos: int, failures: int, **more: Any) -> dict[str, Any]:
+def manifest_of(output: Path, *, videos: int, failures: int, **more: Any) -> Manifest:
     """A run of so many videos, the last of which is the best, with two segments each."""
     ranked = [
         {
@@ -46,15 +48,15 @@ def manifest_of(output: Path, *, videos: int, failures: int, **more: Any) -> dic
         path.parent.mkdir(parents=True)
         nullable = pa.schema([column.with_nullable(True) for column in schema])
         pq.write_table(pa.Table.from_pylist(rows, schema=nullable), path)
-    return {
-        "run_id": "run-1",
-        "run_date": "2026-11-22",
-        "source": "s3://b",
-        "state": "Completed",
-        "message": "done",
-        "counts": {"windows": 0, "candidates": 0},
-        "seconds": {"whole": 1.0},
-    }
+    return Manifest(
+        run_id="run-1",
+        run_date=date(2026, 11, 22),
+        source="s3://b",
+        state="Completed",
+        message="done",
+        counts={"windows": 0, "candidates": 0},
+        seconds={"whole": 1.0},
+    )
 
 
 def printed(output: Path, **size: int) -> str:

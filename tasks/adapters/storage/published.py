@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from tasks.adapters.storage.store import Store
 from tasks.core.errors import StorageError
-from tasks.core.records import Manifest
+from tasks.core.manifest import Manifest
+from tasks.core.scoring.answers import first_error
 from tasks.core.tables.schemas import table_name
 
 MANIFEST_NAME = re.compile(r"runs/[A-Za-z0-9-]+\.json")
@@ -25,27 +27,20 @@ def newest_manifest(store: Store) -> Manifest:
         StorageError: there is none, or what is there was not written by Hookline.
     """
     try:
-        pointer = json.loads(store.read_bytes("latest.json"))
-        if not MANIFEST_NAME.fullmatch(pointer["manifest"]):
+        name = json.loads(store.read_bytes("latest.json"))["manifest"]
+        if not MANIFEST_NAME.fullmatch(name):
             raise ValueError("its manifest is none of runs/")
-        manifest: Manifest = json.loads(store.read_bytes(pointer["manifest"]))
-        if not isinstance(manifest, dict):
-            raise ValueError("its manifest is no object")
+        return _manifest(store, name)
     except StorageError as error:
         if error.reason != "not_found":
             raise
-        raise StorageError(
-            f"There is no ranking under {store.uri} yet: run `hookline rank SOURCE {store.uri}` first.",
-            reason="not_found",
-            retryable=False,
+        raise StorageError.not_found(
+            f"There is no ranking under {store.uri} yet: run `hookline rank SOURCE {store.uri}` first."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(
-            f"{store.uri}/latest.json does not name a run ({error}): rank again to replace it.",
-            reason="invalid",
-            retryable=False,
+        raise StorageError.invalid(
+            f"{store.uri}/latest.json does not name a run ({error}): rank again to replace it."
         ) from error
-    return manifest
 
 
 def manifest_of(store: Store, run: str) -> Manifest:
@@ -59,10 +54,8 @@ def manifest_of(store: Store, run: str) -> Manifest:
     if len(found) != 1:
         how_many = "is no" if not found else f"are {len(found)}"
         newest = ", ".join(runs[-3:]) or "none"
-        raise StorageError(
-            f"There {how_many} run {run!r} under {store.uri}: write an id in full (the newest: {newest}).",
-            reason="not_found",
-            retryable=False,
+        raise StorageError.not_found(
+            f"There {how_many} run {run!r} under {store.uri}: write an id in full (the newest: {newest})."
         )
     return _manifest(store, f"runs/{found[0]}.json")
 
@@ -75,11 +68,9 @@ def manifest_before(store: Store, run_id: str) -> Manifest:
     """
     for earlier in reversed([name for name in run_ids(store) if name < run_id]):
         manifest = _manifest(store, f"runs/{earlier}.json")
-        if manifest["state"] != "Failed":
+        if manifest.state != "Failed":
             return manifest
-    raise StorageError(
-        f"There is no run before {run_id} under {store.uri}.", reason="not_found", retryable=False
-    )
+    raise StorageError.not_found(f"There is no run before {run_id} under {store.uri}.")
 
 
 def run_ids(store: Store) -> list[str]:
@@ -90,25 +81,20 @@ def run_ids(store: Store) -> list[str]:
 
 def _manifest(store: Store, name: str) -> Manifest:
     try:
-        manifest: Manifest = json.loads(store.read_bytes(name))
-        if not {"run_id", "run_date", "state"} <= manifest.keys():
-            raise KeyError("run_id")
-    except (ValueError, KeyError, AttributeError) as error:
-        raise StorageError(
-            f"{store.uri}/{name} is no manifest of a run ({error}).", reason="invalid", retryable=False
+        return Manifest.model_validate_json(store.read_bytes(name))
+    except ValidationError as error:
+        raise StorageError.invalid(
+            f"{store.uri}/{name} is no manifest of a run ({first_error(error)})."
         ) from error
-    return manifest
 
 
-def read_table(
-    store: Store, table: str, *, run_date: object, run_id: str, columns: Sequence[str] | None = None
-) -> pa.Table:
+def read_table(store: Store, table: str, run: Manifest, columns: Sequence[str] | None = None) -> pa.Table:
     """A table of a run, or some columns of it; `struct.field` names one field of a struct.
 
     Raises:
         StorageError: it is not there, or cannot be read.
     """
-    name = table_name(table, run_date=run_date, run_id=run_id)
+    name = table_name(table, run_date=run.run_date, run_id=run.run_id)
     return _parquet(pa.BufferReader(store.read_bytes(name)), columns, f"{store.uri}/{name}")
 
 
@@ -136,8 +122,6 @@ def _parquet(file: Path | pa.BufferReader, columns: Sequence[str] | None, uri: s
         # pq.read_table starts threads that now and then abort the process as it exits (pyarrow 26).
         return parquet.read(columns=columns, use_threads=False)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise StorageError(
-            f"{uri} is not a table that can be read ({error}). Rank again to replace it.",
-            reason="invalid",
-            retryable=False,
+        raise StorageError.invalid(
+            f"{uri} is not a table that can be read ({error}). Rank again to replace it."
         ) from error

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.core.records import Manifest
+from tasks.core.manifest import Manifest
 from tasks.core.tables.run_ranking import segment_keys
 
 COMPARED = (
@@ -48,42 +48,44 @@ class Change:
 
 
 def changes(before: ComparedRun, after: ComparedRun) -> Iterator[Change]:
-    """Every segment whose rank in its video, or score, is another one; by video and start."""
+    """Every segment whose rank in its video or whose score has changed, by video and start."""
     new = {_key(row): row for row in _rows_without_equal(after.rankings, before.rankings)}
     old = {_key(row): row for row in _rows_without_equal(before.rankings, after.rankings)}
     causes = changed(before.manifest, after.manifest)
-    videos = [dict(zip(*_columns(night.rankings), strict=True)) for night in (before, after)]
+    videos = [dict(zip(*_columns(run.rankings), strict=True)) for run in (before, after)]
     for key in sorted({*new, *old}):
         yield _change(old.get(key), new.get(key), videos=videos, runs=(before, after), causes=causes)
 
 
 def changed(before: Manifest, after: Manifest) -> dict[str, str]:
-    """What was set or loaded otherwise, by name: settings that decide about rows, and models.
+    """The settings that decide about rows, and the models, that differ between two runs, by name.
 
-    >>> changed({"settings": {"ranking": {"top_n": 15}}}, {"settings": {"ranking": {"top_n": 5}}})
+    >>> run = {"run_id": "a", "run_date": "2026-11-24", "state": "Completed"}
+    >>> before, after = (Manifest(**run, settings={"ranking": {"top_n": n}}) for n in (15, 5))
+    >>> changed(before, after)
     {'ranking.top_n': '15 -> 5'}
     """
     found: dict[str, str] = {}
     for group in DECIDING:
-        old, new = (run.get("settings", {}).get(group, {}) for run in (before, after))
+        old, new = (run.settings.get(group, {}) for run in (before, after))
         names = [name for name in {**old, **new} if (group, name) != ("deep", "cache")]
         found |= {
             f"{group}.{name}": f"{old.get(name)} -> {new.get(name)}"
             for name in names
             if old.get(name) != new.get(name)
         }
-    old, new = before.get("models", {}), after.get("models", {})
+    old, new = before.models, after.models
     # The hash of the settings says no more than they do.
     names = [name for name in {**old, **new} if name != "settings_hash" and old.get(name) != new.get(name)]
     return found | {f"models.{name}": f"{old.get(name)} -> {new.get(name)}" for name in names}
 
 
 def _rows_without_equal(rankings: pa.Table, other: pa.Table) -> list[dict[str, Any]]:
-    """The rows that the other ranking does not have just so."""
-    place = pc.index_in(segment_keys(rankings), value_set=segment_keys(other))
-    same = pc.is_valid(place)
+    """The rows that are not in the other ranking, or not with the same values."""
+    position = pc.index_in(segment_keys(rankings), value_set=segment_keys(other))
+    same = pc.is_valid(position)
     for name in ("video_etag", "rank", "score", "videomae_score", "virality_score"):
-        mine, others = rankings[name], other[name].take(place)
+        mine, others = rankings[name], other[name].take(position)
         both_null = pc.and_(pc.is_null(mine), pc.is_null(others))
         same = pc.and_(same, pc.or_(both_null, pc.fill_null(pc.equal(mine, others), fill_value=False)))
     rows: list[dict[str, Any]] = rankings.filter(pc.invert(same)).to_pylist()

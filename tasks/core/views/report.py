@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.core.records import Manifest
+from tasks.core.manifest import Manifest
 from tasks.core.uris import name_in
 from tasks.core.views.curve import Curve, lanes, time_marks
 
@@ -126,7 +126,7 @@ def build_report(
     for row in rows:
         by_video.setdefault(row["video_uri"], []).append(row)
     videos = [
-        _video(uri, segments, run["source"], curves.get(uri), scored_in.get(uri))
+        _video(uri, segments, run.source, curves.get(uri), scored_in.get(uri))
         for uri, segments in by_video.items()
     ]
     cards = [card for video in videos for card in video.cards]
@@ -139,7 +139,7 @@ def build_report(
         failures=failures.slice(0, MAX_FAILURES).to_pylist(),
         videos_left_out=len(uris) - len(shown),
         failures_left_out=max(0, len(failures) - MAX_FAILURES),
-        names={row["video_uri"]: name_in(row["video_uri"], run["source"]) for row in rows},
+        names={row["video_uri"]: name_in(row["video_uri"], run.source) for row in rows},
     )
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tasks.core.records import Manifest
+from tasks.core.manifest import Manifest
 from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
 from tasks.core.views.escaping import UNKNOWN, in_markdown, link
@@ -64,10 +64,10 @@ def failure_rows(rows: Iterable[Row], source: str) -> list[dict[str, Any]]:
 
 def summary(manifest: Manifest, failures: Mapping[tuple[str, str, str], int], *, deep: str) -> str:
     """The run in numbers. `failures` counts stage, kind and reason; `deep` says what the deep stage did."""
-    counts, seconds = manifest["counts"], manifest["seconds"]
+    counts, seconds = manifest.counts, manifest.seconds
     parts = [
-        f"# {in_markdown(manifest['state'])}",
-        in_markdown(manifest["message"]) + f", in {clock(round(seconds['whole']))}.",
+        f"# {in_markdown(manifest.state)}",
+        in_markdown(manifest.message) + f", in {clock(round(seconds['whole']))}.",
         _table(
             ["videos", "count"],
             [(name, counts[name]) for name in ("listed", "ranked", "unchanged", "rejected", "failed")],
@@ -78,23 +78,23 @@ def summary(manifest: Manifest, failures: Mapping[tuple[str, str, str], int], *,
         parts += ["## What went wrong", _table(["stage", "kind", "reason", "count"], rows)]
     parts += ["## Work", _table(["what", "how much"], _work(manifest))]
     parts += ["## Skipped", *_skipped(counts, deep)]
-    files = [(entry["rows"], entry["bytes"], entry["uri"]) for entry in manifest["files"]]
+    files = [(entry["rows"], entry["bytes"], entry["uri"]) for entry in manifest.files]
     parts += ["## Files", _table(["rows", "bytes", "file"], files)]
     parts.append(
-        f"Run {in_markdown(manifest['run_id'])}, from {in_markdown(manifest['source'])}, "
-        f"started {in_markdown(manifest['started_at'])}."
+        f"Run {in_markdown(manifest.run_id)}, from {in_markdown(manifest.source)}, "
+        f"started {in_markdown(manifest.started_at)}."
     )
     return "\n\n".join(parts) + "\n"
 
 
 def _work(manifest: Manifest) -> list[tuple[str, str]]:
-    counts, seconds = manifest["counts"], manifest["seconds"]
+    counts, seconds = manifest.counts, manifest.seconds
     return [
-        ("video opened", f"{manifest['hours_of_video']:.2f} h"),
-        ("windows scored", f"{counts['windows']} ({_rate(manifest['windows_per_second'])})"),
+        ("video opened", f"{manifest.hours_of_video:.2f} h"),
+        ("windows scored", f"{counts['windows']} ({_rate(manifest.windows_per_second)})"),
         (
             "segments analysed",
-            f"{counts['candidates'] - counts['cached']} ({_rate(manifest['segments_per_second'])})",
+            f"{counts['candidates'] - counts['cached']} ({_rate(manifest.segments_per_second)})",
         ),
         ("taken from the cache", f"{counts['cached']} of {counts['candidates']} candidates"),
         *((f"seconds {name}", f"{seconds[stage]:.1f}") for stage, name in STAGES.items()),

@@ -36,7 +36,7 @@ def test_the_oldest_run_comes_first(store: Store) -> None:
     ("named", "found"), [("20261122", 0), ("20261123T02", 2), ("20261124T010000Z-dddddd", 3)]
 )
 def test_a_run_is_found_by_the_beginning_of_its_id(store: Store, named: str, found: int) -> None:
-    assert manifest_of(store, named)["run_id"] == list(RUNS)[found]
+    assert manifest_of(store, named).run_id == list(RUNS)[found]
 
 
 @pytest.mark.parametrize(("named", "says"), [("20261123", "are 2 run"), ("2027", "is no run '2027'")])
@@ -48,8 +48,8 @@ def test_a_run_that_is_not_named_clearly_is_refused(store: Store, named: str, sa
 
 def test_the_run_before_is_the_newest_that_did_not_fail(store: Store) -> None:
     first, _, third, fourth = RUNS
-    assert manifest_before(store, fourth)["run_id"] == third
-    assert manifest_before(store, third)["run_id"] == first
+    assert manifest_before(store, fourth).run_id == third
+    assert manifest_before(store, third).run_id == first
     with pytest.raises(StorageError, match="no run before"):
         manifest_before(store, first)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from tasks.core.manifest import Manifest
 from tasks.core.tables.differences import Change, ComparedRun, changed, changes
 
 SCHEMA = pa.schema(
@@ -37,8 +39,12 @@ def segment(video: str, start: float, rank: int, score: int, **more: Any) -> dic
     return row | {"video_etag": "e", "videomae_score": 50, "deep_status": "ok", "virality_score": 60} | more
 
 
+def made_by(**changes: Any) -> Manifest:
+    return Manifest(run_id="run", run_date=date(2026, 11, 24), state="Completed", **(MANIFEST | changes))
+
+
 def night(*rows: dict[str, Any], failures: dict[str, str] | None = None, **manifest: Any) -> ComparedRun:
-    return ComparedRun(MANIFEST | manifest, pa.Table.from_pylist(list(rows), schema=SCHEMA), failures or {})
+    return ComparedRun(made_by(**manifest), pa.Table.from_pylist(list(rows), schema=SCHEMA), failures or {})
 
 
 BEFORE = night(segment("a", 0, 1, 80), segment("a", 90, 2, 70))
@@ -121,17 +127,17 @@ def test_a_change_says_which_scores_are_others() -> None:
 
 
 def test_only_what_decides_about_rows_counts_as_set_otherwise() -> None:
-    other = MANIFEST | {
-        "settings": {
+    other = made_by(
+        settings={
             "ranking": {"top_n": 2, "deep_weight": "0.5"},
             "deep": {"cache": "off", "max_frames": 4},
             "limits": {"a": 2},
         },
-        "models": {"videollama3": None, "settings_hash": "2"},
-    }
-    assert changed(MANIFEST, other) == {
+        models={"videollama3": None, "settings_hash": "2"},
+    )
+    assert changed(made_by(), other) == {
         "ranking.deep_weight": "0.6 -> 0.5",
         "deep.max_frames": "None -> 4",
         "models.videollama3": "2B -> None",
     }
-    assert changed(MANIFEST, MANIFEST) == {}
+    assert changed(made_by(), made_by()) == {}

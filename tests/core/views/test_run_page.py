@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.core.manifest import Manifest
 from tasks.core.views.escaping import UNKNOWN
 from tasks.core.views.run_page import failure_rows, progress, ranking_rows, summary
 
@@ -68,29 +69,32 @@ def test_a_failure_is_a_row_with_its_reason() -> None:
     assert row["from - to"] == UNKNOWN
 
 
-MANIFEST: dict[str, Any] = {
-    "run_id": "r1",
-    "state": "CompletedWithFailures",
-    "message": "2 of 9 videos ranked",
-    "source": "s3://key:pw@bucket/videos",
-    "started_at": "2026-01-01T00:00:00+00:00",
-    "seconds": {"whole": 61, "fetch": 1, "decode": 2, "fast": 3, "deep": 0},
-    "counts": {
-        "listed": 9,
-        "ranked": 2,
-        "unchanged": 5,
-        "rejected": 1,
-        "failed": 1,
-        "windows": 30,
-        "candidates": 8,
-        "cached": 8,
-        "unanswered": 0,
-    },
-    "windows_per_second": 10.0,
-    "segments_per_second": None,
-    "hours_of_video": 1.5,
-    "files": [{"uri": "s3://bucket/out/a.parquet", "rows": 4, "bytes": 100}],
-}
+MANIFEST = Manifest.model_validate(
+    {
+        "run_id": "r1",
+        "run_date": "2026-01-01",
+        "state": "CompletedWithFailures",
+        "message": "2 of 9 videos ranked",
+        "source": "s3://key:pw@bucket/videos",
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "seconds": {"whole": 61, "fetch": 1, "decode": 2, "fast": 3, "deep": 0},
+        "counts": {
+            "listed": 9,
+            "ranked": 2,
+            "unchanged": 5,
+            "rejected": 1,
+            "failed": 1,
+            "windows": 30,
+            "candidates": 8,
+            "cached": 8,
+            "unanswered": 0,
+        },
+        "windows_per_second": 10.0,
+        "segments_per_second": None,
+        "hours_of_video": 1.5,
+        "files": [{"uri": "s3://bucket/out/a.parquet", "rows": 4, "bytes": 100}],
+    }
+)
 
 
 def test_the_summary_counts_reasons_and_says_what_was_skipped() -> None:

@@ -1,0 +1,33 @@
+"""The manifest of a run: what `runs/<run_id>.json` says of it."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class Manifest(BaseModel, extra="allow"):
+    """One run in numbers; docs/data.md explains every key. Keys that other versions write are kept.
+
+    Only what all readers need is required: earlier versions did not write all of the rest.
+    """
+
+    run_id: str
+    run_date: date
+    state: str
+    message: str = ""
+    source: str = ""
+    started_at: str = ""
+    ended_at: str = ""
+    seconds: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    windows_per_second: float | None = None
+    segments_per_second: float | None = None
+    hours_of_video: float = 0.0
+    files: list[dict[str, Any]] = []
+    report: str | None = None
+    models: dict[str, str | None] = {}
+    settings: dict[str, Any] = {}
+    versions: dict[str, str] = {}
