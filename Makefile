@@ -1,21 +1,30 @@
-# make demo    sample videos, untrained demo models, a ranking on the screen
-# make test    linters, types, import rules, tests
-# make bench   how fast it is, beside its baselines: three quarters of an hour
-# make deploy  work pools, deployments and automations on the Prefect server of PREFECT_API_URL; for the
-#              nightly run: make deploy SOURCE=s3://... OUTPUT=s3://... [SETTINGS=settings.yaml] [SCHEDULE=on|off]
-# make chaos   fifty runs killed at random moments, and what the next run makes of it: twenty minutes
+# make demo         sample videos, untrained demo models, a ranking on the screen
+# make test         linters, types, import rules, tests
+# make quick        the first minute of that: linters, types, import rules, tests of the core
+# make integration  tests beside real servers, where radosgw, Redis, PostgreSQL and Chromium are installed
+# make everything   test and integration side by side: what CI runs
+# make lock         constraints.txt after pyproject.toml; with UPGRADE=--upgrade the newest of everything
+# make bench        how fast it is, beside its baselines: three quarters of an hour
+# make deploy       work pools, deployments and automations on the Prefect server of PREFECT_API_URL; for the
+#                   nightly run: make deploy SOURCE=s3://... OUTPUT=s3://... [SETTINGS=settings.yaml] [SCHEDULE=on|off]
+# make chaos        fifty runs killed at random moments, and what the next run makes of it: twenty minutes
 # Each sets up .venv first, on any machine with Python 3.11+.
 
 PYTHON ?= python3
 # Threads that wait spin by default, and take the cores from the others.
 export OMP_WAIT_POLICY := PASSIVE
+# What pip installs here is compiled when it is first imported. Where this is set, that is lost, and every
+# process compiles it all again: half the time that a server, a worker or a run needs to start.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
-# In their own order: pytest-xdist would begin with the files of most tests, and end with the longest.
-FILES := --dist loadfile --no-loadscope-reorder
+PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
+CORE := tests/core tasks/core
+# In the order of tests/conftest.py: pytest-xdist would begin with the files of most tests.
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder $(addprefix --ignore ,$(CORE))
 READY := .venv/.complete
 
-.PHONY: setup demo test lint integration deploy bench chaos clean
+.PHONY: setup demo test quick lint core integration everything lock deploy bench chaos clean
 
 setup: $(READY)
 
@@ -24,24 +33,39 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python has no venv module (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 	@echo "Setting up .venv: a few minutes, once"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt setuptools
-	@$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(PIP) setuptools
+	@$(PIP) --no-build-isolation -e '.[dev]'
 	@touch $(READY)
 
 demo: setup
 	$(BIN)/hookline demo
 
-test: setup lint
-	$(BIN)/python -m pytest --numprocesses 3 $(FILES)
+test: quick
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+quick: lint core
+
+core: setup
+	$(BIN)/python -m pytest $(CORE)
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/deptry hookline flows tasks deployments
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 integration: setup
-	$(BIN)/python -m pytest --numprocesses 3 $(FILES) -m integration tests/integration
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m integration tests/integration
+
+everything: quick
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'integration or not integration'
+
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --annotation-style line --quiet \
+	  --custom-compile-command 'make lock' $(UPGRADE) --output-file constraints.txt
+	@# torch pins its CUDA packages itself, and a CPU build of it has none.
+	sed -E '/^(cuda-|nvidia-|triton==)/d' constraints.txt >constraints.new && mv constraints.new constraints.txt
 
 deploy: setup
 	$(BIN)/python -m deployments.deploy "$(SOURCE)" "$(OUTPUT)" $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(SCHEDULE),--schedule "$(SCHEDULE)")
