@@ -1,26 +1,51 @@
-"""What all tests share."""
+"""What all tests share. Prefect and the models are imported by the tests that need them, and only there."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
-
-from hookline.demo_models import write_demo_models
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("hookline", deadline=None)
-settings.load_profile("hookline")
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=2_000)
+settings.load_profile("ci" if os.environ.get("CI") else "hookline")
+
+HOME = TemporaryDirectory(prefix="hookline-prefect-", ignore_cleanup_errors=True)
+"""Prefect's home for all tests of this process: nobody's own server, profile or history is touched."""
+
+for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+    del os.environ[name]
+os.environ["PREFECT_HOME"] = HOME.name
+# Without the fixture `prefect`, what needs a server fails, instead of starting one in secret.
+os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+
+SLOWEST_FIRST = [
+    "integration/test_operations.py",
+    "integration/test_ui.py",
+    "integration/test_server_restarts.py",
+    "integration/test_chaos.py",
+]
+"""The files that take longest, by what CI recorded: begun last, each would keep one core waiting."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    order = {here / name: position for position, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="session")
 def demo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with small untrained checkpoints: `videomae` and `videollama3`."""
+    from hookline.demo_models import write_demo_models
+
     folder = tmp_path_factory.mktemp("demo-models")
     write_demo_models(folder)
     return folder
@@ -29,11 +54,22 @@ def demo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prefect() -> Iterator[None]:
     """A Prefect server for the whole session, with a database of its own."""
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
-        yield
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from hookline.embedded import flush
+    from hookline.server import EmbeddedServer
+    from tests.prefect_home import new_home
+
+    new_home(Path(HOME.name))
+    server = EmbeddedServer()
+    server.launch()
+    try:
+        server.wait()
+        with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield
+            flush()
+    finally:
+        server.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.prefect_home import new_home
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prefect's folder: its database takes seconds to make."""
-    return tmp_path_factory.mktemp("prefect")
+    """A home of Prefect for runs in processes of their own."""
+    return new_home(tmp_path_factory.mktemp("prefect"))

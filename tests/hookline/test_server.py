@@ -29,8 +29,8 @@ time.sleep(60)
 
 
 @pytest.fixture
-def idle_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
-    for name, value in QUIET_AND_LOCAL.items():
+def idle_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
+    for name, value in {**QUIET_AND_LOCAL, "PREFECT_HOME": str(home)}.items():
         monkeypatch.setenv(name, value)
     server = EmbeddedServer()
     server.launch()

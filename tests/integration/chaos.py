@@ -40,6 +40,7 @@ from tasks.core.settings import Settings
 from tests import ROOT
 from tests.library import ABOUT_THE_RUN_BEFORE, upload, write_broken_videos, write_good_videos
 from tests.media import numbered_video
+from tests.prefect_home import new_home
 from tests.s3 import Bucket, Server
 
 TABLES = ("rankings", "windows", "failures", "library")
@@ -103,6 +104,7 @@ class Chaos:
     def __post_init__(self) -> None:
         self.bucket = self.server.new_bucket()
         write_demo_models(self.root / "models")
+        new_home(self.root / "prefect")
         videos = self.root / "videos"
         write_good_videos(videos)
         write_broken_videos(videos)

@@ -24,6 +24,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from hookline.server import is_healthy
 from tests import ROOT
+from tests.prefect_home import new_home
 
 START_TIMEOUT_S = 120
 PAGE_TIMEOUT_S = 30
@@ -98,7 +99,7 @@ class PrefectServer:
 def prefect_server(folder: Path, port: int) -> Iterator[PrefectServer]:
     """Start a server, and wait until it answers."""
     own = {
-        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_HOME": str(new_home(folder / "prefect")),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
         "PREFECT_SERVER_API_PORT": str(port),

@@ -18,6 +18,7 @@ import pytest
 from tests.cluster import end
 from tests.integration.conftest import ROOT, free_ports
 from tests.integration.reader import Reader
+from tests.prefect_home import new_home
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -29,6 +30,7 @@ def test_a_run_outlives_its_prefect_server(clone: Path, tmp_path: Path) -> None:
     """The server is killed under a run, and is back some seconds later."""
     with ExitStack() as terminals:
         reader = Reader(clone, tmp_path, terminals)
+        new_home(tmp_path / "prefect")
         server = reader.open_terminal(SERVE)
 
         def restart() -> None:

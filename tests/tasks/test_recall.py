@@ -148,6 +148,7 @@ def test_a_run_of_an_earlier_schema_is_carried_over(run: Run, tmp_path: Path) ->
         assert 0 < row["library_percentile"] < 100
 
 
+@pytest.mark.usefixtures("prefect")
 def test_the_ranks_of_the_run_before_are_known_whatever_its_settings(run: Run) -> None:
     previous = read_previous_run.fn(with_settings(run, ranking=Ranking(top_n=3)))
     assert previous

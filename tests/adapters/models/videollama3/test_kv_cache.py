@@ -159,13 +159,12 @@ def test_memory_is_as_large_as_documented(model: Any, quantity: str) -> None:
     assert getattr(BatchKVCache(model, 4, 80 - 16), quantity).shape == (3, 4, 2, 80, 8)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="captures are CUDA graphs")
-def test_captured_passes_equal_ordinary_ones(model: Any) -> None:
-    model = copy.deepcopy(model).to("cuda")
+def test_captured_passes_equal_ordinary_ones(model: Any, cuda: str) -> None:
+    model = copy.deepcopy(model).to(cuda)  # captures are CUDA graphs
     states = []
     for capture in (False, True):
         rows = BatchKVCache(model, 2, 40, capture=capture)
-        hidden = torch.cat([rows.prefill(i, embedded(model, [1, 2, 3]).cuda()) for i in range(2)])
+        hidden = torch.cat([rows.prefill(i, embedded(model, [1, 2, 3]).to(cuda)) for i in range(2)])
         for growth in ([[4], [5]], [[6, 7], []], [[8], [9]], [[1], [2]]):
             hidden = rows.decode(growth, hidden)
         states.append(hidden)
