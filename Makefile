@@ -5,8 +5,8 @@
 # make everything   test and integration side by side: what CI runs
 # make lock         constraints.txt after pyproject.toml; with UPGRADE=--upgrade the newest of everything
 # make bench        how fast it is, beside its baselines: three quarters of an hour
-# make deploy       work pools, deployments and automations on the Prefect server of PREFECT_API_URL; for the
-#                   nightly run: make deploy SOURCE=s3://... OUTPUT=s3://... [SETTINGS=settings.yaml] [SCHEDULE=on|off]
+# make deploy       work pool, deployments and automations on the Prefect server of PREFECT_API_URL; for the nightly
+#                   run: make deploy SOURCE=s3://... OUTPUT=s3://... [SETTINGS=settings.yaml] [SCHEDULE=on|off|'0 2 * * *']
 # make chaos        fifty runs killed at random moments, and what the next run makes of it: twenty minutes
 # Each sets up .venv first, on any machine with Python 3.11+.
 

@@ -1,6 +1,6 @@
 """Everything Hookline needs on a Prefect server: `make deploy [SOURCE=... OUTPUT=...] [SETTINGS=...]`.
 
-Work pools, the deployments of `prefect.yaml`, and automations. It can be run again at any time, after an
+The work pool, the deployments of `prefect.yaml`, and automations. It can be run again at any time, after an
 upgrade for instance: what was chosen on the server stays (switches, schedules, parameters).
 """
 
@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from cyclopts import App
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
@@ -28,15 +29,23 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.automations import alert, crashed
+from deployments.schedule import (
+    as_written,
+    choose,
+    hindrances,
+    next_runs,
+    remove_replaced,
+    starts_by_itself,
+    times,
+    told,
+)
 from hookline.cli import explain
 from hookline.server import is_healthy
 from tasks.core.errors import HooklineError, SettingsError
 from tasks.core.settings import Settings
 
-POOLS = {
-    "hookline": "Ranking runs. Start its workers where the GPUs are, or anywhere when Dask reaches them.",
-    "hookline-cpu": "Runs without the deep stage: workers need no GPU.",
-}
+POOL = "hookline"
+"""All deployments use it. Its workers belong where the GPUs are, or anywhere when Dask reaches them."""
 
 NIGHTLY = "nightly"
 
@@ -45,7 +54,7 @@ WEBHOOK = "HOOKLINE_ALERT_WEBHOOK"
 
 ROOT = Path(__file__).parents[1]
 
-app = App(help="Set up the work pools, deployments and automations of Hookline on a Prefect server.")
+app = App(help="Set up the work pool, deployments and automations of Hookline on a Prefect server.")
 
 
 @app.default
@@ -54,7 +63,7 @@ def deploy(
     output: str = "",
     *,
     settings: Path | None = None,
-    schedule: Literal["on", "off"] | None = None,
+    schedule: str = "",
 ) -> None:
     """Set everything up, or bring it up to date.
 
@@ -67,38 +76,40 @@ def deploy(
     settings
         A YAML file with all other settings of the nightly run.
     schedule
-        Switches the nightly run on or off; empty = as it was, at first off.
+        Switches the nightly run `on` or `off`, or gives it another time and switches it on: '30 4 * * *'.
+        Empty = as it was, at first off, and due at the time of `prefect.yaml`.
     """
     check_server()
     with get_client(sync_client=True) as client:
-        for name, description in POOLS.items():
-            make_pool(client, name, description)
-        wanted = with_operators_choices(client, yaml.safe_load((ROOT / "prefect.yaml").read_text()))
+        make_pool(client)
+        wanted = yaml.safe_load((ROOT / "prefect.yaml").read_text())
         (nightly,) = (each for each in wanted["deployments"] if each["name"] == NIGHTLY)
-        if schedule:
-            nightly["paused"] = schedule == "off"
+        first = nightly["schedules"]
+        keep_operators_choices(client, wanted)
         if source or output or settings:
             before = nightly.get("parameters", {}).get("settings", {})
             nightly["parameters"] = {"settings": nightly_settings(before, source, output, settings)}
+        if schedule:
+            choose(nightly, schedule, first=first)
         prefect_deploy(wanted)
+        remove_replaced(client, ours(client)[NIGHTLY], left=nightly["schedules"])
         make_automation(client, crashed())
-        if address := os.environ.get(WEBHOOK):
+        if address := os.environ.get(WEBHOOK, "").strip():  # a secret's file may end with a newline
             block = asyncio.run(Webhook(url=SecretStr(address)).asave("hookline-alert", overwrite=True))
             make_automation(client, alert(block))
-        report(client)
+        report(client, first)
 
 
-def with_operators_choices(client: SyncPrefectClient, wanted: dict[str, Any]) -> dict[str, Any]:
-    """`prefect.yaml`, changed to what was chosen on the server since: switches, schedules, parameters."""
+def keep_operators_choices(client: SyncPrefectClient, wanted: dict[str, Any]) -> None:
+    """Change `prefect.yaml` to what was chosen on the server since: switches, schedules, parameters."""
     for each in wanted["deployments"]:
         flow = each["entrypoint"].rpartition(":")[2].replace("_", "-")  # our flows are named for themselves
         try:
             chosen = client.read_deployment_by_name(f"{flow}/{each['name']}")
         except ObjectNotFound:
             continue
-        each.pop("schedules", None)  # without any, those of the server stay
         each |= {"paused": chosen.paused, "parameters": chosen.parameters}
-    return wanted
+        each["schedules"] = [as_written(one) for one in chosen.schedules]
 
 
 def nightly_settings(before: dict[str, Any], source: str, output: str, file: Path | None) -> dict[str, Any]:
@@ -146,26 +157,45 @@ def prefect_deploy(wanted: dict[str, Any]) -> None:
         raise HooklineError(f"`prefect deploy --all` failed:\n{done.stdout}{done.stderr}")
 
 
-def report(client: SyncPrefectClient) -> None:
-    """Say what is there now."""
-    table = Table("deployment", "work pool", "schedule", box=None)
-    ours = (each for each in client.read_deployments() if "hookline" in each.tags)
-    for each in sorted(ours, key=lambda each: each.name):
-        nights = ", ".join(getattr(one.schedule, "cron", "") for one in each.schedules)
-        switch = f"{nights} ({'off' if each.paused else 'on'})" if nights else ""
-        table.add_row(each.name, each.work_pool_name, switch)
+def ours(client: SyncPrefectClient) -> dict[str, DeploymentResponse]:
+    """The deployments of Hookline on the server, by their names."""
+    return {each.name: each for each in client.read_deployments() if "hookline" in each.tags}
+
+
+def report(client: SyncPrefectClient, first: list[dict[str, Any]]) -> None:
+    """Say what is there now, and what the server will do by itself.
+
+    `first` are the schedules of `prefect.yaml`: the server's own may differ, and are the ones that count.
+
+    Raises:
+        HooklineError: the nightly run is switched on, but the server makes no run of it.
+    """
     console = Console()
+    table = Table("deployment", "work pool", "schedule", box=None)
+    there = ours(client)
+    for name, each in sorted(there.items()):
+        switch = f"{times(each)} ({'on' if starts_by_itself(each) else 'off'})" if each.schedules else ""
+        table.add_row(name, each.work_pool_name, switch)
     console.print(table)
-    automations = ", ".join(
-        each.name for each in client.read_automations() if each.name.startswith("hookline")
-    )
-    console.print(f"automations: {automations}")
+    automations = (each.name for each in client.read_automations() if each.name.startswith("hookline"))
+    console.print(f"automations: {', '.join(automations)}")
+    nightly, written = there[NIGHTLY], ", ".join(map(told, first))
+    if times(nightly) not in ("", written):
+        console.print(
+            f"{times(nightly)} was chosen on this server; prefect.yaml has {written}", soft_wrap=True
+        )
+    for line in hindrances(client, nightly):
+        console.print(line, style="yellow", soft_wrap=True)
+    if starts_by_itself(nightly):
+        console.print("The next runs of nightly, as soon as the server has made them:")
+        for due in next_runs(client, nightly):
+            console.print(f"  {due:%Y-%m-%d %H:%M %Z}")
 
 
-def make_pool(client: SyncPrefectClient, name: str, description: str) -> None:
-    """Make a work pool; one that is there stays as it is."""
+def make_pool(client: SyncPrefectClient) -> None:
+    """Make the work pool; one that is there stays as it is."""
     template = ProcessWorker.get_default_base_job_template()
-    pool = WorkPoolCreate(name=name, type="process", description=description, base_job_template=template)
+    pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template)
     try:
         client.create_work_pool(pool)
     except ObjectAlreadyExists:

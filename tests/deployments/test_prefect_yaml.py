@@ -2,38 +2,70 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.deploy import POOLS, main
+from deployments.deploy import POOL, main
 from tests import ROOT
+from tests.integration.conftest import free_ports
+from tests.integration.prefect_ui import PrefectServer, prefect_server, running
 
 FOLDER = ROOT / "deployments"
 
-pytestmark = pytest.mark.usefixtures("prefect")
+RUN_TIMEOUT_S = 120
 
 Deploy = Callable[..., str]
 
 
-def api(path: str, **body: Any) -> Any:
-    url = f"{PREFECT_API_URL.value()}/{path}"
-    return (httpx.post(url, json=body) if body else httpx.get(url)).raise_for_status().json()
+@pytest.fixture(scope="module", autouse=True)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A standing server, whose scheduler runs: those of other tests have none."""
+    with (
+        prefect_server(tmp_path_factory.mktemp("server"), free_ports(1)) as started,
+        temporary_settings({PREFECT_API_URL: f"{started.url}/api"}),
+    ):
+        yield started
+
+
+def api(path: str, body: Any = None, method: str = "") -> Any:
+    """What the server answers; it is asked again where its database is busy."""
+    with get_client(sync_client=True) as client:
+        return client.request(method or ("GET" if body is None else "POST"), f"/{path}", json=body)
 
 
 def deployment(name: str) -> dict[str, Any]:
-    return dict(api(f"deployments/name/rank-videos/{name}"))
+    return dict(api(f"deployments/name/rank-videos/{name}").json())
 
 
-def change(name: str, **values: Any) -> None:
-    url = f"{PREFECT_API_URL.value()}/deployments/{deployment(name)['id']}"
-    httpx.patch(url, json=values).raise_for_status()
+def change(what: str, **values: Any) -> None:
+    """As the page does it."""
+    api(what, values, "PATCH")
+
+
+def change_deployment(name: str, **values: Any) -> None:
+    change(f"deployments/{deployment(name)['id']}", **values)
+
+
+def forget(name: str) -> None:
+    """So that it is new at the next `make deploy`."""
+    api(f"deployments/{deployment(name)['id']}", method="DELETE")
+
+
+def scheduled() -> list[str]:
+    """When the runs that the server has made are due."""
+    runs = api("flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"}).json()
+    return [run["expected_start_time"] for run in runs if run["auto_scheduled"]]
 
 
 @pytest.fixture
@@ -88,12 +120,7 @@ def test_a_server_is_set_up_and_what_is_chosen_on_it_stays(deploy: Deploy, tmp_p
     assert nightly["parameters"] == {}
     assert nightly["schedules"][0]["schedule"] == {"cron": "0 2 * * *", "timezone": "UTC", "day_or": True}
     assert nightly["global_concurrency_limit"]["limit"] == 1
-    deploy("", "", "--schedule", "on")
-    assert not deployment("nightly")["paused"]
-    deploy("", "", "--schedule", "off")
-    assert deployment("nightly")["paused"]
     assert nightly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
-    assert deployment("on-demand-cpu")["work_pool_name"] == "hookline-cpu"
 
     file = tmp_path / "nightly.yaml"
     file.write_text("ranking: {top_n: 7}\n")
@@ -102,19 +129,27 @@ def test_a_server_is_set_up_and_what_is_chosen_on_it_stays(deploy: Deploy, tmp_p
     assert deployment("nightly")["parameters"] == {"settings": settings}
 
     later = {"slug": "nightly", "active": True, "schedule": {"cron": "30 4 * * *", "timezone": "Europe/Rome"}}
-    change("nightly", paused=False, schedules=[later])
-    change("on-demand", parameters={"settings": {"source": "/videos"}})
-    crashed = {each["name"]: each["id"] for each in api("automations/filter", limit=50)}["hookline: crashed"]
-    url = f"{PREFECT_API_URL.value()}/automations/{crashed}"
-    httpx.patch(url, json={"enabled": False}).raise_for_status()
+    change_deployment("nightly", paused=False, schedules=[later])
+    noon = {"slug": "noon", "schedule": {"cron": "0 12 * * *", "timezone": "UTC"}}
+    api(f"deployments/{nightly['id']}/schedules", [noon])
+    change_deployment("on-demand", parameters={"settings": {"source": "/videos"}})
+    crashed = {each["name"]: each["id"] for each in api("automations/filter", {"limit": 50}).json()}[
+        "hookline: crashed"
+    ]
+    change(f"automations/{crashed}", enabled=False)
 
     deploy("", "s3://bucket/elsewhere")
     nightly = deployment("nightly")
     assert not nightly["paused"]
     assert nightly["parameters"] == {"settings": settings | {"output": "s3://bucket/elsewhere"}}
-    assert nightly["schedules"][0]["schedule"]["cron"] == "30 4 * * *"
+    schedule, second = sorted(nightly["schedules"], key=lambda each: str(each["slug"]))
+    assert second["slug"] == "noon"
+    assert {name: schedule[name] for name in ("slug", "active")} == {"slug": "nightly", "active": True}
+    assert schedule["schedule"] == later["schedule"] | {"day_or": True}
     assert deployment("on-demand")["parameters"] == {"settings": {"source": "/videos"}}
-    automations = [each for each in api("automations/filter", limit=50) if "hookline" in each["name"]]
+    automations = [
+        each for each in api("automations/filter", {"limit": 50}).json() if "hookline" in each["name"]
+    ]
     assert [(each["name"], each["enabled"]) for each in automations] == [("hookline: crashed", False)]
 
 
@@ -141,11 +176,13 @@ def test_without_a_server_there_is_a_hint(deploy: Deploy) -> None:
 
 def test_the_address_of_the_alert_is_kept_encrypted(deploy: Deploy) -> None:
     for _ in range(2):
-        deploy("", "", HOOKLINE_ALERT_WEBHOOK="http://127.0.0.1:9/s3cret")
-    names = [each["name"] for each in api("automations/filter", limit=50)]
+        deploy("", "", HOOKLINE_ALERT_WEBHOOK="http://127.0.0.1:9/s3cret\n")  # as files of secrets end
+    names = [each["name"] for each in api("automations/filter", {"limit": 50}).json()]
     assert names.count("hookline: alert") == 1
-    block = api("block_types/slug/webhook/block_documents/name/hookline-alert")
-    assert "s3cret" not in str(block)
+    block = "block_types/slug/webhook/block_documents/name/hookline-alert"
+    assert "s3cret" not in api(block).text
+    kept = api(f"{block}?include_secrets=true").json()
+    assert kept["data"]["url"] == "http://127.0.0.1:9/s3cret"
 
 
 def test_the_form_shows_every_setting_with_its_words(deploy: Deploy) -> None:
@@ -159,6 +196,102 @@ def test_the_form_shows_every_setting_with_its_words(deploy: Deploy) -> None:
             assert "anyOf" not in field, f"{name} would be shown as several fields"
 
 
-def test_every_deployment_names_a_pool_that_is_made() -> None:
+def test_every_deployment_names_the_pool_that_is_made() -> None:
     wanted = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    assert {each["work_pool"]["name"] for each in wanted["deployments"]} == set(POOLS)
+    assert {each["work_pool"]["name"] for each in wanted["deployments"]} == {POOL}
+
+
+def test_make_deploy_says_when_the_night_begins_and_what_keeps_it_from_it(deploy: Deploy) -> None:
+    """What it prints is what the server has done."""
+    forget("nightly")
+    printed = deploy("/videos", "/rankings", "--schedule", "on")
+    assert "0 2 * * * UTC (on)" in printed
+    assert "work pool hookline has no worker" in printed
+    nights = re.findall(r"^  (\S+) 02:00 UTC$", printed, flags=re.MULTILINE)
+    assert len(nights) == 3
+    assert nights == [due[:10] for due in scheduled()]
+
+    nightly = deployment("nightly")
+    (schedule,) = nightly["schedules"]
+    change(f"deployments/{nightly['id']}/schedules/{schedule['id']}", active=False)
+    change("work_pools/hookline", is_paused=True)
+    printed = deploy("", "")
+    assert "0 2 * * * UTC (off)" in printed
+    assert "The schedule of nightly is switched off" in printed
+    assert "work pool hookline is paused" in printed
+    assert "next runs" not in printed
+    assert scheduled() == []
+
+    change("work_pools/hookline", is_paused=False)
+    assert "02:00 UTC\n" in deploy("", "", "--schedule", "on")
+    assert deployment("nightly")["schedules"][0]["active"]
+
+    printed = deploy("", "", "--schedule", "off")
+    assert "nightly is switched off" in printed
+    assert "next runs" not in printed
+    assert scheduled() == []
+
+
+def test_the_night_gets_another_time(deploy: Deploy) -> None:
+    forget("nightly")
+    deploy("/videos", "/rankings")
+    noon = {"slug": "noon", "schedule": {"cron": "0 12 * * *", "timezone": "UTC"}}
+    api(f"deployments/{deployment('nightly')['id']}/schedules", [noon])
+    for _ in range(2):
+        printed = deploy("", "", "--schedule", "30 4 * * *")
+        assert "30 4 * * * UTC (on)" in printed
+        assert "30 4 * * * UTC was chosen on this server; prefect.yaml has 0 2 * * * UTC" in printed
+        assert {due[11:16] for due in scheduled()} == {"04:30"}
+    change_deployment("nightly", paused=True)
+
+
+def test_a_night_that_never_comes_is_an_error(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.schedule.SCHEDULER_S", 8)
+    with pytest.raises(Refused, match="nightly is switched on, but the server made no run of it within 8 s"):
+        deploy("/videos", "/rankings", "--schedule", "0 2 31 2 *")
+    change_deployment("nightly", paused=True)
+
+
+def test_a_schedule_that_makes_no_sense_is_refused(deploy: Deploy) -> None:
+    forget("nightly")
+    deploy("", "")
+    for arguments, words in (
+        (("", "", "--schedule", "on"), "no source and output yet"),
+        (("/videos", "/rankings", "--schedule", "at two"), "on, off, or a time as cron writes it"),
+    ):
+        with pytest.raises(Refused) as refused:
+            deploy(*arguments)
+        assert words in str(refused.value)
+    assert deployment("nightly")["paused"]
+    assert deployment("nightly")["parameters"] == {}
+
+
+def test_a_worker_runs_what_was_deployed_from_another_place(server: PrefectServer, tmp_path: Path) -> None:
+    """Relative paths of a run count from the clone of its worker."""
+    theirs, ours = (copy_of_the_code(tmp_path / name) for name in ("theirs", "ours"))
+    environment = {**server.environment, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    deploy = [sys.executable, "-m", "deployments.deploy"]
+    subprocess.run(deploy, cwd=theirs, env=environment | {"PYTHONPATH": str(theirs)}, check=True)
+    theirs.rename(tmp_path / "on-another-machine")
+    (ours / "videos").mkdir()
+    (ours / "videos" / "first.mp4").write_bytes(b"not looked into")
+    settings = {"source": "videos", "output": "rankings", "dry_run": True}
+    create = f"deployments/{deployment('on-demand')['id']}/create_flow_run"
+    run = api(create, {"parameters": {"settings": settings}}).json()
+    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL]
+    with running(worker, environment | {"PYTHONPATH": str(ours)}, tmp_path / "worker.log"):
+        deadline = time.monotonic() + RUN_TIMEOUT_S
+        while (state := api(f"flow_runs/{run['id']}").json()["state"])["type"] not in TERMINAL:
+            assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()
+            time.sleep(0.5)
+    assert state["message"] == "Dry run: 1 videos, 0.00 GB would be ranked"
+
+
+TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+def copy_of_the_code(clone: Path) -> Path:
+    for name in ("hookline", "flows", "tasks", "deployments"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "prefect.yaml", clone)
+    return clone
