@@ -81,6 +81,32 @@ def test_no_secret_is_written_down() -> None:
     assert all(re.fullmatch(r"#.*|\w+=|HOOKLINE_TARGET=cpu", line) for line in example.splitlines())
 
 
+def test_no_secret_keeps_the_newline_at_the_end_of_its_file() -> None:
+    """`kubectl create secret --from-file` takes a file as it is, `--from-env-file` the rest of a line."""
+    commands = re.findall(r"^kubectl .*create secret .*$", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) == 2
+    assert all(" --from-env-file " in command for command in commands)
+
+
+def test_alerts_link_to_the_page_where_the_browser_finds_it() -> None:
+    compose = COMPOSE["services"]["server"]["environment"]
+    (server,) = (each for each in containers() if each["name"] == "server")
+    for variables in (compose, {each["name"]: each.get("value") for each in server["env"]}):
+        assert f"{variables['PREFECT_UI_URL']}/api" == variables["PREFECT_UI_API_URL"]
+
+
+def test_every_pool_of_a_deployment_has_a_worker() -> None:
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    needed = {each["work_pool"]["name"] for each in deployments}
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    for place in (
+        guide,
+        *(FOLDER / name for name in ("compose.yaml", "kubernetes/flows.yaml", "Dockerfile")),
+    ):
+        text = place if isinstance(place, str) else place.read_text()
+        assert set(re.findall(r"--pool\W+([\w-]+)", text)) == needed
+
+
 def test_the_env_file_asks_for_what_the_compose_file_needs() -> None:
     needed = set(re.findall(r"\$\{(\w+):\?", (FOLDER / "compose.yaml").read_text()))
     assert needed <= set(re.findall(r"^(\w+)=", (FOLDER / ".env.example").read_text(), flags=re.MULTILINE))

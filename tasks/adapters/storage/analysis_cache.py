@@ -186,7 +186,7 @@ class RedisValues:
         except (RedisError, OSError, UnicodeError) as error:
             reason = _redis_reason(error)
             detail = f"{type(error).__name__}: {error}"
-            if password := os.environ.get("HOOKLINE_REDIS_PASSWORD"):
+            if password := _password():
                 detail = detail.replace(password, "***")
             # From None, because a server may repeat the password in its refusal.
             raise StorageError(
@@ -209,11 +209,16 @@ def redis_client(url: str) -> Redis:
     return Redis.from_url(
         url,
         username=os.environ.get("HOOKLINE_REDIS_USERNAME") or None,
-        password=os.environ.get("HOOKLINE_REDIS_PASSWORD") or None,
+        password=_password(),
         socket_connect_timeout=REDIS_CONNECT_TIMEOUT_S,
         socket_timeout=REDIS_READ_TIMEOUT_S,
         retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=1), retries=REDIS_MAX_ATTEMPTS - 1),
     )
+
+
+def _password() -> str | None:
+    """What HOOKLINE_REDIS_PASSWORD holds, less the newline at the end of a secret's file."""
+    return os.environ.get("HOOKLINE_REDIS_PASSWORD", "").rstrip("\r\n") or None
 
 
 def _redis_reason(error: Exception) -> str:
