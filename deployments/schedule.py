@@ -32,12 +32,13 @@ SCHEDULER_S = 90
 
 
 def choose(nightly: dict[str, Any], choice: str, *, first: list[dict[str, Any]]) -> None:
-    """Change a deployment, as `prefect.yaml` writes it, to `on`, `off`, or the time of a cron line.
+    """Switch the nightly run on or off, or give it another time; it is changed as `prefect.yaml` writes it.
 
-    `first` are the schedules of a new deployment, for one that has lost them.
+    `choice` is `on`, `off` or a cron line. `first` are the schedules of a new deployment, for one that has
+    none any more.
 
     Raises:
-        SettingsError: the choice is none of these, or the run would not know its videos.
+        SettingsError: `choice` is none of these, or the nightly run has no source and output yet.
     """
     if choice == "off":
         nightly["paused"] = True
@@ -47,9 +48,7 @@ def choose(nightly: dict[str, Any], choice: str, *, first: list[dict[str, Any]])
         schedules = [_at(choice, timezone=schedules[0].get("timezone") or "UTC")]
     settings = nightly.get("parameters", {}).get("settings", {})
     if not (settings.get("source") and settings.get("output")):
-        raise SettingsError(
-            "The nightly run has no source and output yet: name SOURCE=... OUTPUT=... as well"
-        )
+        raise SettingsError("The nightly run has no source and output yet: add SOURCE=... OUTPUT=...")
     nightly["schedules"] = [each | {"active": True} for each in schedules]
     nightly["paused"] = False
 
@@ -67,7 +66,7 @@ def _at(cron: str, *, timezone: str) -> dict[str, Any]:
 def remove_replaced(
     client: SyncPrefectClient, deployment: DeploymentResponse, left: list[dict[str, Any]]
 ) -> None:
-    """Remove the schedules that are not among those `left`: Prefect keeps what has a name of its own."""
+    """Remove all schedules but those `left`: Prefect itself would keep each with a slug of its own."""
     for each in deployment.schedules:
         if each.slug not in [one["slug"] for one in left]:
             client.delete_deployment_schedule(deployment.id, each.id)
@@ -80,17 +79,13 @@ def as_written(schedule: DeploymentSchedule) -> dict[str, Any]:
 
 
 def told(schedule: dict[str, Any]) -> str:
-    """When a schedule is due, in words.
-
-    >>> told({"cron": "0 2 * * *", "timezone": "UTC", "active": True})
-    '0 2 * * * UTC'
-    """
+    """When a schedule is due, as in `0 2 * * * UTC`."""
     when = schedule.get("cron") or schedule.get("rrule") or f"every {schedule.get('interval')} s"
     return f"{when} {schedule.get('timezone') or ''}".rstrip()
 
 
 def times(deployment: DeploymentResponse) -> str:
-    """When the schedules of a deployment are due, in words."""
+    """When the schedules of a deployment are due."""
     return ", ".join(told(as_written(each)) for each in deployment.schedules)
 
 

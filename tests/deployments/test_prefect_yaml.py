@@ -23,7 +23,8 @@ from tests.integration.prefect_ui import PrefectServer, prefect_server, running
 
 FOLDER = ROOT / "deployments"
 
-RUN_TIMEOUT_S = 120
+RUN_TIMEOUT_S = 300
+TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 Deploy = Callable[..., str]
 
@@ -285,9 +286,6 @@ def test_a_worker_runs_what_was_deployed_from_another_place(server: PrefectServe
             assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()
             time.sleep(0.5)
     assert state["message"] == "Dry run: 1 videos, 0.00 GB would be ranked"
-
-
-TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def copy_of_the_code(clone: Path) -> Path:

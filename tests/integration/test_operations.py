@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.integration.conftest import ROOT
@@ -20,6 +22,12 @@ from tests.integration.reader import Reader
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 GUIDE = (ROOT / "docs" / "operations.md").read_text()
+SWITCHED_ON = "make deploy SCHEDULE=on\n"
+EVERY_MINUTE = 'make deploy SCHEDULE="* * * * *"\n'
+SERVE = "set -a; . deployments/server.env; set +a\nexec prefect server start"
+
+SCHEDULED_RUN_S = 300
+"""A minute until it is due, the worker's 10 s to see it, and its start on a busy machine."""
 
 
 class Webhook:
@@ -57,7 +65,16 @@ def test_the_guide_leads_from_nothing_to_a_nightly_run(clone: Path, tmp_path: Pa
     with ExitStack() as terminals:
         reader = Reader(clone, tmp_path, terminals)
         for block in blocks:
+            latest = clone / "demo" / "rankings" / "latest.json"
+            before = latest.read_text() if latest.exists() else ""
             reader.follow(block.replace("https://chat.example/hooks/secret", webhook.url))
+            if block == SWITCHED_ON:
+                assert len(re.findall(r"^  \S+ 02:00 UTC$", reader.printed[-1], flags=re.MULTILINE)) == 3
+                assert "no worker" not in reader.printed[-1]
+            if block == EVERY_MINUTE:
+                assert wait_for_a_run_of_the_schedule(reader)["state"]["name"] == "Completed"
+                assert latest.read_text() != before
+        assert {SWITCHED_ON, EVERY_MINUTE} <= {*blocks}
         printed = "\n".join(reader.printed)
         assert "Completed" in printed
         assert "rank-videos/nightly" in printed
@@ -69,4 +86,44 @@ def test_the_guide_leads_from_nothing_to_a_nightly_run(clone: Path, tmp_path: Pa
         deadline = time.monotonic() + 60
         while not webhook.told and time.monotonic() < deadline:
             time.sleep(0.5)
-    assert "/nowhere-at-all" in webhook.told[0]["text"]
+        check_the_alert(reader, webhook.told[0])
+    check_the_back_up(reader, tmp_path / "restored")
+
+
+def wait_for_a_run_of_the_schedule(reader: Reader) -> dict[str, Any]:
+    """The first run that nobody but the schedule has started, once it has ended."""
+    deadline = time.monotonic() + SCHEDULED_RUN_S
+    while time.monotonic() < deadline:
+        runs = asked(reader, "flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
+        for run in runs:
+            if run["auto_scheduled"] and run["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED"):
+                return dict(run)
+        time.sleep(1)
+    raise AssertionError([(run["expected_start_time"], run["state"]["name"]) for run in runs])
+
+
+def check_the_alert(reader: Reader, alert: dict[str, Any]) -> None:
+    """It names the run, and links to its page on the server."""
+    assert "/nowhere-at-all" in alert["text"]
+    page, run_id = alert["url"].split("/runs/flow-run/")
+    assert f"{page}/api" == reader.api
+    assert asked(reader, f"flow_runs/{run_id}")["state"]["name"] == "Failed"
+    assert httpx.get(alert["url"]).headers["content-type"].startswith("text/html")
+
+
+def check_the_back_up(before: Reader, folder: Path) -> None:
+    """A server that starts on the copy of the database knows what the other knew."""
+    (folder / "prefect").mkdir(parents=True)
+    shutil.copy(before.clone / "demo" / "prefect-backup.db", folder / "prefect" / "prefect.db")
+    with ExitStack() as terminals:
+        reader = Reader(before.clone, folder, terminals)
+        reader.open_terminal(f'export PATH="$PWD/.venv/bin:$PATH"\n{SERVE}')
+        nightly = asked(reader, "deployments/name/rank-videos/nightly")
+        assert nightly["parameters"]["settings"]["source"].endswith("demo/videos")
+        assert not nightly["paused"]
+
+
+def asked(reader: Reader, path: str, body: dict[str, Any] | None = None) -> Any:
+    """What the reader's server answers."""
+    url = f"{reader.api}/{path}"
+    return (httpx.post(url, json=body) if body else httpx.get(url)).raise_for_status().json()
