@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import Artifact
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.rank_videos import rank_videos
-from tasks import artifacts
+from tasks import show
 from tasks.core.records import VideoRef
 from tasks.run.logs import log_line
 from tasks.run.progress import current_progress
@@ -78,7 +78,7 @@ def test_what_cannot_be_shown_fails_no_run(
     videos = tmp_path / "videos"
     videos.mkdir()
     numbered_video(videos / "a.mp4", seconds=6)
-    monkeypatch.setattr(artifacts, "create_table_artifact", broken)
+    monkeypatch.setattr(show, "create_table_artifact", broken)
     settings = quick_settings(videos, tmp_path / "out", demo_models, deep={"enabled": False})
     state = rank_videos(settings, return_state=True)
     assert state.name == "Completed"
