@@ -73,6 +73,12 @@ def parse_answer(text: str) -> Answer:
         raise ValueError(f"not an answer ({first_error(error)}): {text[:200]!r}") from error
 
 
+def written(answer: Answer) -> dict[str, Any]:
+    """An answer by the names that it has in JSON and in tables."""
+    fields: dict[str, Any] = ANSWER.dump_python(answer, by_alias=True)
+    return fields
+
+
 def first_error(error: ValidationError) -> str:
     """What pydantic found first, and where, in one line."""
     first = error.errors(include_url=False)[0]

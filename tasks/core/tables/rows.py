@@ -1,9 +1,12 @@
-"""The rows that are published: from records to the tables of `tasks.core.tables.schemas`."""
+"""The rows that are published: from records to the tables of `tasks.core.tables.schemas`.
+
+A record's field with the name of a column becomes that column: Arrow takes what the schema names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.core.records import (
-    Analysis,
-    Answer,
     Failure,
     FailureKind,
     RankedVideo,
@@ -26,6 +27,7 @@ from tasks.core.records import (
     Window,
     legible,
 )
+from tasks.core.scoring.answers import written
 from tasks.core.tables.reuse import PreviousRun
 from tasks.core.tables.run_ranking import (
     best_first,
@@ -83,14 +85,11 @@ def failures_table(failures: Iterable[Failure], stamp: RunStamp) -> pa.Table:
     """One row a video or segment that could not be used, by video and start."""
     rows = [
         {
+            **asdict(failure),
             "run_id": stamp.run_id,
             "video_uri": failure.video.label,
             "video_etag": failure.video.etag,
-            "stage": failure.stage.value,
-            "kind": failure.kind.value,
-            "reason": failure.reason,
             "detail": legible(failure.detail),
-            "attempts": failure.attempts,
             "start": failure.start_s,
             "end": failure.end_s,
         }
@@ -138,7 +137,7 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "is_viral": segment.score >= stamp.viral_threshold,
         "analysis_method": "VideoMAE + VideoLLaMA3" if analysis.answer else "VideoMAE only",
         "videomae_score": segment.fast_score,
-        "videollama3": _answer_struct(analysis.answer, analysis) if analysis.answer else None,
+        "videollama3": asdict(analysis) | written(analysis.answer) if analysis.answer else None,
         "deep_status": analysis.status,
         "deep_reason": analysis.reason,
         "thumbnail_uri": segment.thumbnail_uri,
@@ -149,39 +148,12 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
 
 
 def _why(why: Why, timeline: Timeline) -> dict[str, Any]:
-    return {
-        "deep_weight": why.deep_weight,
-        "fast_weight": why.fast_weight,
-        "video_percentile": why.video_percentile,
-        "margin": why.margin,
-        "suppressed": [
-            {
-                "start": timeline.seconds(item.window.start),
-                "end": timeline.seconds(item.window.end),
-                "videomae_score": item.score,
-            }
-            for item in why.suppressed
-        ],
-    }
-
-
-def _answer_struct(answer: Answer, analysis: Analysis) -> dict[str, Any]:
-    return {
-        "virality_score": answer.virality_score,
-        "hook_quality": answer.hook_quality,
-        "engagement_potential": answer.engagement_potential,
-        "expected_score": analysis.expected_score,
-        "expected_hook_quality": analysis.expected_hook_quality,
-        "expected_engagement_potential": analysis.expected_engagement_potential,
-        "viral_elements": list(answer.viral_elements),
-        "viral_moments": [
-            {"timestamp": moment.timestamp_s, "why": moment.why} for moment in answer.viral_moments
-        ],
-        "reasoning": answer.reasoning,
-        "recommendation": answer.recommendation,
-        "frames": analysis.frames,
-        "batch_size": analysis.batch_size,
-    }
+    seconds = timeline.seconds
+    suppressed = [
+        {"start": seconds(item.window.start), "end": seconds(item.window.end), "videomae_score": item.score}
+        for item in why.suppressed
+    ]
+    return {**asdict(why), "suppressed": suppressed}
 
 
 def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa.Table:
