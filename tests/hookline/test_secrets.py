@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ import pytest
 
 from hookline.cli import run
 from tests.hookline.test_cli import quick
+from tests.library import upload, write_broken_videos, write_good_videos
 from tests.media import numbered_video
 from tests.s3 import SECRET_KEY, Bucket, Server
 
@@ -26,8 +29,8 @@ CANARIES = {
 }
 
 
-def hookline(home: Path, *arguments: str, **variables: str) -> str:
-    """Runs the command with everything logged; returns what it printed."""
+def hookline(home: Path, *arguments: str, **variables: str) -> tuple[int, str]:
+    """Runs the command with everything logged; returns its exit code, and what it printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= CANARIES | variables | {"PREFECT_HOME": str(home), "PREFECT_LOGGING_LEVEL": "DEBUG"}
     environment |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "DEBUG"}
@@ -35,7 +38,7 @@ def hookline(home: Path, *arguments: str, **variables: str) -> str:
     done = subprocess.run(
         [*program, *arguments], env=environment, capture_output=True, timeout=250, check=False
     )
-    return (done.stdout + done.stderr).decode()
+    return done.returncode, (done.stdout + done.stderr).decode()
 
 
 def told(printed: str, home: Path, bucket: Bucket) -> list[str]:
@@ -51,11 +54,13 @@ def told(printed: str, home: Path, bucket: Bucket) -> list[str]:
     return texts
 
 
-def test_a_run_tells_no_secret(bucket: Bucket, demo_models: Path, home: Path, tmp_path: Path) -> None:
-    film = numbered_video(tmp_path / "film.mp4", seconds=6).read_bytes()
-    bucket.put("in/film.mp4", film)
-    bucket.put("in/broken.mp4", b"no video")
-    printed = hookline(
+def test_an_embedded_run_tells_its_result_and_no_secret_and_loses_no_history(
+    bucket: Bucket, demo_models: Path, home: Path, tmp_path: Path
+) -> None:
+    write_good_videos(tmp_path / "videos")
+    write_broken_videos(tmp_path / "videos")
+    upload(tmp_path / "videos", bucket, "in")
+    code, printed = hookline(
         home,
         "rank",
         f"{bucket.uri}/in",
@@ -64,11 +69,28 @@ def test_a_run_tells_no_secret(bucket: Bucket, demo_models: Path, home: Path, tm
         "--deep.cache=redis://127.0.0.1:1/0",
         f"--limits.scratch_dir={tmp_path}",
     )
-    assert "1 of 2 videos ranked" in " ".join(printed.split())
+    assert code == 3
+    assert "CompletedWithFailures: 3 of 8 videos ranked, 5 rejected, 0 failed" in " ".join(printed.split())
+    check_history(home)
     texts = told(printed, home, bucket)
-    assert any("film.mp4" in text for text in texts[1:])
+    assert any("first.mp4" in text for text in texts[1:])
     for name, secret in CANARIES.items():
         assert not [text[:200] for text in texts if secret in text], name
+
+
+def check_history(home: Path) -> None:
+    """The server that ended with the run has written down all of it."""
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        newest = "select id, state_name from flow_run order by start_time desc limit 1"
+        ((flow_run, flow_state),) = database.execute(newest)
+        task_states = database.execute(
+            "select name, state_type from task_run where flow_run_id = ?", [flow_run]
+        ).fetchall()
+    assert flow_state == "CompletedWithFailures"
+    kinds = [name.split()[0] for name, state in task_states if state == "COMPLETED"]
+    expected = {"list": 1, "read": 1, "load": 1, "open": 8, "score": 3, "analyse": 3, "publish": 1}
+    assert {kind: kinds.count(kind) for kind in kinds} == expected
+    assert len(kinds) == len(task_states)
 
 
 @pytest.mark.parametrize("place", ["source", "output"])
@@ -81,7 +103,8 @@ def test_a_run_that_cannot_begin_tells_no_secret(
     source, output = (
         ("s3://bucket/in", str(tmp_path)) if place == "source" else (str(tmp_path / "in"), "s3://b/o")
     )
-    printed = hookline(home, "rank", source, output, *quick(demo_models), AWS_ENDPOINT_URL=nowhere)
+    code, printed = hookline(home, "rank", source, output, *quick(demo_models), AWS_ENDPOINT_URL=nowhere)
+    assert code == 1
     assert "Check the" in printed
     recorded = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
     for secret in ["canary-user", SECRET_KEY, *CANARIES.values()]:
