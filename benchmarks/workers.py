@@ -32,6 +32,7 @@ from speed_whole import rank
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.videomae import load_videomae
+from tasks.adapters.workers.dask_cluster import WORKER_COMMAND
 from tasks.core.records import Window
 
 RESULT = Path(__file__).parent / "results" / "workers.json"
@@ -105,8 +106,8 @@ def cluster(folder: Path, count: int) -> Iterator[str]:
         port = str(probe.getsockname()[1])
     address = f"tcp://127.0.0.1:{port}"
     commands = [["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]]
-    offer = ["--nthreads", "4", "--resources", "GPU=1", "--no-nanny", "--no-dashboard"]
-    commands += [["worker", address, *offer, "--local-directory", str(folder)] for _ in range(count)]
+    worker = [*WORKER_COMMAND.format(address=address).split()[1:], "--no-dashboard"]
+    commands += [[*worker, "--local-directory", str(folder)] for _ in range(count)]
     with ExitStack() as processes, (folder / "log").open("wb") as log:
         for command in commands:
             process = subprocess.Popen(

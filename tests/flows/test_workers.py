@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import threading
 import time
 from collections import Counter
@@ -12,14 +15,19 @@ from typing import Any
 
 import psutil
 import pytest
+from prefect import flow
 
 from flows.rank_videos import rank_videos
-from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
 from tasks.adapters.workers.dask import DaskWorkers
-from tasks.adapters.workers.processes import GpuProcesses
+from tasks.adapters.workers.processes import GpuProcesses, Workers
+from tasks.core.errors import WorkerLost
+from tasks.core.records import Timeline, VideoRef, Window
+from tasks.core.settings import Settings
 from tasks.run.run import Run
-from tasks.score import load_fast_model
-from tests.cluster import Cluster, cluster
+from tasks.score import load_fast_model, score_windows
+from tasks.work.models import check_fast_model
+from tests.cluster import Cluster, cluster, runs
 from tests.library import quick_settings, read_table, rows_without, write_broken_videos, write_good_videos
 from tests.spec import make_spec
 
@@ -43,7 +51,11 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def rank(videos: Path, output: Path, models: Path, **engine: Any) -> dict[str, Any]:
-    state = rank_videos(quick_settings(videos, output, models, engine=engine), return_state=True)
+    return rank_with(quick_settings(videos, output, models, engine=engine))
+
+
+def rank_with(settings: Settings) -> dict[str, Any]:
+    state = rank_videos(settings, return_state=True)
     manifest = state.result(raise_on_failure=False)
     assert isinstance(manifest, dict), manifest
     return manifest
@@ -82,8 +94,34 @@ def test_a_cluster_ranks_as_one_process_does_and_each_worker_opens_videos(
 ) -> None:
     manifest = rank(videos, tmp_path, demo_models, runner="dask", dask_address=dask.address)
     assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
-    for number in range(2):
-        assert list(dask.folder.glob(f"worker-{number}/hookline-*/worker-*/*"))
+    assert all(opened_by(dask, number) for number in range(2))
+
+
+def test_on_a_cluster_a_video_over_its_deadline_is_one_failure_and_ends_no_worker(
+    videos: Path, demo_models: Path, dask: Cluster, tmp_path: Path
+) -> None:
+    """The decoder of one video is stopped, and stays so; the models have been loaded before."""
+    spec = make_spec(videos, fast=resolve_checkpoint(str(demo_models / "videomae")))
+    with closing(DaskWorkers(dask.address, deadline_s=300)) as workers:
+        for worker in [workers.assign(number) for number in range(2)]:
+            workers.call(check_fast_model, spec, prefer=worker)
+    settings = quick_settings(
+        videos,
+        tmp_path,
+        demo_models,
+        engine={"runner": "dask", "dask_address": dask.address},
+        limits={"deadline_seconds": 20},
+        deep={"enabled": False},
+    )
+    joined = dask.joined()
+    with killing(lambda: decoders(dask), by=signal.SIGSTOP) as stopped:
+        manifest = rank_with(settings)
+    assert len(stopped) == 1
+    failures = [row for row in rows(tmp_path, manifest, "failures") if row["kind"] == "failed"]
+    assert [(row["stage"], row["reason"], row["attempts"]) for row in failures] == [("decode", "deadline", 1)]
+    assert "limits.deadline_seconds = 20" in failures[0]["detail"]
+    assert manifest["counts"]["failed"] == 1
+    assert dask.joined() == joined
 
 
 def test_a_video_is_opened_where_the_fewest_are_in_work(dask: Cluster) -> None:
@@ -118,25 +156,51 @@ def test_a_gpu_process_killed_over_its_analyses_loses_nothing(
 
 
 def test_a_cluster_whose_worker_is_killed_goes_on_with_the_others(
-    videos: Path, demo_models: Path, here: dict[str, Any], tmp_path: Path
+    videos: Path, demo_models: Path, here: dict[str, Any], dask: Cluster, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "cluster"
-    folder.mkdir()
-    output = tmp_path / "output"
-    with (
-        cluster(folder, workers=2) as made,
-        killing(lambda: [psutil.Process(made.workers[0].pid)], once=analyses_in(output)) as killed,
-    ):
-        manifest = rank(videos, output, demo_models, runner="dask", dask_address=made.address)
+    with killing(dask.working, once=analyses_in(tmp_path)) as killed:
+        manifest = rank(videos, tmp_path, demo_models, runner="dask", dask_address=dask.address)
     assert len(killed) == 1
-    assert {kind: rows(output, manifest, kind) for kind in here} == here
+    assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
+
+
+@pytest.mark.logs_error
+@pytest.mark.parametrize("runner", ["process", "dask"])
+def test_a_call_that_ends_its_worker_each_time_is_made_again_twice(
+    runner: str, dask: Cluster, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of its model is a pipe that nobody writes to, so that it is seen when the model is read."""
+    monkeypatch.setattr("tasks.score.score_windows.retry_delay_seconds", [0, 0])
+    shutil.copytree(demo_models / "videomae", model := tmp_path / "model")
+    os.mkfifo(pipe := model / "more.json")
+    held_open = os.open(pipe, os.O_RDWR)
+    fast = Checkpoint(Path("/on/another/machine"), str(model), "")
+    timeline = Timeline(VideoRef("file:///video.mp4", "", 1), "", 40, 8, 56, 56, 5.0, "none")
+
+    @flow
+    def score(run: Run) -> None:
+        score_windows([Window(0, 40)], timeline, run)
+
+    def workers() -> list[psutil.Process]:
+        return gpu_processes() if runner == "process" else dask.working()
+
+    started: Workers = GpuProcesses([""], deadline_s=60)
+    if runner == "dask":
+        started = DaskWorkers(dask.address, deadline_s=60)
+    with closing(started), killing(lambda: readers(pipe, workers()), times=99) as killed:
+        state = score(Run(make_spec(tmp_path, fast=fast), tmp_path, started), return_state=True)
+    os.close(held_open)
+    assert len(set(killed)) == 3
+    lost = state.result(raise_on_failure=False)
+    assert isinstance(lost, WorkerLost)
+    assert lost.reason == "worker_lost"
 
 
 @pytest.mark.logs_error
 def test_an_address_without_a_scheduler_is_said(
     videos: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.adapters.workers.dask.CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("tasks.adapters.workers.dask_cluster.CONNECT_TIMEOUT_S", 1.0)
     settings = quick_settings(
         videos, tmp_path, demo_models, engine={"runner": "dask", "dask_address": "tcp://127.0.0.1:1"}
     )
@@ -146,12 +210,27 @@ def test_an_address_without_a_scheduler_is_said(
 
 
 def gpu_processes() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if runs(child, "multiprocessing.spawn")]
+
+
+def decoders(dask: Cluster) -> list[psutil.Process]:
+    children = [child for process in dask.working() for child in process.children()]
+    return [child for child in children if runs(child, "decode_child")]
+
+
+def readers(pipe: Path, processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that have it open."""
     found = []
-    for child in psutil.Process().children():
-        with suppress(psutil.Error):  # it has ended meanwhile
-            if "multiprocessing.spawn" in " ".join(child.cmdline()):
-                found.append(child)
+    for process in processes:
+        with suppress(OSError):  # it has ended meanwhile
+            opened = [each.readlink() for each in Path(f"/proc/{process.pid}/fd").iterdir()]
+            found += [process] * (pipe in opened)
     return found
+
+
+def opened_by(dask: Cluster, number: int) -> list[Path]:
+    """What is on the disk of a worker."""
+    return list(dask.folder.glob(f"worker-{number}/hookline-*/worker-*/*"))
 
 
 def analyses_in(output: Path) -> Callable[[], bool]:
@@ -159,21 +238,27 @@ def analyses_in(output: Path) -> Callable[[], bool]:
 
 
 class killing:
-    """Kills the first process of those found, as soon as `once` is so; gives the ids of what it killed."""
+    """Kills the first process that is found, as soon as `once` is so; gives the ids of what it killed."""
 
-    def __init__(self, find: Callable[[], list[psutil.Process]], *, once: Callable[[], bool]) -> None:
-        self.find, self.once = find, once
+    def __init__(
+        self,
+        find: Callable[[], list[psutil.Process]],
+        *,
+        once: Callable[[], bool] = lambda: True,
+        by: signal.Signals = signal.SIGKILL,
+        times: int = 1,
+    ) -> None:
+        self.find, self.once, self.by, self.times = find, once, by, times
         self.killed: list[int] = []
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.wait_and_kill)
 
     def wait_and_kill(self) -> None:
-        while not self.over.is_set():
-            if self.once() and (found := self.find()):
-                victim = found[0]
-                victim.kill()
-                self.killed.append(victim.pid)
-                return
+        while not self.over.is_set() and len(self.killed) < self.times:
+            with suppress(psutil.Error):  # it has ended meanwhile
+                if self.once() and (found := self.find()):
+                    found[0].send_signal(self.by)
+                    self.killed.append(found[0].pid)
             time.sleep(0.02)
 
     def __enter__(self) -> list[int]:

@@ -1,7 +1,8 @@
-"""Work on a standing Dask cluster: `dask worker tcp://HOST:8786 --nthreads 4 --resources GPU=1`.
+"""Work on a standing Dask cluster.
 
 One worker process a GPU: its resource admits one call that needs the GPU, its other threads fetch and
-decode. A worker that dies is noticed by the scheduler, and another one does its calls.
+decode. Each call is given to one worker. If that ends, the call on its GPU is to blame and is lost; the
+others are given to another worker, as often as it takes.
 """
 
 from __future__ import annotations
@@ -9,58 +10,49 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
-from distributed import Client, Future, KilledWorker
+from distributed import CancelledError
 
-from tasks.adapters.workers.processes import Workers, collect
-from tasks.core.errors import HooklineError, WorkerLost
+from tasks.adapters.workers.dask_cluster import POLL_S, DaskCluster
+from tasks.adapters.workers.processes import Workers, collect, this_worker
+from tasks.core.errors import WorkerLost
 
 T = TypeVar("T")
 
 ON_A_GPU = {"GPU": 1}
 
-CONNECT_TIMEOUT_S = 30.0
-"""How long the scheduler, and then the first worker, may take to answer."""
-
 NO_WORKERS_TIMEOUT_S = 300.0
 """How long a call waits while the cluster has no worker at all: a new one takes minutes to start."""
 
-POLL_S = 5.0
-"""Seconds from one look at the cluster to the next, while a call waits."""
+LEAVE_S = 2.0
+"""How long a worker lives on after its GPU call hung: the news of that must reach the flow."""
+
+_leaving = threading.Event()
+"""Set in a worker process that is about to end."""
 
 
 class DaskWorkers(Workers):
-    """The workers of a cluster that offer a GPU."""
+    """The workers of a cluster. A call names the one it is for, or goes to the one with the fewest videos."""
 
     open_videos = True
 
     def __init__(self, address: str, *, deadline_s: float) -> None:
         """
         Raises:
-            HooklineError: no scheduler answers there, or it has no worker with a GPU.
+            HooklineError: no scheduler answers there, or it has no worker that can be used.
         """
         self._deadline_s = deadline_s
+        self._cluster = DaskCluster(address)
+        self._lock = threading.Lock()
         self._places: dict[Hashable, str] = {}
-        self._placing = threading.Lock()
-        try:
-            self._client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise HooklineError(
-                f"engine.dask_address is {address}, but no Dask scheduler answers there ({error}): start "
-                "`dask scheduler`, or check address and network."
-            ) from error
-        patience = time.monotonic() + CONNECT_TIMEOUT_S
-        while not self._offering():
-            if time.monotonic() > patience:
-                self._client.close()
-                raise HooklineError(
-                    f"The Dask scheduler at {address} has no worker with a GPU: start some with "
-                    f"`dask worker {address} --nthreads 4 --resources GPU=1`."
-                )
-            time.sleep(0.2)
+        self._heirs: dict[str, str] = {}  # who has the work of a worker that is gone
+        self._on_gpu: defaultdict[str, list[object]] = defaultdict(list)  # the first is the one that runs
+        self._gone: dict[str, object | None] = {}  # workers with the call that is to blame
 
     @property
     def gpus(self) -> int:
@@ -71,25 +63,20 @@ class DaskWorkers(Workers):
         return self.gpus
 
     def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, prefer: str = "") -> T:
-        where = {"workers": [prefer], "allow_other_workers": True} if prefer else {}
-        future = self._client.submit(
-            _within,
-            self._deadline_s,
-            work,
-            *args,
-            key=f"{getattr(work, '__name__', 'work')}-{os.urandom(8).hex()}",
-            pure=False,
-            resources=ON_A_GPU if gpu else None,
-            **where,
-        )
-        try:
-            self._wait_for(future)
-            result: T = future.result()
-            return result
-        except KilledWorker as error:
-            raise WorkerLost(f"The Dask workers that were given this work died: {error}") from error
-        finally:
-            future.release()
+        while True:
+            worker, this_try = self._worker_for(prefer), object()
+            with self._lock:
+                self._on_gpu[worker] += [this_try] * gpu
+            try:
+                return self._call_on(worker, work, args, gpu=gpu, opens=prefer not in ("", worker))
+            except CancelledError as error:
+                raise WorkerLost("The Dask scheduler went away with this work.") from error
+            except WorkerLost as lost:
+                if self._to_blame(worker, this_try, hung=lost.reason == "deadline"):
+                    raise
+            finally:
+                with self._lock:
+                    self._on_gpu[worker] = [each for each in self._on_gpu[worker] if each is not this_try]
 
     def each(self, work: Callable[..., Iterator[T]], *args: Any, prefer: str = "") -> Iterator[T]:
         return iter(self.call(collect, work, *args, prefer=prefer))
@@ -98,43 +85,107 @@ class DaskWorkers(Workers):
         # Left to Dask, which knows nothing of videos that only lie there, one worker gets them by chance
         # and has work for longer than the others: with eight videos, five to three were seen.
         workers = self._offering()
-        with self._placing:
-            load = Counter(self._places.values())
-            place = min(workers, key=lambda worker: load[worker] / workers[worker], default="")
-            self._places[video] = place
-        return place
+        with self._lock:
+            self._places[video] = self._least_loaded(workers)
+            return self._places[video]
 
     def release(self, video: Hashable) -> None:
-        with self._placing:
+        with self._lock:
             self._places.pop(video, None)
 
     def close(self) -> None:
-        self._client.close()
+        self._cluster.client.close()
 
     def _offering(self) -> dict[str, int]:
-        """The workers of the cluster as it is now, with their GPUs."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        gpus = {name: int(worker["resources"].get("GPU", 0)) for name, worker in workers.items()}
-        return {name: count for name, count in gpus.items() if count}
+        """The workers that can be given work, with their GPUs."""
+        workers = self._cluster.workers()
+        return {name: gpus for name, gpus in workers.items() if name not in self._gone}
 
-    def _wait_for(self, future: Future[Any]) -> None:
-        over, with_workers = threading.Event(), time.monotonic()
-        future.add_done_callback(lambda _: over.set())
-        while not over.wait(POLL_S):
-            if self._offering():
-                with_workers = time.monotonic()
-            elif time.monotonic() - with_workers > NO_WORKERS_TIMEOUT_S:
+    def _worker_for(self, prefer: str) -> str:
+        """`prefer`, or the worker that has taken over its work; any if there is nothing to be near to."""
+        patience = time.monotonic() + NO_WORKERS_TIMEOUT_S
+        while not (workers := self._offering()):
+            if time.monotonic() > patience:
                 raise WorkerLost(f"The Dask cluster has had no worker for {NO_WORKERS_TIMEOUT_S:g} s.")
-        if future.cancelled():
-            raise WorkerLost("The Dask scheduler went away with this work.")
+            time.sleep(POLL_S)
+        with self._lock:
+            worker = self._heir(prefer, workers) or self._least_loaded(workers)
+            if prefer and worker != prefer:
+                self._heirs[prefer] = worker
+        return worker
+
+    def _heir(self, worker: str, workers: Mapping[str, int]) -> str:
+        """Whoever of these workers has the work of one that may be gone by now; empty if nobody has."""
+        while worker and worker not in workers:
+            worker = self._heirs.get(worker, "")
+        return worker
+
+    def _least_loaded(self, workers: Mapping[str, int]) -> str:
+        load = Counter(self._heir(place, workers) for place in self._places.values())
+        return min(workers, key=lambda worker: load[worker] / workers[worker], default="")
+
+    def _call_on(
+        self, worker: str, work: Callable[..., T], args: tuple[Any, ...], *, gpu: bool, opens: bool
+    ) -> T:
+        # Where a GPU call must open its video first, fetching and decoding have a deadline each. What is
+        # done without a GPU has deadlines of its own.
+        deadlines = (3 if opens else 1) if gpu else 0
+        future = self._cluster.client.submit(
+            _do,
+            worker,
+            self._deadline_s,
+            deadlines,
+            work,
+            *args,
+            key=f"{getattr(work, '__name__', 'work')}-{os.urandom(8).hex()}",
+            pure=False,
+            resources=ON_A_GPU if gpu else None,
+            workers=[_address(worker)],
+        )
+        try:
+            while True:
+                try:
+                    result: T = future.result(timeout=POLL_S)
+                    return result
+                except TimeoutError:
+                    if future.status == "error":
+                        raise  # it came from the work
+                if worker not in self._offering():
+                    raise WorkerLost(
+                        f"The Dask worker {_address(worker)} died with this work: see what it or the "
+                        "system's log says, most often it is memory."
+                    )
+        finally:
+            future.release()
+
+    def _to_blame(self, worker: str, this_try: object, *, hung: bool) -> bool:
+        """Whether it may be due to this call that its worker is gone: not if another was on the GPU."""
+        with self._lock:
+            on_gpu = this_try if hung else next(iter(self._on_gpu[worker]), None)
+            return self._gone.setdefault(worker, on_gpu) in (this_try, None)
 
 
-def _within(deadline_s: float, work: Callable[..., T], *args: Any) -> T:
-    """Do the work on a worker, which ends if that takes too long: a call into a GPU cannot be stopped."""
-    watchdog = threading.Timer(deadline_s, os._exit, (1,))
-    watchdog.daemon = True
-    watchdog.start()
-    try:
+def _do(worker: str, deadline_s: float, deadlines: int, work: Callable[..., T], *args: Any) -> T:
+    """Do the work on the worker it was meant for, within so many deadlines; 0: there is none."""
+    if this_worker() != worker or _leaving.is_set():
+        raise WorkerLost(f"The Dask worker {_address(worker)} ended before it did this work.")
+    if not deadlines:
         return work(*args)
-    finally:
-        watchdog.cancel()
+    thread = ThreadPoolExecutor(1, "gpu-call")
+    call = thread.submit(copy_context().run, work, *args)
+    thread.shutdown(wait=False)
+    try:
+        return call.result(deadlines * deadline_s)
+    except TimeoutError:
+        if call.done():
+            raise  # it came from the work
+        # A call into a GPU cannot be stopped, but for the process that made it.
+        _leaving.set()
+        threading.Timer(LEAVE_S, os._exit, (1,)).start()
+        raise WorkerLost(
+            f"A Dask worker was stopped after limits.deadline_seconds = {deadline_s:g}.", reason="deadline"
+        ) from None
+
+
+def _address(worker: str) -> str:
+    return worker.partition(" ")[0]

@@ -176,16 +176,22 @@ def collect(work: Callable[..., Iterator[T]], *args: Any) -> list[T]:
     return list(work(*args))
 
 
+def worker_name(address: str, folder: str) -> str:
+    """What a Dask worker is called here. One that is started again may have the same address."""
+    return f"{address} {folder}"
+
+
 def this_worker() -> str:
-    """The address of the Dask worker that does this call; empty in any other process."""
+    """The name of the Dask worker that does this call; empty in any other process."""
     if "distributed" not in sys.modules:
         return ""
     from distributed import get_worker
 
     try:
-        return str(get_worker().address)
+        worker = get_worker()
     except ValueError:
         return ""
+    return worker_name(worker.address, worker.local_directory)
 
 
 def find_gpus(count: int) -> list[str]:
