@@ -1,4 +1,4 @@
-"""How large a frame is shown and how large it is kept. Pure arithmetic on widths and heights in pixels."""
+"""The size at which a frame is shown, and at which it is kept: arithmetic on widths and heights in pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def display_size(width: int, height: int, *, aspect: Fraction, quarter_turns: in
     """The size a player shows: square pixels, upright.
 
     `aspect` is the width of one stored pixel by its height; `quarter_turns` how often the picture is
-    turned by 90 degrees for showing. Pixels are only ever made larger, so no detail is given away.
+    turned by 90 degrees for showing. Pixels are only ever made larger, so no detail is lost.
 
     >>> display_size(704, 576, aspect=Fraction(16, 11), quarter_turns=0)
     (1024, 576)

@@ -1,10 +1,10 @@
-"""How many videos are opened ahead of the models: as many as it takes, and no more."""
+"""How many videos are opened ahead of the models: enough that the models need not wait, and no more."""
 
 from __future__ import annotations
 
 
 class Prefetch:
-    """The number of videos that are being opened or wait opened.
+    """The number of videos that are being opened, or are open and wait for the models.
 
     It grows while the models wait for videos, and shrinks while videos wait for the models.
     """
@@ -13,7 +13,7 @@ class Prefetch:
         self.depth = 1
 
     def asked(self, *, ready: int, most: int) -> None:
-        """The models ask for the next video, and so many are ready; up to `most` may be ahead."""
+        """The models ask for the next video while `ready` videos wait; at most `most` may be ahead."""
         if ready == 0:
             self.depth = min(self.depth + 1, most)
         elif ready >= self.depth:

@@ -17,7 +17,7 @@ from tasks.core.errors import HooklineError
 from tasks.core.secrets import redacted
 
 FastKind = Literal["head", "salience"]
-"""Where a fast score comes from: a fitted head, or how much the window stands out of its video."""
+"""Where a fast score comes from: a fitted head, or how much the window differs from the rest of its video."""
 
 
 class Stage(StrEnum):
@@ -45,7 +45,7 @@ ReadFrames = Callable[[Sequence[int]], npt.NDArray[np.uint8]]
 
 
 def legible(text: str) -> str:
-    """Text that can be written anywhere: bytes of a file's name that are no UTF-8 are escaped."""
+    """Text that can be written anywhere: bytes in a file's name that are not UTF-8 are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -92,7 +92,7 @@ class Failure:
 
     @classmethod
     def from_error(cls, video: VideoRef, stage: Stage, error: Exception, *, attempts: int = 1) -> Failure:
-        """A failure worth another try: our own errors speak for themselves, others are unexpected."""
+        """A failure worth another try. Errors of Hookline bring their reason; all others are `unexpected`."""
         reason, detail = "unexpected", f"{type(error).__name__}: {error}"
         if isinstance(error, HooklineError):
             reason, detail = getattr(error, "reason", reason), str(error)
@@ -118,8 +118,8 @@ class Timeline:
 
     The frames lie at `path` on scratch as raw uint8, `n_ticks x height x width x 3`, RGB, upright
     and with square pixels. `duration_s` is the end of the last picture on the video's own clock.
-    `damage` says in a sentence what is missing of a truncated file, else it is None. `worker` names the
-    worker whose disk that is; empty, it is the one of the flow.
+    `damage` says in a sentence what is missing from a truncated file; it is None for a complete one.
+    `worker` names the worker on whose disk the frames are; empty for the machine of the flow.
     """
 
     video: VideoRef
@@ -168,7 +168,7 @@ class WindowFeatures:
 
 @dataclass(frozen=True, slots=True)
 class ScoredWindow:
-    """A window, its fast score (0-100) and what became of it in the choice of candidates."""
+    """A window, its fast score (0-100), and whether it was chosen as a candidate or suppressed by another."""
 
     window: Window
     score: int
@@ -261,10 +261,10 @@ class Analysis:
 class Why:
     """Why a segment has its rank, as far as its own video tells.
 
-    The weights are those of its score; `deep_weight` is None, and the other 1, where it has no deep one.
-    `video_percentile` places its fast score among all windows of the video. `margin` is how far its
-    score lies above the best candidate that missed the ranking; None where none did. `suppressed` are
-    the weaker windows that it kept from being candidates.
+    The weights are those of its score: without a deep score `deep_weight` is None and `fast_weight` 1.
+    `video_percentile` is the percentile of its fast score among all windows of the video. `margin` is its
+    score less that of the best candidate that is not ranked; None if all are. `suppressed` are the weaker
+    windows that it kept from being candidates.
     """
 
     deep_weight: float | None
@@ -293,7 +293,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class RankedVideo:
-    """Everything one video came to: its scored windows, the ranked segments, and what went wrong.
+    """The results for one video: its scored windows, the ranked segments, and what went wrong.
 
     `analyses` has one entry for each candidate, ranked or not; `cached` of them had been made before,
     the others took `deep_seconds`. `missed` are the candidates that did not make it, best first.

@@ -1,6 +1,6 @@
-"""Secrets in URIs: where they may not stand, and what is shown in their place.
+"""Secrets in URIs: settings may not contain them, and messages show `***` instead of them.
 
-Settings are published with every run, and messages end in logs, tables and the UI: neither is for secrets.
+Settings are published with every run, and messages end up in logs, tables and the UI.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SIGNED_QUERY = re.compile(
 
 
 def check_no_secret(text: str) -> None:
-    """Raise SettingsError if a URI in `text` carries credentials or a signature; it is not repeated.
+    """Raise SettingsError if a URI in `text` carries credentials or a signature, without repeating it.
 
     >>> check_no_secret("s3://bucket/prefix")
     """

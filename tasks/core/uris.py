@@ -7,15 +7,14 @@ from tasks.core.secrets import check_no_secret
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """The scheme of a place, `s3` or `file`, and what follows it, verbatim.
+    """The scheme of a URI, `s3` or `file`, and what follows it, verbatim.
 
     >>> split_uri("s3://bucket/prefix")
     ('s3', 'bucket/prefix')
     >>> split_uri("relative/folder")
     ('file', 'relative/folder')
 
-    Raises SettingsError for a URI with credentials or of a scheme we don't know, or where bucket or folder is
-    missing.
+    Raises SettingsError for a URI with credentials, with another scheme, or without a bucket or folder.
     """
     check_no_secret(uri)
     scheme, found, rest = uri.partition("://")

@@ -14,6 +14,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
 from tasks.core.views.escaping import printable
 from tasks.core.views.report import Report
@@ -43,7 +44,7 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"clock": clock, "shown": printable, "data_uri": _data_uri}
+    environment.filters |= {"clock": clock, "shown": printable, "name_in": name_in, "data_uri": _data_uri}
     # What is written in the page, unless it says otherwise, is written without characters nobody sees.
     environment.finalize = lambda value: (
         value if isinstance(value, Markup | int | float) else printable(value)

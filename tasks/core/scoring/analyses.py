@@ -1,4 +1,4 @@
-"""Analyses that need not be made twice: what one is the answer to, and how it is written down."""
+"""The cache of analyses: the key of an analysis, and the record in which it is stored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def analysis_key(
     max_new_tokens: int,
     prompt_hash: str,
 ) -> str:
-    """64 hex digits that name what was asked about what: the same key, an answer that can be reused.
+    """The key of an analysis, 64 hex digits. Analyses with the same key are the same, so one can be reused.
 
     `window` is in ticks of `fps`, `frame_size` the pixels the timeline is decoded to.
     """

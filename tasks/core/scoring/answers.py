@@ -38,7 +38,7 @@ MAX_REASONING_CHARS = 300
 MAX_RECOMMENDATION_CHARS = 120
 
 
-@cache  # asked for each segment
+@cache  # called for each segment
 def prompt_hash(prompt: str) -> str:
     """Twelve hex digits that name a prompt together with the answer's schema."""
     asked = json.dumps([prompt, answer_schema(start_s=0, end_s=1)])
@@ -62,10 +62,10 @@ def answer_schema(*, start_s: int, end_s: int) -> dict[str, Any]:
 
 
 def parse_answer(text: str) -> Answer:
-    """Read an answer back, as strictly as it was asked for; only its text is tidied.
+    """Read the model's answer, which must have the types of `Answer`. Text is tidied.
 
     Raises:
-        ValueError: the text is not the JSON asked for; the message names what is wrong.
+        ValueError: the text is not JSON of this form. The message names what is wrong.
     """
     try:
         return ANSWER.validate_json(text, strict=True)

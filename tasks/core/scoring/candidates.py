@@ -29,11 +29,10 @@ def choose_candidates(
 ) -> list[ScoredWindow]:
     """Mark the best `count` windows as candidates, greedily from the strongest, in the given order.
 
-    Of two windows that overlap more than `max_overlap` the weaker is suppressed and names the one
-    that suppressed it; equal scores go to the earlier, then the shorter window. Suppression goes on
-    below the cut-off only as far as candidates reach: a window that would not have been chosen
-    anyway is simply below the cut. (Greedy temporal non-maximum suppression, as in Neubeck &
-    Van Gool 2006, on intervals.)
+    Of two windows that overlap more than `max_overlap`, the weaker is suppressed, and names the window
+    that suppressed it. Equal scores go to the earlier, then the shorter window. Once `count` windows are
+    chosen, the rest are below the cut: they are neither chosen nor suppressed. (Greedy temporal
+    non-maximum suppression, as in Neubeck & Van Gool 2006, on intervals.)
     """
     order = sorted(range(len(scored)), key=lambda i: (-scored[i].score, scored[i].window))
     marked = list(scored)

@@ -15,7 +15,7 @@ FEWER_FRAMES = (64, 32)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Segments to be answered together, each seen through at most so many frames.
+    """Segments to be answered together, each seen through at most `max_frames` frames.
 
     `reason` says what memory did not allow: `smaller_batch` (than `max_segments` segments) or
     `fewer_frames`; None if it allowed all.

@@ -35,7 +35,7 @@ def rank_segments(
 ) -> list[Segment]:
     """The best `top_n` candidates of one video, ranked from 1.
 
-    A candidate without an answer is scored by the fast score alone; it is not given a deep one.
+    A candidate without an answer keeps its fast score; it is not given a deep one.
     """
     segments = []
     for candidate in candidates:
@@ -67,7 +67,7 @@ def explained(
     deep_weight: Decimal,
     fast_weight: Decimal,
 ) -> list[Segment]:
-    """The ranked segments of one video with the reasons of their rank; `windows` are all of the video."""
+    """The ranked segments of one video, with the reasons for their ranks. `windows` are all of the video."""
     fast = mid_ranks([segment.fast_score for segment in ranked], among=[item.score for item in windows])
     suppressed = defaultdict(list)
     for item in windows:

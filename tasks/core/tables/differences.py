@@ -16,10 +16,10 @@ COMPARED = (
     *("video_uri", "video_etag", "start", "end", "rank", "score", "videomae_score"),
     *("videollama3.virality_score", "deep_status"),
 )
-"""The columns of `rankings` that two runs are compared by; of `videollama3`, this field is all."""
+"""The columns of `rankings` by which two runs are compared; of `videollama3`, only this field."""
 
 DECIDING = ("windows", "fast", "deep", "ranking")
-"""The groups of settings that decide what the rows say."""
+"""The groups of settings that decide the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ComparedRun:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of one segment. `why` is a short stable code, `detail` says more."""
+    """How one segment changed. `why` is a short stable code, `detail` a sentence."""
 
     what: Literal["entered", "left", "moved"]
     video_uri: str
@@ -142,7 +142,7 @@ def _change(
 def _video_is_missing(
     uri: str, what: str, videos: list[dict[str, str]], runs: tuple[ComparedRun, ComparedRun]
 ) -> tuple[str, str] | None:
-    """Why the run that has not this segment has none of its video; None if it has others."""
+    """Why the run without this segment has no segment of its video at all; None if it has some."""
     without = 0 if what == "entered" else 1
     if uri in videos[without]:
         return None

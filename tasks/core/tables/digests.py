@@ -1,4 +1,4 @@
-"""What decides about a video beside its bytes, in a few hex digits: equal digests, equal outcome."""
+"""Digests of the settings and models that decide about a video: with equal digests, the outcome is equal."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tasks.core.records import FrameBudget
 from tasks.core.settings import Settings
 
 SCORES_VERSION = "2"
-"""Part of what decides scores: raise it when decoding or the fast stage changes what is scored."""
+"""Part of the digest of scores: raise it when decoding or the fast stage changes the scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """`scoring` decides the scores of a video's windows, `rejecting` whether it is refused.
+    """`scoring` covers what decides the scores of a video's windows, `rejecting` what decides a refusal.
 
-    `frame_budget`, the size its frames are decoded to, decides both.
+    `frame_budget`, the size to which frames are decoded, counts for both.
     """
 
     scoring: str

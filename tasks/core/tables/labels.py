@@ -1,4 +1,4 @@
-"""Labels: what editors made of ranked moments, checked row by row and matched with the windows."""
+"""Labels, the decisions of editors about moments: checked row by row, and matched with the windows."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ TOLERANCE_S = 0.05
 """How far the times of a label may lie from those of its window: they may have been rounded to a tenth."""
 
 MAX_ERRORS = 20
-"""Wrong rows that are named."""
+"""Wrong rows that an error names."""
 
 REQUIRED = ("video_uri", "start", "end", "verdict")
 
 Match = Literal["ranked", "window", "no_window", "other_version", "no_video"]
-"""What a label is about: a ranked segment, another window, or nothing that is known, and why."""
+"""What a label was matched with: a ranked segment, another window, or nothing, and why."""
 
 Spans = Mapping[str, Sequence[tuple[float, float]]]
 """Start and end of segments in seconds, by video."""
 
 
 class Label(BaseModel):
-    """One segment, and what became of it."""
+    """One segment, and what editors decided about it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -58,7 +58,7 @@ class Label(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A label, what it was found to be, and the run whose windows have it. Times are the window's own."""
+    """A label, its match, and the run whose windows have it. Its times are those of the window."""
 
     label: Label
     match: Match
@@ -68,7 +68,7 @@ class Labelled:
 def checked_labels(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Label]:
     """The labels of a file; rows with neither verdict nor views have not been labelled yet, and are left out.
 
-    Columns that say nothing about labels don't matter: an export with a column `verdict` will do.
+    Other columns are ignored: an export with an added column `verdict` is enough.
 
     Raises:
         SettingsError: a column is missing, or a row is wrong: it says which, what is there, and what to
@@ -101,7 +101,7 @@ def checked_labels(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Labe
 def matched(
     labels: Iterable[Label], entries: Mapping[str, LibraryEntry], *, ranked: Spans, windows: Spans
 ) -> Iterator[Labelled]:
-    """What each label is about, by what is remembered of its video, the ranking, and its windows."""
+    """Match each label with the library, then the ranking, then the windows of its video."""
     for label in labels:
         entry = entries.get(label.video_uri)
         if entry is None or entry.timeline is None:
@@ -149,7 +149,7 @@ def _wrong(item: Any) -> str:
 
 
 def _near(label: Label, spans: Spans) -> tuple[float, float] | None:
-    """The segment that the label means: its times may be rounded."""
+    """The segment with the label's times, which may be rounded."""
 
     def off_by(span: tuple[float, float]) -> float:
         return max(abs(span[0] - label.start), abs(span[1] - label.end))

@@ -14,7 +14,7 @@ from tasks.core.tables.digests import Digests
 from tasks.core.tables.schemas import LIBRARY
 
 KEPT_DAYS = 30
-"""How long a video that no run lists is remembered: a run over a part of the source forgets nothing."""
+"""How long a video that no run lists stays in the library: runs may be over a part of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class LibraryEntry:
     unanswered: int = 0
 
     def holds_for(self, video: VideoRef, digests: Digests, *, at_any_size: bool) -> bool:
-        """Whether a look at this video, as it is now, would tell nothing new.
+        """Whether this entry is still valid: same version of the video, same settings and models.
 
-        `at_any_size`: nobody knows what size frames should have, so the one they had will do.
+        `at_any_size`: the size that frames should have is not known, so any size counts as the same.
         """
-        # A URI that is no text is never equal: what tables call it may be another video's name.
+        # A URI that is not valid text never matches: its escaped form may be the name of another video.
         if video != self.video:
             return False
         if not at_any_size and digests.frame_budget != self.digests.frame_budget:
@@ -48,12 +48,12 @@ class LibraryEntry:
         return digests.rejecting == self.digests.rejecting
 
     def is_remembered(self, today: date) -> bool:
-        """Whether it stays in the library although no run lists it."""
+        """Whether the entry stays in the library although no run lists the video."""
         return today - self.last_listed <= timedelta(days=KEPT_DAYS)
 
 
 def ranked_entry(video: RankedVideo, digests: Digests, *, run_id: str, run_date: date) -> LibraryEntry:
-    """What is remembered of a video that this run scored."""
+    """The entry of a video that this run scored."""
     timeline = replace(video.timeline, path="")
     return LibraryEntry(timeline.video, digests, run_date, timeline, run_id, run_date, video.unanswered)
 

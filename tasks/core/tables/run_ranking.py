@@ -1,4 +1,4 @@
-"""How the rows of a ranking stand to each other, and to the run before: what is known when all rows are."""
+"""The columns of a ranking that need all rows: the rank in the run, the percentile, the previous ranks."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def with_library_percentiles(rankings: pa.Table) -> pa.Table:
 def with_previous_ranks(rankings: pa.Table, previous: PreviousRun | None) -> pa.Table:
     """Rows with the ranks they had in the run before.
 
-    A segment is the same where video, start and end are. Where there is no run before, all three
-    columns about it are null; where it had no such segment, the ranks are.
+    Segments with equal video, start and end are the same. Without a run before, all three columns are null;
+    for a segment that it did not rank, only the ranks are.
     """
     if previous is None:
         for name in ("previous_run_id", "previous_rank", "previous_run_rank"):
@@ -60,7 +60,7 @@ def with_previous_ranks(rankings: pa.Table, previous: PreviousRun | None) -> pa.
 
 
 def segment_keys(table: pa.Table) -> pa.Array:
-    """One text for each row, equal where video, start and end are."""
+    """A text for each row: equal for rows with equal video, start and end."""
     times = [table[name].cast(pa.string()) for name in ("start", "end")]
     keys = pc.binary_join_element_wise(*times, table["video_uri"], " ")
     return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys

@@ -1,7 +1,7 @@
 """The Arrow schemas of what is published, each defined once, and where the files lie.
 
-`run_date` is a column of every table by way of its folder, `run_date=YYYY-MM-DD/`: DuckDB, Polars,
-pandas and Spark read it from there, and pandas refuses a file that repeats it.
+`run_date` is a column of every table, but it is not in the files: DuckDB, Polars, pandas and Spark read it
+from the folder's name, `run_date=YYYY-MM-DD/`, and pandas refuses a file that has it too.
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ LIBRARY = pa.schema(
         pa.field("frame_budget", pa.string(), nullable=False),
     ]
 )
-"""What the next run knows of each video without a look at it. `status` is `ranked` or `rejected`; what
-describes scores and timeline is null for the rejected. `last_listed` is the day of the last run that
-listed it: a run over a part of the source keeps the others."""
+"""What the next run knows about each video before it opens it. `status` is `ranked` or `rejected`; the
+columns about scores and timeline are null for rejected videos. `last_listed` is the day of the last run that
+listed the video: a run over a part of the source keeps the others."""
 
 
 LABELS = pa.schema(
@@ -143,8 +143,8 @@ LABELS = pa.schema(
         pa.field("imported_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
-"""What editors made of segments. `match` says what it was found to be, `scored_in` the run whose `windows`
-have it; null where it was not found."""
+"""What editors decided about segments. `match` says how the label was matched with the windows; `scored_in`
+is the run whose `windows` have the segment, null if none has."""
 
 
 def windows_schema(dimensions: int) -> pa.Schema:

@@ -1,10 +1,10 @@
-"""How a moment of a video is written, wherever people read it."""
+"""Times in a video, as people read them."""
 
 from __future__ import annotations
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people write them, with tenths where there are any.
+    """Seconds as `h:mm:ss`, with tenths if there are any.
 
     >>> clock(59), clock(3723.5), clock(59.97)
     ('0:59', '1:02:03.5', '1:00')

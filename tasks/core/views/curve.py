@@ -1,4 +1,4 @@
-"""What is drawn of one video: its fast scores over time, and where its ranked segments lie.
+"""The drawing of one video: its fast scores over time, and its ranked segments.
 
 Times become percentages of the video's length, so that a drawing may be as wide as it likes.
 """
@@ -25,7 +25,7 @@ Point = tuple[float, float]
 class Curve:
     """The fast scores of a video: a line for each length of windows, each window at its middle.
 
-    `candidates` are those that were looked at closely.
+    `candidates` are the windows that the deep model was shown.
     """
 
     lines: Sequence[Sequence[Point]]
@@ -65,13 +65,13 @@ def lanes(spans: Sequence[tuple[T, float, float]], duration_s: float) -> list[li
     rows: list[list[tuple[T, float, float]]] = []
     ends: list[float] = []
     for what, start_s, end_s in sorted(spans, key=lambda span: span[1:]):
-        place = next((row for row, end in enumerate(ends) if end <= start_s), len(rows))
-        if place == len(rows):
+        row = next((index for index, end in enumerate(ends) if end <= start_s), len(rows))
+        if row == len(rows):
             rows.append([])
             ends.append(0.0)
-        ends[place] = end_s
+        ends[row] = end_s
         left, right = _percent(start_s, duration_s), _percent(end_s, duration_s)
-        rows[place].append((what, left, round(right - left, 2)))
+        rows[row].append((what, left, round(right - left, 2)))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Text from file names, models and other machines, made safe for the place where people read it."""
+"""Text from file names, models and other machines, made safe for logs, Markdown and terminals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LINKED = re.compile(r"(https?|s3)://", re.IGNORECASE)
 _NOT_IN_A_LINK = re.compile(r"[^A-Za-z0-9/:._~%+=,@;*'$&-]")
 
 UNKNOWN = "\N{EM DASH}"
-"""Stands where nothing is known: never a number that nobody measured."""
+"""Shown instead of a value that is not known."""
 
 
 def one_line(text: str) -> str:
@@ -33,7 +33,7 @@ def one_line(text: str) -> str:
 
 
 def printable(text: object, *, width: int | None = None) -> str:
-    """Text of models and files without characters that are not seen, or turn what is around them.
+    """Text without invisible characters and those that change the direction of writing; cut to `width`.
 
     >>> printable("one\\ntwo \\u202etxt.exe"), printable("a long line", width=5)
     ('one two  txt.exe', 'a lo…')
@@ -54,7 +54,7 @@ def last_part(name: str, *, width: int) -> str:
 
 
 def quoted(text: str) -> str:
-    r"""A value of a log line: one line in double quotes, which it cannot end itself.
+    r"""A value of a log line: one line in double quotes. Quotes in the value are escaped.
 
     >>> print(quoted('a" stage=fake\n'))
     "a\" stage=fake\n"
@@ -64,7 +64,7 @@ def quoted(text: str) -> str:
 
 
 def in_markdown(text: str | None, *, width: int = 500) -> str:
-    r"""Text that Markdown shows as it is, on one line and at most `width` characters of it.
+    r"""Text escaped so that Markdown shows it as it is: one line of at most `width` characters.
 
     >>> print(in_markdown("<b>*x*</b> my_clip-2.mp4"))
     \<b\>\*x\*\</b\> my_clip-2.mp4
@@ -76,7 +76,7 @@ def in_markdown(text: str | None, *, width: int = 500) -> str:
 
 
 def link(text: str, uri: str | None) -> str:
-    """Text as a Markdown link where the URI is one that can be followed from elsewhere.
+    """Text as a Markdown link, if the URI can be followed from another machine; else as text.
 
     >>> link("a", "s3://bucket/a (1).mp4"), link("a", "file:///a.mp4"), link("a", None)
     ('[a](s3://bucket/a%20%281%29.mp4)', 'a', 'a')

@@ -1,4 +1,4 @@
-"""Which pictures stand for a ranked segment, and what pictures and clips are called."""
+"""Which pictures represent a ranked segment, and the names of pictures and clips."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def sheet_name(video: VideoRef, window: Window) -> str:
 
 
 def crop_ratio(crop: str) -> Crop | None:
-    """What `publish.crop` asks for.
+    """The ratio that `publish.crop` sets; None for no crop.
 
     >>> crop_ratio("9:16"), crop_ratio("none")
     ((9, 16), None)

@@ -1,7 +1,6 @@
-"""What the report of a run shows: its rows, sorted into videos and moments, with what is drawn of them.
+"""The content of a run's report: the published rows by video and moment, and what is drawn of them.
 
-Everything comes from the tables that are published, but for the curve of fast scores: that is known of
-the videos scored in this run only.
+Only the curve of fast scores is not from the published tables: it is known for the videos scored in this run.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ MAX_FAILURES = 500
 BEST = 10
 """Moments of the whole run that are named at the top."""
 PICTURE_BYTES = 8_000_000
-"""Contact sheets that are put into the page; of the others a link to their thumbnail is left."""
+"""Size of all contact sheets in the page; moments without a sheet link to their thumbnail."""
 TO_OUTPUT = "../.."
 """From the page's folder to the output."""
 BINS = 10
@@ -156,7 +155,7 @@ def histogram(scores: Sequence[int]) -> list[int]:
 
 
 def anchor(uri: str) -> str:
-    """What a video is called within a page: the same in every report."""
+    """The anchor of a video in a page: the same in every report."""
     return "v" + hashlib.sha256(uri.encode()).hexdigest()[:10]
 
 
@@ -186,7 +185,7 @@ def _link(name: str | None) -> str | None:
 
 
 def _put_in_sheets(cards: Sequence[Card], sheet_of: Callable[[Mapping[str, Any]], bytes | None]) -> None:
-    """The best of each video first: no video is left without while another has all."""
+    """The best moment of each video first, so that no video is without a sheet while another has many."""
     left = PICTURE_BYTES
     for card in sorted(cards, key=lambda card: (int(card.row["rank"]), int(card.row["run_rank"]))):
         sheet = sheet_of(card.row)
