@@ -14,13 +14,13 @@ from tasks.core.scoring.oom_fallback import Attempt, OomFallback
 WINDOWS = [Window(start, start + 150) for start in range(0, 100, 10)]
 
 
-def climb(ladder: OomFallback, fits: Callable[[Attempt], bool]) -> tuple[list[Attempt], list[Attempt]]:
+def climb(fallback: OomFallback, fits: Callable[[Attempt], bool]) -> tuple[list[Attempt], list[Attempt]]:
     """The attempts that succeeded, and those after which nothing less was left."""
     answered, given_up = [], []
-    while attempt := ladder.next():
+    while attempt := fallback.next():
         if fits(attempt):
             answered.append(attempt)
-        elif not ladder.reduce(attempt):
+        elif not fallback.reduce(attempt):
             given_up.append(attempt)
     return answered, given_up
 
@@ -48,25 +48,25 @@ def test_a_smaller_batch_is_kept_for_the_rest() -> None:
     [(64, 128, 64), (40, 128, 32), (64, 180, 64), (20, 40, None), (20, 20, 20)],
 )
 def test_frames_are_halved_down_to_32(most: int, max_frames: int, tried: int | None) -> None:
-    ladder = OomFallback(WINDOWS[:1], size=1, max_frames=max_frames)
-    answered, given_up = climb(ladder, lambda attempt: attempt.max_frames <= most)
+    fallback = OomFallback(WINDOWS[:1], size=1, max_frames=max_frames)
+    answered, given_up = climb(fallback, lambda attempt: attempt.max_frames <= most)
     assert [attempt.max_frames for attempt in answered] == ([tried] if tried else [])
     assert [attempt.max_frames for attempt in given_up] == ([] if tried else [32])
 
 
 def test_fewer_frames_than_a_segment_has_are_no_reduction_of_it() -> None:
-    ladder = OomFallback([Window(0, 40)], size=1, max_frames=128)
+    fallback = OomFallback([Window(0, 40)], size=1, max_frames=128)
     seen = []
-    while attempt := ladder.next():
+    while attempt := fallback.next():
         seen.append(attempt.max_frames)
-        ladder.reduce(attempt)
+        fallback.reduce(attempt)
     assert seen == [128, 32]
 
 
 def test_the_next_segment_has_all_its_frames_again() -> None:
     heavy = WINDOWS[0]
-    ladder = OomFallback(WINDOWS[:2], size=1, max_frames=128)
-    answered, _ = climb(ladder, lambda attempt: heavy not in attempt.windows or attempt.max_frames <= 64)
+    fallback = OomFallback(WINDOWS[:2], size=1, max_frames=128)
+    answered, _ = climb(fallback, lambda attempt: heavy not in attempt.windows or attempt.max_frames <= 64)
     assert [(attempt.windows, attempt.max_frames) for attempt in answered] == [
         ((WINDOWS[0],), 64),
         ((WINDOWS[1],), 128),
@@ -75,15 +75,15 @@ def test_the_next_segment_has_all_its_frames_again() -> None:
 
 
 def test_another_error_sets_the_segments_apart_once() -> None:
-    ladder = OomFallback(WINDOWS[:5], size=3, max_frames=128)
-    first = ladder.next()
+    fallback = OomFallback(WINDOWS[:5], size=3, max_frames=128)
+    first = fallback.next()
     assert first is not None
-    assert ladder.separate(first)
-    alone = [ladder.next() for _ in range(3)]
+    assert fallback.separate(first)
+    alone = [fallback.next() for _ in range(3)]
     assert [attempt.windows for attempt in alone if attempt] == [(window,) for window in WINDOWS[:3]]
     assert alone[0] is not None
-    assert not ladder.separate(alone[0])
-    rest = ladder.next()
+    assert not fallback.separate(alone[0])
+    rest = fallback.next()
     assert rest is not None
     assert len(rest.windows) == 2
 
