@@ -31,8 +31,14 @@ SLOWEST_FIRST = [
     "integration/test_ui.py",
     "integration/test_server_restarts.py",
     "integration/test_chaos.py",
+    "hookline/test_secrets.py",
+    "flows/test_incremental.py",
+    "flows/test_workers.py",
+    "flows/test_rank_videos.py",
+    "test_readme.py",
+    "hookline/test_cli.py",
 ]
-"""The files that take longest, by what CI recorded: begun last, each would keep one core waiting."""
+"""The files that take longest: begun last, each would keep the other core waiting."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
