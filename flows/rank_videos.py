@@ -22,6 +22,7 @@ from tasks.run.ledger import Ledger
 from tasks.run.outcome import conclude, conclude_without_run, final_state
 from tasks.run.progress_artifact import progress_on_the_page
 from tasks.run.run import Run, start_run
+from tasks.run.suspension import announce_end, result_of
 from tasks.score import load_fast_model, score_video, score_windows, window_batches
 from tasks.show import show_results
 
@@ -39,7 +40,7 @@ def rank_videos(settings: Settings) -> State[Any]:
     if settings.dry_run or not videos:
         return conclude_without_run(videos, settings)
 
-    with start_run(settings) as run, progress_on_the_page():
+    with announce_end(), start_run(settings) as run, progress_on_the_page():
         known = recall(videos, run)
         ledger = Ledger(videos, known, run_id=run.spec.run_id)
         if known.to_open:
@@ -60,5 +61,5 @@ def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None
         features = score_windows.map(batches, unmapped(opened), unmapped(run))
         scored = score_video(opened, batches, features.result(), run.spec)
         analyses = analyse_candidates.submit(scored.candidates, opened, run)
-        ranked = rank_video(scored, analyses.result(), run.spec.settings.ranking)
+        ranked = rank_video(scored, result_of(analyses), run.spec.settings.ranking)
         ledger.rank(render_media(ranked, run))

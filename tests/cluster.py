@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from tasks.adapters.stopping import raise_if_stopped
 from tasks.adapters.workers.dask_cluster import WORKER_COMMAND
 
 QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -108,3 +109,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
         for member in family:
             member.kill()
     process.wait()
+
+
+def work_until_stopped(folder: str) -> None:
+    """Work for a worker: it says that it has begun, and goes on until its run ends."""
+    (Path(folder) / "begun").touch()
+    while True:
+        raise_if_stopped(folder)
+        time.sleep(0.1)

@@ -10,6 +10,8 @@
     ├── ModelError          a model cannot be loaded or run
     └── WorkerLost          a GPU worker died or took too long: another one may do the work
 
+`RunEnded` is not among them: it is no failure of what was being done.
+
 What is expected of videos (a broken file, no picture) travels as a `Failure` value once it leaves
 the adapter; exceptions carry it only that far.
 """
@@ -97,6 +99,10 @@ class WorkerLost(HooklineError):
     def __init__(self, message: str, *, reason: str = "worker_lost") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class RunEnded(BaseException):
+    """The run was stopped, and this work with it. Like KeyboardInterrupt no Exception: nobody handles it."""
 
 
 def _rebuild(cls: type[HooklineError], args: tuple[object, ...], state: dict[str, object]) -> HooklineError:

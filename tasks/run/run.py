@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,8 @@ from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
 from tasks.adapters.models.head import load_head
 from tasks.adapters.models.malloc import limit_malloc_arenas
 from tasks.adapters.models.videollama3.config import frame_budget
-from tasks.adapters.storage.scratch import run_folder
-from tasks.adapters.video.sandbox import stop_all
+from tasks.adapters.stopping import stop_work, wait_for_work
+from tasks.adapters.storage.scratch import leave_run, run_folder
 from tasks.adapters.workers.processes import GpuProcesses, InProcess, Workers, find_gpus
 from tasks.core.errors import ModelError, StorageError
 from tasks.core.records import Analysis, FrameBudget
@@ -73,12 +73,23 @@ def start_run(settings: Settings) -> Iterator[Run]:
         run_folder(scratch_dir, run_id) as scratch,
         # Written before any work is done: a mistyped bucket must not cost a night.
         registered(spec.output, run_id, scratch_dir=scratch_dir),
-        closing(find_workers(settings)) as workers,
     ):
+        run = Run(spec, scratch, find_workers(settings))
         try:
-            yield Run(spec, scratch, workers)
+            yield run
         finally:
-            stop_all(scratch)
+            stop(run)
+
+
+def stop(run: Run) -> None:
+    """Stop what is still at work for a run, here and on workers, and wait until it has ended.
+
+    Afterwards nothing of it writes to scratch or output.
+    """
+    stop_work(run.scratch)
+    run.workers.broadcast(leave_run, run.spec.run_id, run.spec.settings.limits.scratch_dir)
+    run.workers.close()
+    wait_for_work(run.scratch)
 
 
 def find_workers(settings: Settings) -> Workers:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tasks.adapters.models.checkpoints import Checkpoint, on_this_machine
+from tasks.adapters.stopping import raise_if_stopped
 from tasks.core.errors import ModelError
 from tasks.core.records import Analysis, Timeline, Window, WindowFeatures
 from tasks.work.analyses import cache_keys, cache_of_run
-from tasks.work.opening import frames_of
+from tasks.work.opening import frames_of, opened_here
 from tasks.work.spec import RunSpec
 
 WRITE_THREADS = 8
@@ -46,6 +47,9 @@ def new_analyses(
     """Each window with its analysis, as soon as it is made; by the end all answers are in the cache.
 
     If the model cannot be loaded, every analysis is a failed one.
+
+    Raises:
+        RunEnded: the run was stopped.
     """
     from tasks.adapters.models.videollama3.model import load_videollama3
 
@@ -55,8 +59,9 @@ def new_analyses(
     except ModelError as error:
         yield from ((window, Analysis.failed(error.reason, str(error))) for window in windows)
         return
+    opened = opened_here(timeline, spec)
     made = model.analyse(
-        frames_of(timeline, spec),
+        frames_of(opened, spec),
         windows,
         fps=timeline.fps,
         prompt=settings.question,
@@ -67,6 +72,7 @@ def new_analyses(
     cache, keys = cache_of_run(spec), cache_keys(windows, timeline, deep, settings)
     with ThreadPoolExecutor(WRITE_THREADS, "keep-analyses") as keeping:
         for window, analysis in made:
+            raise_if_stopped(opened.path)
             # An answer from fewer frames is worth another try in a later run.
             if cache and analysis.reason != "fewer_frames":
                 keeping.submit(cache.put, keys[window], analysis)

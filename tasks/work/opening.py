@@ -16,7 +16,8 @@ from functools import cache, partial
 from pathlib import Path
 from uuid import uuid4
 
-from tasks.adapters.storage.scratch import run_folder, video_folder
+from tasks.adapters.stopping import raise_if_stopped
+from tasks.adapters.storage.scratch import WORKER, run_folder, video_folder
 from tasks.adapters.video.timeline import FRAMES_NAME, DecodeLimits, decode_timeline, read_frames
 from tasks.adapters.workers.processes import this_worker
 from tasks.core.errors import DecodeFailed, VideoRefused
@@ -40,9 +41,11 @@ def open_video(video: VideoRef, spec: RunSpec, scratch: Path, *, gpus: int = 1) 
 
     Raises:
         StorageError: the video could not be fetched.
+        RunEnded: the run was stopped.
     """
     settings = spec.settings
     folder = video_folder(scratch, video)
+    raise_if_stopped(folder)
     source = folder / SOURCE
     share = int(settings.limits.scratch_gb * GB / videos_at_once(spec, gpus=gpus))
     if video.size_bytes > min(settings.limits.max_file_gb * GB, share):
@@ -127,7 +130,7 @@ def opened_videos_here(scratch_dir: str) -> OpenedVideos:
     """The opened videos of this process. Their folder is removed when the process ends, however it ends."""
     held = ExitStack()
     atexit.register(held.close)
-    return OpenedVideos(held.enter_context(run_folder(scratch_dir, f"worker-{uuid4().hex[:12]}")))
+    return OpenedVideos(held.enter_context(run_folder(scratch_dir, f"{WORKER}{uuid4().hex[:12]}")))
 
 
 def open_on_worker(video: VideoRef, spec: RunSpec) -> Timeline | Failure:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,16 @@ from prefect import flow
 
 from flows.rank_videos import rank_videos
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
+from tasks.adapters.storage.scratch import leave_run, scratch_base
 from tasks.adapters.workers.dask import DaskWorkers
 from tasks.adapters.workers.processes import GpuProcesses, Workers
-from tasks.core.errors import WorkerLost
+from tasks.core.errors import RunEnded, WorkerLost
 from tasks.core.records import Timeline, VideoRef, Window
 from tasks.core.settings import Settings
 from tasks.run.run import Run
 from tasks.score import load_fast_model, score_windows
 from tasks.work.models import check_fast_model
-from tests.cluster import Cluster, cluster, runs
+from tests.cluster import Cluster, cluster, runs, wait_for, work_until_stopped
 from tests.library import quick_settings, read_table, rows_without, write_broken_videos, write_good_videos
 from tests.spec import make_spec
 
@@ -94,7 +96,9 @@ def test_a_cluster_ranks_as_one_process_does_and_each_worker_opens_videos(
 ) -> None:
     manifest = rank(videos, tmp_path, demo_models, runner="dask", dask_address=dask.address)
     assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
-    assert all(opened_by(dask, number) for number in range(2))
+    for number in range(2):
+        (opened_here,) = dask.folder.glob(f"worker-{number}/hookline-*/worker-*/")
+        assert not list(opened_here.iterdir())  # the run is over, and took its videos along
 
 
 def test_on_a_cluster_a_video_over_its_deadline_is_one_failure_and_ends_no_worker(
@@ -228,9 +232,21 @@ def readers(pipe: Path, processes: list[psutil.Process]) -> list[psutil.Process]
     return found
 
 
-def opened_by(dask: Cluster, number: int) -> list[Path]:
-    """What is on the disk of a worker."""
-    return list(dask.folder.glob(f"worker-{number}/hookline-*/worker-*/*"))
+def test_a_run_that_ends_takes_its_calls_on_the_cluster_along(dask: Cluster, tmp_path: Path) -> None:
+    folder = scratch_base(str(tmp_path)) / "worker-1" / "the-run"
+    folder.mkdir(parents=True)
+    with closing(DaskWorkers(dask.address, deadline_s=60)) as workers, ThreadPoolExecutor(2) as pool:
+        stopped = pool.submit(workers.call, work_until_stopped, str(folder))
+        wait_for((folder / "begun").exists)
+        workers.broadcast(leave_run, "the-run", str(tmp_path))
+        with pytest.raises(RunEnded, match="its work is stopped"):
+            stopped.result(20)
+        assert not folder.exists()
+        left = pool.submit(workers.call, time.sleep, 5)
+        time.sleep(1)
+        workers.close()
+        with pytest.raises(RunEnded, match="left the Dask cluster"):
+            left.result(20)
 
 
 def analyses_in(output: Path) -> Callable[[], bool]:

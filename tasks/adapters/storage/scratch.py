@@ -13,7 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from tasks.adapters.stopping import stop_work
 from tasks.core.records import VideoRef
+
+WORKER = "worker-"
+"""Begins the name of a Dask worker's folder, where each run has one of its own."""
 
 
 @contextmanager
@@ -35,6 +39,13 @@ def run_folder(root: str, run_id: str) -> Iterator[Path]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             lock_path.unlink(missing_ok=True)
+
+
+def leave_run(run_id: str, root: str) -> None:
+    """On a Dask worker: stop what it does for a run, and free the space of the run on this machine."""
+    for folder in scratch_base(root).glob(f"{WORKER}*/{run_id}"):
+        stop_work(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def scratch_base(root: str) -> Path:

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from tasks.adapters.stopping import child_at_work, raise_if_stopped
 from tasks.adapters.workers.parent import end_with_parent
 from tasks.core.errors import DecodeFailed, VideoRefused
 
@@ -41,11 +42,6 @@ CHILD_ENV = {
 }
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 """linux/sched.h"""
-
-_running: dict[Path, subprocess.Popen[bytes]] = {}
-"""The programs that this process has started, by the folder they write to."""
-_stopped: set[Path] = set()
-"""Under these folders nothing may run any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +65,11 @@ AnyJob = TypeVar("AnyJob", bound=Job)
 def run_sandboxed(program: str, job: Job, *, doing: str, folder: Path, deadline_s: float) -> Any:
     """Runs the module `program` in `folder` and returns the result of its job.
 
-    The program ends with the deadline, with this process or with `stop_all`. `doing` and the name of the
+    The program ends with the deadline, with this process or with `stop_work`. `doing` and the name of the
     video begin the message of an error, as in "Decoding 'a.mp4' crashed".
 
     Raises `VideoRefused` or `DecodeFailed` as the program raised it, or `DecodeFailed` (reason
-    `deadline`, `out_of_memory` or `crashed`) if it did not finish.
+    `deadline`, `out_of_memory` or `crashed`) if it did not finish; `RunEnded` if it was stopped.
     """
     doing = f"{doing} '{job.name}'"
     with tempfile.TemporaryFile(dir=folder) as stderr:
@@ -86,34 +82,18 @@ def run_sandboxed(program: str, job: Job, *, doing: str, folder: Path, deadline_
             env=_environment(),
             start_new_session=True,
         )
-        _running[folder] = process
-        if any(folder.is_relative_to(root) for root in _stopped):
-            _kill_group(process)
         try:
-            answer, _ = process.communicate(json.dumps(asdict(job)).encode(), timeout=deadline_s)
+            with child_at_work(process, folder):
+                answer, _ = process.communicate(json.dumps(asdict(job)).encode(), timeout=deadline_s)
         except subprocess.TimeoutExpired as error:
             raise DecodeFailed(
                 f"{doing} was stopped after limits.deadline_seconds = {deadline_s:g}.",
                 reason="deadline",
             ) from error
-        finally:
-            del _running[folder]
-            _kill_group(process)
-            process.communicate()
+        raise_if_stopped(folder)
         if process.returncode:
             raise _crash(doing, process.returncode, _tail(stderr))
     return _result(json.loads(answer))
-
-
-def stop_all(root: Path) -> None:
-    """Ends every program that runs in a folder under `root`; `run_sandboxed` then raises `DecodeFailed`.
-
-    For good: a program that is started there later is ended at once.
-    """
-    _stopped.add(root)
-    for folder, process in list(_running.items()):
-        if folder.is_relative_to(root):
-            _kill_group(process)
 
 
 def _environment() -> dict[str, str]:
@@ -122,13 +102,6 @@ def _environment() -> dict[str, str]:
     paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
     inherited = {name: os.environ[name] for name in ENV_ALLOWLIST if name in os.environ}
     return {**inherited, **CHILD_ENV, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends the program and its ffmpeg, whatever state they are in."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
 
 
 def _crash(doing: str, code: int, stderr: str) -> DecodeFailed:

@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from tasks.adapters.stopping import raise_if_stopped
 from tasks.adapters.video.sandbox import Job, run_sandboxed
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.geometry import frames_bytes
@@ -96,8 +97,10 @@ def decode_timeline(
 def read_frames(timeline: Timeline, ticks: Sequence[int]) -> npt.NDArray[np.uint8]:
     """The frames at `ticks`, in that order: uint8, `len(ticks) x height x width x 3`, RGB.
 
-    A tick that is repeated is read from the file once. Raises `IndexError` for ticks off the timeline.
+    A tick that is repeated is read from the file once. Raises `IndexError` for ticks off the timeline, and
+    `RunEnded` if the run was stopped.
     """
+    raise_if_stopped(timeline.path)
     distinct, positions = np.unique(np.asarray(ticks, dtype=np.int64), return_inverse=True)
     if len(distinct) and (distinct[0] < 0 or distinct[-1] >= timeline.n_ticks):
         raise IndexError(

@@ -13,6 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from distributed import CancelledError
 
 from tasks.adapters.workers.dask_cluster import POLL_S, DaskCluster
 from tasks.adapters.workers.processes import Workers, collect, this_worker
-from tasks.core.errors import WorkerLost
+from tasks.core.errors import HooklineError, RunEnded, WorkerLost
 
 T = TypeVar("T")
 
@@ -29,11 +30,18 @@ ON_A_GPU = {"GPU": 1}
 NO_WORKERS_TIMEOUT_S = 300.0
 """How long a call waits while the cluster has no worker at all: a new one takes minutes to start."""
 
+BROADCAST_TIMEOUT_S = 5.0
+"""How long the workers may take to do what they are all told at once: one may hang."""
+
 LEAVE_S = 2.0
 """How long a worker lives on after its GPU call hung: the news of that must reach the flow."""
 
 _leaving = threading.Event()
 """Set in a worker process that is about to end."""
+
+
+class WorkStopped(HooklineError):
+    """`RunEnded`, as it travels from a worker: the client of Dask never hears of what is no Exception."""
 
 
 class DaskWorkers(Workers):
@@ -46,7 +54,7 @@ class DaskWorkers(Workers):
         Raises:
             HooklineError: no scheduler answers there, or it has no worker that can be used.
         """
-        self._deadline_s = deadline_s
+        self._deadline_s, self._closed = deadline_s, False
         self._cluster = DaskCluster(address)
         self._lock = threading.Lock()
         self._places: dict[Hashable, str] = {}
@@ -64,15 +72,20 @@ class DaskWorkers(Workers):
 
     def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, prefer: str = "") -> T:
         while True:
+            if self._closed:
+                raise RunEnded("The run has ended: it has left the Dask cluster.")
             worker, this_try = self._worker_for(prefer), object()
             with self._lock:
                 self._on_gpu[worker] += [this_try] * gpu
             try:
                 return self._call_on(worker, work, args, gpu=gpu, opens=prefer not in ("", worker))
+            except WorkStopped as stopped:
+                raise RunEnded(str(stopped)) from stopped
             except CancelledError as error:
-                raise WorkerLost("The Dask scheduler went away with this work.") from error
+                if not self._closed:
+                    raise WorkerLost("The Dask scheduler went away with this work.") from error
             except WorkerLost as lost:
-                if self._to_blame(worker, this_try, hung=lost.reason == "deadline"):
+                if not self._closed and self._to_blame(worker, this_try, hung=lost.reason == "deadline"):
                     raise
             finally:
                 with self._lock:
@@ -93,8 +106,18 @@ class DaskWorkers(Workers):
         with self._lock:
             self._places.pop(video, None)
 
+    def broadcast(self, work: Callable[..., object], *args: Any) -> None:
+        tell = threading.Thread(target=self._tell, args=(work, *args), name="broadcast", daemon=True)
+        tell.start()
+        tell.join(BROADCAST_TIMEOUT_S)
+
     def close(self) -> None:
+        self._closed = True
         self._cluster.client.close()
+
+    def _tell(self, work: Callable[..., object], *args: Any) -> None:
+        with suppress(OSError, TimeoutError):  # the scheduler is gone
+            self._cluster.client.run(work, *args, on_error="ignore")
 
     def _offering(self) -> dict[str, int]:
         """The workers that can be given work, with their GPUs."""
@@ -169,6 +192,13 @@ def _do(worker: str, deadline_s: float, deadlines: int, work: Callable[..., T], 
     """Do the work on the worker it was meant for, within so many deadlines; 0: there is none."""
     if this_worker() != worker or _leaving.is_set():
         raise WorkerLost(f"The Dask worker {_address(worker)} ended before it did this work.")
+    try:
+        return _do_in_time(deadline_s, deadlines, work, *args)
+    except RunEnded as ended:
+        raise WorkStopped(str(ended)) from None
+
+
+def _do_in_time(deadline_s: float, deadlines: int, work: Callable[..., T], *args: Any) -> T:
     if not deadlines:
         return work(*args)
     thread = ThreadPoolExecutor(1, "gpu-call")

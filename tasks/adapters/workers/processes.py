@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
@@ -21,11 +22,11 @@ from typing import Any, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from tasks.adapters.workers.parent import end_with_parent
-from tasks.core.errors import WorkerLost
+from tasks.core.errors import RunEnded, WorkerLost
 
 T = TypeVar("T")
 
-POLL_S = 5.0
+POLL_S = 1.0
 """Seconds between checks that a worker is alive, while a call waits for it."""
 
 
@@ -55,6 +56,7 @@ class Workers(ABC):
 
         Raises:
             WorkerLost: the worker died, or took longer than it may. The call can be repeated.
+            RunEnded: the workers were closed.
             Exception: whatever the work raised.
         """
 
@@ -70,9 +72,13 @@ class Workers(ABC):
         """There will be no more work on this video."""
         return
 
+    def broadcast(self, work: Callable[..., object], *args: Any) -> None:
+        """Have every worker outside this process do `work(*args)` now, beside its calls."""
+        return
+
     @abstractmethod
     def close(self) -> None:
-        """End the workers that were started for this run."""
+        """End the workers that were started for this run, and all calls, those that wait too."""
 
 
 class InProcess(Workers):
@@ -99,7 +105,7 @@ class GpuProcesses(Workers):
     open_videos = False
 
     def __init__(self, gpus: Sequence[str], *, deadline_s: float) -> None:
-        self._deadline_s = deadline_s
+        self._deadline_s, self._closed = deadline_s, False
         self._processes = [_GpuProcess(gpu, share=len(gpus)) for gpu in gpus]
         self._free: SimpleQueue[_GpuProcess] = SimpleQueue()
         for process in self._processes:
@@ -115,6 +121,10 @@ class GpuProcesses(Workers):
         process = self._free.get()
         try:
             return process.call(work, args, deadline_s=self._deadline_s)
+        except WorkerLost as lost:
+            if self._closed:
+                raise RunEnded("The run has ended: its GPU workers are closed.") from lost
+            raise
         finally:
             self._free.put(process)
 
@@ -122,6 +132,7 @@ class GpuProcesses(Workers):
         return iter(self.call(collect, work, *args))
 
     def close(self) -> None:
+        self._closed = True
         for process in self._processes:
             process.end()
 
@@ -131,12 +142,10 @@ class _GpuProcess:
 
     def __init__(self, gpu: str, *, share: int) -> None:
         self._gpu, self._cores = gpu, max(1, (os.cpu_count() or 1) // share)
-        self._pool = self._new_pool()
+        self._pool, self._ended, self._replacing = self._new_pool(), False, threading.Lock()
 
     def call(self, work: Callable[..., T], args: tuple[Any, ...], *, deadline_s: float) -> T:
-        if not self._pool.active:
-            self.end()
-            self._pool = self._new_pool()
+        self._replace_broken_pool()
         try:
             future = self._pool.schedule(work, args=args, timeout=deadline_s)
             while not wait([future], POLL_S).done:
@@ -157,7 +166,18 @@ class _GpuProcess:
             ) from error
 
     def end(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, whatever it is doing, for good."""
+        with self._replacing:
+            self._ended = True
+            self._stop_pool()
+
+    def _replace_broken_pool(self) -> None:
+        with self._replacing:
+            if not self._pool.active and not self._ended:
+                self._stop_pool()
+                self._pool = self._new_pool()
+
+    def _stop_pool(self) -> None:
         self._pool.stop()
         self._pool.join()
 

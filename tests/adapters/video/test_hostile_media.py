@@ -19,10 +19,11 @@ import av
 import imageio_ffmpeg
 import pytest
 
+from tasks.adapters.stopping import stop_work
 from tasks.adapters.video import decode_ffmpeg
 from tasks.adapters.video.probe import Probe, open_video
-from tasks.adapters.video.sandbox import CHILD_ENV, ENV_ALLOWLIST, MAX_OPEN_FILES, stop_all
-from tasks.core.errors import DecodeFailed, VideoRefused
+from tasks.adapters.video.sandbox import CHILD_ENV, ENV_ALLOWLIST, MAX_OPEN_FILES
+from tasks.core.errors import RunEnded, VideoRefused
 from tests.adapters.video.test_timeline import LIMITS, processes_in, slow_video, timeline_of
 from tests.hostile import HOSTILE, Watch, watching
 from tests.media import numbered_video
@@ -148,8 +149,8 @@ def test_the_child_is_held_by_the_kernel(tmp_path: Path, monkeypatch: pytest.Mon
         until = time.monotonic() + 60
         while len(held := held_in(tmp_path)) < 2 and time.monotonic() < until:
             time.sleep(0.02)
-        stop_all(tmp_path)
-        with pytest.raises(DecodeFailed):
+        stop_work(tmp_path)
+        with pytest.raises(RunEnded):
             decoding.result(timeout=10)
     assert len(held) == 2  # Python and its ffmpeg
     for limits, environment, network in held:

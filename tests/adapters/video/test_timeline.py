@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.adapters.stopping import stop_work
 from tasks.adapters.video.decode_child import do_job
-from tasks.adapters.video.sandbox import stop_all
 from tasks.adapters.video.timeline import DecodeJob, DecodeLimits, decode_timeline, read_frames
-from tasks.core.errors import DecodeFailed, VideoRefused
+from tasks.core.errors import DecodeFailed, RunEnded, VideoRefused
 from tasks.core.records import FrameBudget, Timeline, VideoRef
 from tests import ROOT
 from tests.media import (
@@ -315,10 +315,10 @@ def test_decoding_can_be_stopped_from_another_thread(tmp_path: Path) -> None:
         decoding = pool.submit(timeline_of, source)
         while not processes_in(tmp_path):
             time.sleep(0.02)
-        stop_all(tmp_path / "elsewhere")
+        stop_work(tmp_path / "elsewhere")
         assert not wait([decoding], timeout=0.3).done
-        stop_all(tmp_path)
-        with pytest.raises(DecodeFailed):
+        stop_work(tmp_path)
+        with pytest.raises(RunEnded):
             decoding.result(timeout=5)
     assert not left_in(tmp_path)
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tasks.adapters.workers.processes import GpuProcesses, InProcess, find_gpus
-from tasks.core.errors import ModelError, WorkerLost
+from tasks.core.errors import ModelError, RunEnded, WorkerLost
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,23 @@ def test_a_call_that_takes_too_long_is_ended_with_its_process() -> None:
         assert workers.call(os.getpid) != slow
     finally:
         workers.close()
+
+
+def test_workers_that_are_closed_end_their_call_and_begin_none_that_waits() -> None:
+    before = psutil.Process().children()
+    workers = GpuProcesses([""], deadline_s=60)
+    workers.call(os.getpid)
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(workers.call, time.sleep, 50) for _ in range(3)]
+        time.sleep(0.5)
+        began = time.monotonic()
+        workers.close()
+        for call in calls:
+            with pytest.raises(RunEnded):
+                call.result()
+    assert time.monotonic() - began < 20
+    after = psutil.Process().children()
+    assert {child for child in after if "spawn_main" in " ".join(child.cmdline())} <= {*before}
 
 
 def test_workers_end_with_their_run(two: GpuProcesses) -> None:

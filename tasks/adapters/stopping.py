@@ -1,0 +1,95 @@
+"""Work in the folder of a run, and its end: it is told to stop, and waited for.
+
+A run that is cancelled or suspended leaves threads at work, in its own process and on Dask workers. They ask
+here whether to go on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tasks.core.errors import RunEnded
+
+_stopped: set[Path] = set()
+"""Under these folders nothing is done any more."""
+
+_children: dict[Path, subprocess.Popen[bytes]] = {}
+"""The child processes of this process by the folder they write to."""
+
+_at_work: Counter[Path] = Counter()
+"""How many threads of this process are `at_work` in a folder."""
+
+_changed = threading.Condition()
+
+
+def stop_work(root: Path) -> None:
+    """Kill the children that work in folders under `root`, and have threads that ask there end.
+
+    For good: a child that is only being started ends as soon as it is known.
+    """
+    with _changed:
+        _stopped.add(root)
+    for folder, process in list(_children.items()):
+        if folder.is_relative_to(root):
+            kill_group(process)
+
+
+def raise_if_stopped(path: str | Path) -> None:
+    """Ask whether to go on with work in this folder, or on a file in it.
+
+    Raises:
+        RunEnded: it was stopped.
+    """
+    if any(Path(path).is_relative_to(root) for root in tuple(_stopped)):
+        raise RunEnded("The run has ended: its work is stopped.")
+
+
+@contextmanager
+def at_work(folder: Path) -> Iterator[None]:
+    """For the block, this thread works in a folder, and `wait_for_work` waits for it.
+
+    Raises:
+        RunEnded: the work there was stopped.
+    """
+    with _changed:
+        raise_if_stopped(folder)
+        _at_work[folder] += 1
+    try:
+        yield
+    finally:
+        with _changed:
+            _at_work[folder] -= 1
+            _changed.notify_all()
+
+
+def wait_for_work(root: Path) -> None:
+    """Wait until no thread is `at_work` under `root`."""
+    with _changed:
+        _changed.wait_for(lambda: not any(folder.is_relative_to(root) for folder in +_at_work))
+
+
+@contextmanager
+def child_at_work(process: subprocess.Popen[bytes], folder: Path) -> Iterator[None]:
+    """For the block, a child works in a folder, unless that is stopped; it does not outlive the block."""
+    _children[folder] = process
+    try:
+        raise_if_stopped(folder)
+        yield
+    finally:
+        del _children[folder]
+        kill_group(process)
+        process.communicate()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a child and what it started, whatever state they are in."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
