@@ -161,7 +161,7 @@ class StoreValues:
 
 
 class RedisValues:
-    """KeyValueStore of a Redis: `hookline:analysis:<key>`. Keys never expire, but Redis may evict them."""
+    """A `KeyValueStore` in Redis: `hookline:analysis:<key>`. Keys never expire, but Redis may evict them."""
 
     def __init__(self, url: str) -> None:
         self._url = url
