@@ -144,13 +144,13 @@ def open_on_worker(video: VideoRef, spec: RunSpec) -> Timeline | Failure:
 
 
 def opened_here(timeline: Timeline, spec: RunSpec) -> Timeline:
-    """The same video opened on this machine's disk; it is opened here if it was elsewhere.
+    """The same video opened on this machine's disk; opened here if it was elsewhere, or has made room since.
 
     Raises:
         DecodeFailed: it was opened on another machine, and cannot be opened on this one.
         StorageError: the video could not be fetched again.
     """
-    if timeline.worker in ("", this_worker()):
+    if not timeline.worker or (timeline.worker == this_worker() and Path(timeline.path).is_file()):
         return timeline
     opened = open_on_worker(timeline.video, spec)
     if isinstance(opened, Failure):

@@ -31,6 +31,7 @@ from tasks.score import load_fast_model, score_windows
 from tasks.work.models import check_fast_model
 from tests.cluster import Cluster, cluster, runs, wait_for, work_until_stopped
 from tests.library import quick_settings, read_table, rows_without, write_broken_videos, write_good_videos
+from tests.media import numbered_video
 from tests.spec import make_spec
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -198,6 +199,33 @@ def test_a_call_that_ends_its_worker_each_time_is_made_again_twice(
     lost = state.result(raise_on_failure=False)
     assert isinstance(lost, WorkerLost)
     assert lost.reason == "worker_lost"
+
+
+def test_workers_come_and_go_while_a_cluster_ranks(demo_models: Path, dask: Cluster, tmp_path: Path) -> None:
+    """The first worker of the cluster is gone afterwards, and there is a third one."""
+    videos, output = tmp_path / "videos", tmp_path / "output"
+    videos.mkdir()
+    for number in range(8):
+        numbered_video(videos / f"{number}.mp4", seconds=9)
+
+    def come_and_go() -> None:
+        wait_for(analyses_in(output))
+        joined, first = dask.joined(), dask.working()
+        for process in first:
+            process.suspend()
+        dask.add_worker()
+        dask.wait_until_joined(joined + 1)
+        for process in first:
+            process.resume()
+        wait_for(lambda: any(dask.folder.glob("worker-2/hookline-*/worker-*/*/*")))  # it opens a video
+        dask.workers[0].terminate()
+
+    with ThreadPoolExecutor(1) as beside:
+        moves = beside.submit(come_and_go)
+        manifest = rank(videos, output, demo_models, runner="dask", dask_address=dask.address, workers=1)
+        moves.result()
+    assert manifest["counts"]["ranked"] == 8
+    assert dask.workers[0].wait(30) == 0
 
 
 @pytest.mark.logs_error
