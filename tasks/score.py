@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, Window, WindowFeatures
 from tasks.core.scoring.candidates import choose_candidates
-from tasks.core.scoring.scores import salience
+from tasks.core.scoring.fast_scores import salience
 from tasks.core.scoring.windows import MAX_BATCH, batches, windows
 from tasks.core.settings import Windows
 from tasks.run.logs import log_event

@@ -18,7 +18,7 @@ from safetensors.numpy import load
 from tasks.adapters.storage import open_store
 from tasks.core.errors import ModelError, StorageError
 from tasks.core.records import WindowFeatures
-from tasks.core.scoring.scores import HEAD_KINDS, head_scores
+from tasks.core.scoring.fast_scores import HEAD_KINDS, head_scores
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
 
 from tasks.core.records import Analysis, ScoredWindow, Segment, Why, Window
-from tasks.core.scoring.scores import mid_ranks
+from tasks.core.scoring.fast_scores import mid_ranks
 
 
 def combined_score(deep: int, fast: int, *, deep_weight: Decimal, fast_weight: Decimal) -> int:

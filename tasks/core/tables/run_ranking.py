@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.core.scoring.scores import mid_ranks
+from tasks.core.scoring.fast_scores import mid_ranks
 from tasks.core.tables.reuse import PreviousRun
 
 RANK_COLUMNS = ("video_uri", "start", "end", "rank", "run_rank")

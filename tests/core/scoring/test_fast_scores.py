@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tasks.core.records import WindowFeatures
-from tasks.core.scoring.scores import cosine, head_scores, percentiles, salience, standardised
+from tasks.core.scoring.fast_scores import cosine, head_scores, percentiles, salience, standardised
 
 
 def features(embeddings: list[list[float]], change: list[float] | None = None) -> WindowFeatures:
