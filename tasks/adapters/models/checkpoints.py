@@ -89,15 +89,9 @@ def on_this_machine(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _from_hub(model: str, revision: str) -> Checkpoint:
-    import httpx
+    import httpx2
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     named = f"{model!r} (revision {revision!r})" if revision else repr(model)
     try:
@@ -114,7 +108,7 @@ def _from_hub(model: str, revision: str) -> Checkpoint:
             "Check the name and the revision; for a private or gated one log in with `hf auth login`.",
             reason="model_unavailable",
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, OSError) as error:  # all that the hub library raises besides
         raise ModelError(
             f"{named} is not in the local hub cache and the hub cannot be reached ({error}). Connect this "
             "machine, or download the checkpoint elsewhere and name its folder or s3:// prefix.",

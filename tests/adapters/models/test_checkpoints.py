@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+import threading
 import types
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tasks.adapters.models.checkpoints import FILES_READ, resolve_checkpoint
 from tasks.core.errors import ModelError
+
+COMMIT = "c0ffee" * 6 + "c0ff"
 
 
 @pytest.fixture
@@ -67,7 +72,8 @@ def test_a_folder_wins_over_a_hub_id_of_the_same_name(folder: Path, monkeypatch:
     assert resolve_checkpoint(name).path == folder.resolve()
 
 
-def test_a_hub_out_of_reach_is_said_soon_and_clearly(tmp_path: Path) -> None:
+def error_with_hub(endpoint: str, home: Path) -> str:
+    """Reason and message of the error for a checkpoint of this hub."""
     # A process of its own: the hub library reads its surroundings when it is imported.
     code = (
         "from tasks.adapters.models.checkpoints import resolve_checkpoint\n"
@@ -75,19 +81,58 @@ def test_a_hub_out_of_reach_is_said_soon_and_clearly(tmp_path: Path) -> None:
         "try:\n    resolve_checkpoint('DAMO-NLP-SG/VideoLLaMA3-2B')\n"
         "except ModelError as error:\n    print(error.reason, error)\n"
     )
-    answer = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code],
-        env={"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PYTHONPATH": "."},
+        env={"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PYTHONPATH": "."},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
     ).stdout
+
+
+def test_a_hub_out_of_reach_is_said_soon_and_clearly(tmp_path: Path) -> None:
+    answer = error_with_hub("http://127.0.0.1:9", tmp_path)
     assert answer.startswith("model_unavailable 'DAMO-NLP-SG/VideoLLaMA3-2B' is not in the local hub cache")
 
 
+class BreakingOff(BaseHTTPRequestHandler):
+    """A hub whose downloads end after ten bytes."""
+
+    def do_HEAD(self) -> None:
+        self.answer(b"", length=2000)
+
+    def do_GET(self) -> None:
+        described = {"id": "any", "sha": COMMIT, "siblings": [{"rfilename": "config.json"}]}
+        listed = [{"type": "file", "path": "config.json", "size": 2000, "oid": "a" * 40}]
+        if self.path.startswith("/api/"):
+            content = json.dumps(listed if "/tree/" in self.path else described).encode()
+            self.answer(content, length=len(content))
+        else:
+            self.answer(b"{" * 10, length=2000)
+
+    def answer(self, content: bytes, *, length: int) -> None:
+        self.send_response(200)
+        for name, value in (("Content-Length", str(length)), ("ETag", '"1"'), ("X-Repo-Commit", COMMIT)):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def test_a_download_that_breaks_off_is_an_error_of_the_model(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BreakingOff) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        answer = error_with_hub(f"http://127.0.0.1:{hub.server_port}", tmp_path)
+        hub.shutdown()
+    assert answer.startswith("model_unavailable 'DAMO-NLP-SG/VideoLLaMA3-2B' is not in the local hub cache")
+    assert "received 10 bytes, expected 2000" in answer
+
+
 def test_a_hub_checkpoint_is_named_by_its_commit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit = folder.rename(folder.parent / ("c0ffee" * 6 + "c0ff"))
+    commit = folder.rename(folder.parent / COMMIT)
     asked: dict[str, object] = {}
 
     def download(model: str, **options: object) -> str:
