@@ -108,7 +108,8 @@ def check_the_alert(reader: Reader, alert: dict[str, Any]) -> None:
     page, run_id = alert["url"].split("/runs/flow-run/")
     assert f"{page}/api" == reader.api
     assert asked(reader, f"flow_runs/{run_id}")["state"]["name"] == "Failed"
-    assert httpx.get(alert["url"]).headers["content-type"].startswith("text/html")
+    answer = httpx.get(alert["url"], headers={"Accept": "text/html"}).raise_for_status()  # as a browser asks
+    assert answer.headers["content-type"].startswith("text/html")
 
 
 def check_the_back_up(before: Reader, folder: Path) -> None:
