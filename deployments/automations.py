@@ -9,8 +9,16 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-SILENCE_S = 90
-"""Three heartbeats, which `prefect.yaml` sets to 30 s."""
+SILENCE_S = 600
+"""Longer than an outage that a run is to outlive: while the server's database is away, heartbeats are lost,
+and as soon as it is back, runs whose last one is older than this are marked.
+"""
+
+SIGNS_OF_LIFE = {
+    *("prefect.flow-run.Pending", "prefect.flow-run.Submitting", "prefect.flow-run.InfrastructurePending"),
+    *("prefect.flow-run.Running", "prefect.flow-run.heartbeat"),
+}
+"""After each of these comes another one, or an end, unless the worker or the run is gone."""
 
 OURS = {"prefect.resource.id": "prefect.tag.hookline", "prefect.resource.role": "tag"}
 """Runs of the deployments of `prefect.yaml`: others may have a slower heartbeat, or none."""
@@ -25,13 +33,16 @@ MESSAGE = """{
 
 
 def crashed() -> AutomationCore:
-    """A run that falls silent is marked as crashed: its process was killed, or its machine went down."""
+    """A run that falls silent is marked as crashed: its machine went down, or its worker was killed with it.
+
+    A worker tells of the runs that die under it by itself.
+    """
     return AutomationCore(
         name="hookline: crashed",
         description=f"Marks a run as crashed when nothing was heard from it for {SILENCE_S} s.",
         trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.*"},  # another heartbeat, or an end of whatever name
+            after=SIGNS_OF_LIFE,
+            expect={"prefect.flow-run.*"},  # another one, or an end of whatever name
             match={"prefect.resource.id": "prefect.flow-run.*"},
             match_related=OURS,
             for_each={"prefect.resource.id"},
@@ -42,7 +53,7 @@ def crashed() -> AutomationCore:
         actions=[
             ChangeFlowRunState(
                 state=StateType.CRASHED,
-                message=f"No sign of life for {SILENCE_S} s: the process was killed, or its machine is gone.",
+                message=f"No sign of life for {SILENCE_S} s: its worker was killed, or its machine is gone.",
             )
         ],
     )

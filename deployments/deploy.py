@@ -82,6 +82,7 @@ def deploy(
     check_server()
     with get_client(sync_client=True) as client:
         make_pool(client)
+        make_queue(client)
         wanted = yaml.safe_load((ROOT / "prefect.yaml").read_text())
         (nightly,) = (each for each in wanted["deployments"] if each["name"] == NIGHTLY)
         first = nightly["schedules"]
@@ -202,14 +203,24 @@ def make_pool(client: SyncPrefectClient) -> None:
         return
 
 
+def make_queue(client: SyncPrefectClient) -> None:
+    """Make the work queue that lets nights run one at a time; one that is there stays as it is."""
+    try:
+        client.create_work_queue(NIGHTLY, concurrency_limit=1, work_pool_name=POOL)
+    except ObjectAlreadyExists:
+        return
+
+
 def make_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:
     """Make an automation, or bring the one of the same name up to date; one switched off stays off."""
     existing = client.read_automations_by_name(automation.name)
-    if existing:
-        automation.enabled = existing[0].enabled
-        client.update_automation(existing[0].id, automation)
-    else:
+    if not existing:
         client.create_automation(automation)
+        return
+    automation.enabled = existing[0].enabled
+    # By an update the server forgets what it has seen of the runs that are under way.
+    if existing[0].model_dump(exclude={"id"}) != automation.model_dump():
+        client.update_automation(existing[0].id, automation)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -120,8 +120,6 @@ def test_a_server_is_set_up_and_what_is_chosen_on_it_stays(deploy: Deploy, tmp_p
     assert nightly["paused"]
     assert nightly["parameters"] == {}
     assert nightly["schedules"][0]["schedule"] == {"cron": "0 2 * * *", "timezone": "UTC", "day_or": True}
-    assert nightly["global_concurrency_limit"]["limit"] == 1
-    assert nightly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
 
     file = tmp_path / "nightly.yaml"
     file.write_text("ranking: {top_n: 7}\n")
@@ -152,6 +150,29 @@ def test_a_server_is_set_up_and_what_is_chosen_on_it_stays(deploy: Deploy, tmp_p
         each for each in api("automations/filter", {"limit": 50}).json() if "hookline" in each["name"]
     ]
     assert [(each["name"], each["enabled"]) for each in automations] == [("hookline: crashed", False)]
+
+
+def test_nights_run_one_at_a_time_without_a_lease_that_could_end_them(deploy: Deploy) -> None:
+    """Their queue has the limit; one of the deployment itself, as it was made earlier, goes away."""
+    deploy("", "")
+    change_deployment("nightly", concurrency_limit=1)
+    deploy("", "")
+    nightly = deployment("nightly")
+    assert nightly["global_concurrency_limit"] is None
+    assert (nightly["work_pool_name"], nightly["work_queue_name"]) == ("hookline", "nightly")
+    assert api("work_pools/hookline/queues/nightly").json()["concurrency_limit"] == 1
+
+
+def test_to_deploy_again_does_not_make_the_server_forget_the_runs_it_watches(deploy: Deploy) -> None:
+    def automations() -> list[dict[str, Any]]:
+        return list(api("automations/filter", {"sort": "NAME_ASC"}).json())
+
+    webhook = {"HOOKLINE_ALERT_WEBHOOK": "http://127.0.0.1:9/secret"}
+    deploy("", "", **webhook)
+    before = automations()
+    assert len(before) >= 2
+    deploy("", "", **webhook)
+    assert automations() == before
 
 
 def test_wrong_settings_of_the_night_change_nothing(deploy: Deploy, tmp_path: Path) -> None:

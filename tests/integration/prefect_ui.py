@@ -22,11 +22,12 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from deployments.automations import SILENCE_S
 from hookline.server import is_healthy
 from tests import ROOT
 from tests.prefect_home import new_home
 
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 240
 PAGE_TIMEOUT_S = 30
 QUIET = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -46,7 +47,7 @@ def running(
     command: list[str], environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process for the length of the block; what it prints goes to `log`."""
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     try:
         yield process
@@ -66,6 +67,7 @@ class PrefectServer:
     url: str
     environment: Mapping[str, str]
     folder: Path
+    process: subprocess.Popen[bytes]
 
     @property
     def host(self) -> str:
@@ -87,17 +89,26 @@ class PrefectServer:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def shorten_silence(self, seconds: float) -> None:
+        """Runs are taken for crashed after so many seconds, in place of `SILENCE_S`."""
+        every = httpx.post(f"{self.url}/api/automations/filter", json={"limit": 50}).raise_for_status().json()
+        (crashed,) = (each for each in every if each["name"] == "hookline: crashed")
+        assert crashed["trigger"]["within"] == SILENCE_S
+        wanted = {name: crashed[name] for name in ("name", "description", "enabled", "actions")}
+        wanted["trigger"] = crashed["trigger"] | {"within": seconds}
+        httpx.put(f"{self.url}/api/automations/{crashed['id']}", json=wanted).raise_for_status()
+
     @contextmanager
-    def worker(self, pool: str) -> Iterator[None]:
+    def worker(self, pool: str, name: str = "1") -> Iterator[subprocess.Popen[bytes]]:
         """A worker of a pool."""
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{pool}-1"]
-        with running(command, self.environment, self.folder / f"worker-{pool}.log"):
-            yield
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", name]
+        with running(command, self.environment, self.folder / f"worker-{pool}-{name}.log") as process:
+            yield process
 
 
 @contextmanager
-def prefect_server(folder: Path, port: int) -> Iterator[PrefectServer]:
-    """Start a server, and wait until it answers."""
+def prefect_server(folder: Path, port: int, **variables: str) -> Iterator[PrefectServer]:
+    """Start a server, and wait until it answers; it, its runs and workers have these variables, too."""
     own = {
         "PREFECT_HOME": str(new_home(folder / "prefect")),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
@@ -106,7 +117,7 @@ def prefect_server(folder: Path, port: int) -> Iterator[PrefectServer]:
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment = inherited | settings_of(ROOT / "deployments" / "server.env") | own
+    environment = inherited | settings_of(ROOT / "deployments" / "server.env") | own | variables
     log = folder / "server.log"
     with running([sys.executable, "-m", "prefect", "server", "start"], environment, log) as process:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -114,7 +125,7 @@ def prefect_server(folder: Path, port: int) -> Iterator[PrefectServer]:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        yield PrefectServer(f"http://127.0.0.1:{port}", environment, folder)
+        yield PrefectServer(f"http://127.0.0.1:{port}", environment, folder, process)
 
 
 class Browser:

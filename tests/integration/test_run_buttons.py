@@ -35,8 +35,8 @@ STEP_S = 300
 SOON_S = 30
 """From a button to the last process of the run."""
 
-SILENCE_S = 100
-"""More than the automation waits until it takes a silent run for crashed."""
+SILENCE_S = 90
+"""What the automation waits until it takes a silent run for crashed, shortened."""
 
 LONG_DEEP_STAGE = {
     "windows": {"window_seconds": [5], "stride_seconds": 1},
@@ -205,7 +205,7 @@ def suspended_and_forgotten(run: RunOnThePage) -> None:
     url = f"{run.server.url}/api/events"
     httpx.post(url, json=[beat | {"occurred": when, "id": run.id}], timeout=60).raise_for_status()
     run.has_ended("Suspended")
-    time.sleep(SILENCE_S)
+    time.sleep(SILENCE_S + 10)
     assert run.state == "Suspended"
     run.cancel()
     assert run.state == "Cancelled"
@@ -239,6 +239,7 @@ def stories(
     }
     with prefect_server(folder, free_ports(1)) as server:
         server.run("deployments.deploy")
+        server.shorten_silence(SILENCE_S)
         with server.worker("hookline"), ThreadPoolExecutor(len(STORIES)) as pool:
             going_on = {}
             for name, story in STORIES.items():
