@@ -2,7 +2,7 @@
 # make test         linters, types, import rules, tests
 # make quick        the first minute of that: linters, types, import rules, tests of the core
 # make integration  tests beside real servers, where radosgw, Redis, PostgreSQL and Chromium are installed
-# make everything   test and integration side by side: what CI runs
+# make everything   all other tests of test and integration side by side: CI runs it after quick
 # make lock         constraints.txt after pyproject.toml; with UPGRADE=--upgrade the newest of everything
 # make bench        how fast it is, beside its baselines: three quarters of an hour
 # make deploy       work pool, deployments and automations on the Prefect server of PREFECT_API_URL; for the nightly
@@ -61,7 +61,7 @@ lint: setup
 integration: setup
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m integration tests/integration
 
-everything: quick
+everything: setup
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'integration or not integration'
 
 lock: setup
