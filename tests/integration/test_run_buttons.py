@@ -41,8 +41,9 @@ SILENCE_S = 90
 LONG_DEEP_STAGE = {
     "windows": {"window_seconds": [5], "stride_seconds": 1},
     "ranking": {"top_n": 15, "candidate_multiplier": 2},
+    "deep": {"batch_size": 1},
 }
-"""Thirty candidates a video."""
+"""Thirty candidates a video, one after the other."""
 
 
 @dataclass
