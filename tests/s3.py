@@ -99,7 +99,7 @@ class Fault:
 
     `reply` answers with an error of this `status`, `code` and `message` instead of asking the server; `reset`
     and `close` break the connection after so many bytes of the response; `stall` never answers; `drip` lets
-    the rest come a byte at a time.
+    the rest come a byte at a time, until the proxy closes.
     """
 
     action: Literal["reply", "reset", "close", "stall", "drip"]
@@ -197,7 +197,7 @@ class _Exchange(socketserver.BaseRequestHandler):
             server.sendall(request)
             upload = threading.Thread(target=_pump, args=(self.request, server))
             upload.start()
-            left = fault.after_bytes if fault else None
+            left = fault.after_bytes if fault and fault.action != "drip" else None
             if fault and fault.action == "drip":
                 self._drip(server, after_bytes=fault.after_bytes)
             while left != 0 and (block := server.recv(65536 if left is None else min(left, 65536))):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import pytest
 
 from tests.integration.conftest import ROOT
 from tests.integration.reader import Reader
+from tests.integration.webhook import Webhook, running_webhook
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -30,33 +28,10 @@ SCHEDULED_RUN_S = 300
 """A minute until it is due, the worker's 10 s to see it, and its start on a busy machine."""
 
 
-class Webhook:
-    """Whoever is told of failed runs."""
-
-    def __init__(self) -> None:
-        told: list[dict[str, Any]] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Quiet."""
-
-        self.told = told
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/secret"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    made = Webhook()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with running_webhook() as made:
+        yield made
 
 
 def test_the_guide_leads_from_nothing_to_a_nightly_run(clone: Path, tmp_path: Path, webhook: Webhook) -> None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.cluster import end
-from tests.integration.conftest import ROOT, free_ports
+from tests.integration.conftest import ROOT
+from tests.integration.postgres import running_postgres
 from tests.integration.reader import Reader
 from tests.prefect_home import new_home
 
@@ -41,11 +37,9 @@ def test_a_run_outlives_its_prefect_server(clone: Path, tmp_path: Path) -> None:
         check_complete(rank_through(reader, restart))
 
 
-def test_a_run_outlives_the_database_of_its_prefect_server(
-    clone: Path, tmp_path: Path, postgres: Postgres
-) -> None:
+def test_a_run_outlives_the_database_of_its_prefect_server(clone: Path, tmp_path: Path) -> None:
     """PostgreSQL is stopped under a run without a word to its clients, and is back some seconds later."""
-    with ExitStack() as terminals:
+    with running_postgres() as postgres, ExitStack() as terminals:
         reader = Reader(clone, tmp_path, terminals)
         reader.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = postgres.url
         reader.open_terminal(SERVE)
@@ -79,54 +73,3 @@ def check_complete(output: Path) -> None:
     manifest = json.loads((output / pointer["manifest"]).read_text())
     assert manifest["state"] == "Completed"
     assert manifest["counts"]["ranked"] == manifest["counts"]["listed"] > 1
-
-
-@dataclass(frozen=True)
-class Postgres:
-    """A PostgreSQL server of its own, on a free port of 127.0.0.1."""
-
-    programs: Path
-    folder: Path
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"postgresql+asyncpg://prefect@127.0.0.1:{self.port}/postgres"
-
-    def control(self, *arguments: str) -> None:
-        self.run("pg_ctl", "--pgdata", str(self.folder / "data"), "--wait", *arguments)
-
-    def run(self, program: str, *arguments: str) -> None:
-        # It does not run as root.
-        as_nobody = ["runuser", "--user", "nobody", "--"] if os.getuid() == 0 else []
-        with (self.folder / "commands.log").open("a") as log:
-            subprocess.run(
-                [*as_nobody, self.programs / program, *arguments],
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                check=True,
-            )
-
-
-@pytest.fixture
-def postgres() -> Iterator[Postgres]:
-    in_debian = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))]
-    found = shutil.which("pg_ctl") or next(iter(in_debian), None)
-    if not found:
-        pytest.skip("pg_ctl is not installed (Debian, Ubuntu: apt install postgresql)")
-    with TemporaryDirectory(prefix="hookline-postgres-") as folder:
-        if os.getuid() == 0:
-            shutil.chown(folder, "nobody")
-        made = Postgres(Path(found).resolve().parent, Path(folder), free_ports(1))
-        made.run(
-            "initdb", "--pgdata", f"{folder}/data", "--username", "prefect", "--auth", "trust", "--no-sync"
-        )
-        settings = (
-            f"port = {made.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\n"
-        )
-        with (made.folder / "data" / "postgresql.conf").open("a") as file:
-            file.write(settings)
-        made.control("start", "--log", f"{folder}/log")
-        yield made
-        made.control("stop", "--mode", "immediate")
