@@ -7,6 +7,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,8 @@ from tasks.adapters.storage.analysis_cache import (
 from tasks.core.errors import StorageError
 from tasks.core.records import Analysis, Answer
 from tasks.core.scoring.analyses import analysis_json
+from tests.library import quick_settings
+from tests.media import numbered_video
 
 if TYPE_CHECKING:
     from tests.integration.conftest import RedisServer
@@ -181,3 +184,23 @@ def test_a_forked_child_connects_anew(start_redis: StartRedis) -> None:
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply_async(objects.get, (KEYS[0],)).get(timeout=30) == b"content"
     assert objects.get(KEYS[0]) == b"content"
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_run_keeps_its_analyses_in_redis_and_the_next_one_takes_them(
+    start_redis: StartRedis, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.rank_videos import rank_videos
+
+    server = start_redis("--requirepass", "s3cret")
+    monkeypatch.setenv("HOOKLINE_REDIS_PASSWORD", "s3cret")
+    (tmp_path / "videos").mkdir()
+    numbered_video(tmp_path / "videos" / "one.mp4", seconds=9)
+    counts = []
+    for output in ("first", "second"):
+        settings = quick_settings(
+            tmp_path / "videos", tmp_path / output, demo_models, deep={"cache": server.url}
+        )
+        counts.append(rank_videos(settings)["counts"])
+    assert [(each["ranked"], each["candidates"], each["cached"]) for each in counts] == [(1, 3, 0), (1, 3, 3)]
+    assert not (tmp_path / "second" / "analyses").exists()
