@@ -23,11 +23,17 @@ HOME = TemporaryDirectory(prefix="hookline-prefect-", ignore_cleanup_errors=True
 for name in [name for name in os.environ if name.startswith("PREFECT_")]:
     del os.environ[name]
 os.environ["PREFECT_HOME"] = HOME.name
+# Servers of the tests call no other host.
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 # Without the fixture `prefect`, what needs a server fails, instead of starting one in secret.
 os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
 
 SLOWEST_FIRST = [
     "integration/test_operations.py",
+    "integration/test_nights.py",
+    "integration/test_run_buttons.py",
+    "adapters/workers/test_dask.py",
     "integration/test_ui.py",
     "integration/test_server_restarts.py",
     "integration/test_chaos.py",

@@ -147,7 +147,12 @@ def test_a_gpu_process_killed_while_it_loads_the_model_is_replaced(
         closing(GpuProcesses([""], deadline_s=60)) as workers,
         killing(gpu_processes, once=lambda: bool(gpu_processes())) as killed,
     ):
-        load_fast_model(Run(make_spec(videos, fast=fast), tmp_path, workers))
+
+        @flow
+        def load() -> None:
+            load_fast_model(Run(make_spec(videos, fast=fast), tmp_path, workers))
+
+        load()
     assert len(killed) == 1
 
 

@@ -44,6 +44,10 @@ class WorkStopped(HooklineError):
     """`RunEnded`, as it travels from a worker: the client of Dask never hears of what is no Exception."""
 
 
+class NotBegun(HooklineError):
+    """A call has reached another worker process than it was meant for, or one that is about to end."""
+
+
 class DaskWorkers(Workers):
     """The workers of a cluster. A call names the one it is for, or goes to the one with the fewest videos."""
 
@@ -81,6 +85,8 @@ class DaskWorkers(Workers):
                 return self._call_on(worker, work, args, gpu=gpu, opens=prefer not in ("", worker))
             except WorkStopped as stopped:
                 raise RunEnded(str(stopped)) from stopped
+            except NotBegun:
+                self._to_blame(worker, this_try)  # whoever it is: this call has done nothing
             except CancelledError as error:
                 if not self._closed:
                     raise WorkerLost("The Dask scheduler went away with this work.") from error
@@ -181,7 +187,7 @@ class DaskWorkers(Workers):
         finally:
             future.release()
 
-    def _to_blame(self, worker: str, this_try: object, *, hung: bool) -> bool:
+    def _to_blame(self, worker: str, this_try: object, *, hung: bool = False) -> bool:
         """Whether it may be due to this call that its worker is gone: not if another was on the GPU."""
         with self._lock:
             on_gpu = this_try if hung else next(iter(self._on_gpu[worker]), None)
@@ -191,7 +197,7 @@ class DaskWorkers(Workers):
 def _do(worker: str, deadline_s: float, deadlines: int, work: Callable[..., T], *args: Any) -> T:
     """Do the work on the worker it was meant for, within so many deadlines; 0: there is none."""
     if this_worker() != worker or _leaving.is_set():
-        raise WorkerLost(f"The Dask worker {_address(worker)} ended before it did this work.")
+        raise NotBegun(f"The Dask worker {_address(worker)} ended before it did this work.")
     try:
         return _do_in_time(deadline_s, deadlines, work, *args)
     except RunEnded as ended:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tasks.adapters.workers.dask import LEAVE_S, DaskWorkers
-from tasks.adapters.workers.processes import this_worker
+from tasks.adapters.workers.processes import this_worker, worker_name
 from tasks.core.errors import HooklineError, WorkerLost
 from tests.cluster import Cluster, cluster, end, wait_for
 
@@ -141,6 +141,18 @@ def test_a_worker_that_comes_back_at_its_address_is_another_one(workers: DaskWor
     after = workers.call(this_worker, prefer=before)
     assert after.split()[0] == before.split()[0]
     assert after != before
+
+
+def test_a_call_that_reaches_the_next_worker_at_an_address_is_made_again_there(
+    workers: DaskWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the cluster has not noticed yet that the worker it was meant for is gone."""
+    there = workers.call(this_worker)
+    gone = worker_name(there.split()[0], "/gone")
+    seen = iter([{gone: 1}])
+    offering = workers._offering
+    monkeypatch.setattr(workers, "_offering", lambda: next(seen, None) or offering())
+    assert workers.call(this_worker, prefer=gone) == there
 
 
 def test_workers_with_a_memory_limit_are_given_nothing(
