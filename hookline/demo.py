@@ -22,8 +22,8 @@ SAMPLES = {
 SCENE_SECONDS = 24
 
 UNTRAINED = (
-    "These are untrained demo models: they rank at random. For real rankings leave out --fast.model and\n"
-    "--deep.model: hookline rank s3://BUCKET/VIDEOS s3://BUCKET/RANKINGS"
+    "These are untrained demo models: they rank at random. For real rankings:\n"
+    "hookline rank s3://BUCKET/VIDEOS s3://BUCKET/RANKINGS"
 )
 
 
