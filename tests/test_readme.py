@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,9 @@ def test_every_layer_the_readme_draws_exists() -> None:
     assert len(drawn) >= 5
     for folder in drawn:
         assert list((ROOT / folder).iterdir()), folder
+
+
+def test_the_readme_asks_for_the_python_that_the_package_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (oldest,) = re.findall(r"Python ([\d.]+) or newer", README)
+    assert project["requires-python"] == f">={oldest}"
