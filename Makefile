@@ -21,7 +21,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 CORE := tests/core tasks/core
 # In the order of tests/conftest.py: pytest-xdist would begin with the files of most tests.
-SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder $(addprefix --ignore ,$(CORE))
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder $(addprefix --ignore ,$(CORE))
 READY := .venv/.complete
 
 .PHONY: setup demo test quick lint core integration everything lock deploy bench chaos clean

@@ -35,6 +35,7 @@ from deployments.schedule import (
     hindrances,
     next_runs,
     remove_replaced,
+    remove_runs_to_come,
     starts_by_itself,
     times,
     told,
@@ -98,6 +99,8 @@ def deploy(
         if address := os.environ.get(WEBHOOK, "").strip():  # a secret's file may end with a newline
             block = asyncio.run(Webhook(url=SecretStr(address)).asave("hookline-alert", overwrite=True))
             make_automation(client, alert(block))
+        if not starts_by_itself(there := ours(client)[NIGHTLY]):
+            remove_runs_to_come(client, there)
         report(client, first)
 
 

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import DeploymentSchedule, StateType, WorkPoolStatus
+from prefect.client.schemas.objects import DeploymentSchedule, FlowRun, StateType, WorkPoolStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.client.schemas.sorting import FlowRunSort
@@ -116,7 +116,7 @@ def next_runs(client: SyncPrefectClient, deployment: DeploymentResponse) -> list
         HooklineError: it has made none.
     """
     deadline = time.monotonic() + SCHEDULER_S
-    while not (due := _made(client, deployment)):
+    while not (runs := _to_come(client, deployment)):
         if time.monotonic() > deadline:
             raise HooklineError(
                 f"{deployment.name} is switched on, but the server made no run of it within {SCHEDULER_S} s. "
@@ -125,10 +125,17 @@ def next_runs(client: SyncPrefectClient, deployment: DeploymentResponse) -> list
                 "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED where it is started."
             )
         time.sleep(1)
-    return due
+    return [run.expected_start_time for run in runs if run.expected_start_time]
 
 
-def _made(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[datetime]:
+def remove_runs_to_come(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
+    """Remove the runs of a schedule that is off. Prefect does, but its scheduler may be making more just then."""
+    while runs := _to_come(client, deployment):
+        for run in runs:
+            client.delete_flow_run(run.id)
+
+
+def _to_come(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
     runs = client.read_flow_runs(
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
         flow_run_filter=FlowRunFilter(
@@ -138,4 +145,4 @@ def _made(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[dat
         sort=FlowRunSort.EXPECTED_START_TIME_ASC,
         limit=SHOWN,
     )
-    return [run.expected_start_time for run in runs if run.auto_scheduled and run.expected_start_time]
+    return [run for run in runs if run.auto_scheduled]

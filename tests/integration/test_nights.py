@@ -200,7 +200,7 @@ def the_server_is_lost(site: Site, models: Path) -> None:
     assert site.nights("Scheduled")
     site.switch_schedule("off")
     # One that was due meanwhile stays, and is late; an hour of others was to come.
-    wait_for(lambda: None if site.nights("Scheduled") else True, LATE_S, "no more nights are to come")
+    wait_for(lambda: None if site.nights("Scheduled") else True, DUE_S + LATE_S, "no more nights are to come")
     left, off_until = site.nights(), time.monotonic() + DUE_S + LATE_S / 2
     end(site.server.process)
     site.start_server()

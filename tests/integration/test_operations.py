@@ -51,8 +51,10 @@ def test_the_guide_leads_from_nothing_to_a_nightly_run(clone: Path, tmp_path: Pa
                 assert wait_for_a_run_of_the_schedule(reader)["state"]["name"] == "Completed"
                 assert latest.read_text() != before
         assert {SWITCHED_ON, EVERY_MINUTE} <= {*blocks}
-        (demo_ends,) = re.findall(r"^(Completed: .* in) \d+ s$", README, flags=re.MULTILINE)
-        assert demo_ends in " ".join(reader.printed[0].split())
+        (ends,) = re.findall(
+            r"^(Completed: .* windows,) \d+ candidates in \d+ s$", README, flags=re.MULTILINE
+        )
+        assert ends in " ".join(reader.printed[0].split())
         printed = "\n".join(reader.printed)
         assert "Completed" in printed
         assert "rank-videos/nightly" in printed
