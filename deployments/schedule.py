@@ -129,7 +129,7 @@ def next_runs(client: SyncPrefectClient, deployment: DeploymentResponse) -> list
 
 
 def remove_runs_to_come(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
-    """Remove the runs of a schedule that is off. Prefect does, but its scheduler may be making more just then."""
+    """Remove the runs of a schedule that is off. Prefect does, but its scheduler may just be making more."""
     while runs := _to_come(client, deployment):
         for run in runs:
             client.delete_flow_run(run.id)
