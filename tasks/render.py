@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from prefect.logging import get_run_logger
 
-from tasks.core.records import Failure, RankedVideo, Stage, legible
+from tasks.core.records import Failure, RankedVideo, Segment, Stage, Timeline, legible
 from tasks.run.report import keep_sheet
+from tasks.run.retries import STORAGE_PAUSES_S, attempt, is_transient, retried
 from tasks.run.run import Run
-from tasks.work.media import make_media
+from tasks.run.suspension import result_of
+from tasks.work.media import Media, make_media
 
 
 def render_media(ranked: RankedVideo, run: Run) -> RankedVideo:
     """The same ranking with the files that `publish` asks for, or with a failure if they cannot be made."""
-    settings, timeline = run.spec.settings.publish, ranked.timeline
+    settings = run.spec.settings.publish
     if not (settings.report or settings.thumbnails or settings.clips):
         return ranked
+    media = result_of(render_segments.submit(ranked.segments, ranked.timeline, run))
+    return replace(ranked, segments=media.segments, failures=(*ranked.failures, *media.failures))
+
+
+@retried("render media", run_name="render {timeline.video.name}")
+def render_segments(segments: Sequence[Segment], timeline: Timeline, run: Run) -> Media:
+    """Their pictures and clips. An error that is transient is tried again; any other is a failure."""
     try:
-        media = run.do(make_media, ranked.segments, timeline, gpu=False, prefer=timeline.worker)
+        media = run.do(make_media, segments, timeline, gpu=False, prefer=timeline.worker)
         for segment, sheet in zip(media.segments, media.sheets, strict=False):
             keep_sheet(sheet, timeline.video, segment.window, run.scratch)
     except Exception as error:  # no picture is worth a ranking
-        failure = Failure.from_error(timeline.video, Stage.PUBLISH, error)
+        if is_transient(error) and attempt() <= len(STORAGE_PAUSES_S):
+            raise
+        failure = Failure.from_error(timeline.video, Stage.PUBLISH, error, attempts=attempt())
         get_run_logger().warning("%s: %s (%s)", timeline.video.label, legible(failure.detail), failure.reason)
-        return replace(ranked, failures=(*ranked.failures, failure))
-    return replace(ranked, segments=media.segments, failures=(*ranked.failures, *media.failures))
+        return Media(tuple(segments), failures=(failure,))
+    return media

@@ -47,11 +47,14 @@ def test_who_waits_goes_on_when_the_last_thread_has_left(tmp_path: Path) -> None
 def test_a_worker_that_leaves_a_run_frees_its_space_alone(tmp_path: Path) -> None:
     base = scratch_base(str(tmp_path))
     gone, other, flow = base / "worker-1" / "run", base / "worker-1" / "another", base / "run"
+    removed = base / "worker-2" / "run"  # by another worker of this machine
+    removed.parent.mkdir()
     for folder in (gone, other, flow):
         (folder / "video").mkdir(parents=True)
     leave_run("run", str(tmp_path))
     assert [folder.exists() for folder in (gone, other, flow)] == [False, True, True]
-    with pytest.raises(RunEnded):
-        raise_if_stopped(gone / "video" / "frames.rgb")
+    for folder in (gone, removed):
+        with pytest.raises(RunEnded):
+            raise_if_stopped(folder / "video" / "frames.rgb")
     raise_if_stopped(other / "video")
     raise_if_stopped(flow / "video")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import DEFAULT, Mock
 
 import av
 import pytest
@@ -12,7 +13,8 @@ from PIL import Image
 
 from flows.rank_videos import rank_videos
 from tasks.adapters.video.clips import cut_clip
-from tasks.core.errors import DecodeFailed
+from tasks.adapters.video.pictures import jpeg
+from tasks.core.errors import DecodeFailed, WorkerLost
 from tests.library import quick_settings, read_table
 from tests.media import numbered_video
 
@@ -141,3 +143,14 @@ def test_pictures_that_cannot_be_written_do_not_cost_the_ranking(night: Night, t
     failures = read_table(tmp_path, "failures", manifest["run_id"]).to_pylist()
     assert [row["stage"] for row in failures] == ["publish", "publish"]
     assert {row["thumbnail_uri"] for row in rows} == {None}
+
+
+def test_pictures_are_made_again_where_a_worker_is_lost_over_them(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = Mock(side_effect=[WorkerLost("The Dask worker died with this work."), *[DEFAULT] * 99], wraps=jpeg)
+    monkeypatch.setattr("tasks.work.media.jpeg", lost)
+    monkeypatch.setattr("tasks.render.render_segments.retry_delay_seconds", [0, 0])
+    manifest, rows = night(tmp_path)
+    assert (manifest["state"], manifest["counts"]["failed"]) == ("Completed", 0)
+    assert all((tmp_path / row["thumbnail_uri"]).is_file() for row in rows)

@@ -88,7 +88,16 @@ def check_history(home: Path) -> None:
         ).fetchall()
     assert flow_state == "CompletedWithFailures"
     kinds = [name.split()[0] for name, state in task_states if state == "COMPLETED"]
-    expected = {"list": 1, "read": 1, "load": 1, "open": 8, "score": 3, "analyse": 3, "publish": 1}
+    expected = {
+        "list": 1,
+        "read": 1,
+        "load": 1,
+        "open": 8,
+        "score": 3,
+        "analyse": 3,
+        "render": 3,
+        "publish": 1,
+    }
     assert {kind: kinds.count(kind) for kind in kinds} == expected
     assert len(kinds) == len(task_states)
 

@@ -43,8 +43,9 @@ def run_folder(root: str, run_id: str) -> Iterator[Path]:
 
 def leave_run(run_id: str, root: str) -> None:
     """On a Dask worker: stop what it does for a run, and free the space of the run on this machine."""
-    for folder in scratch_base(root).glob(f"{WORKER}*/{run_id}"):
-        stop_work(folder)
+    # Another worker of this machine may have removed the folder of this one already.
+    for worker in scratch_base(root).glob(f"{WORKER}*/"):
+        stop_work(folder := worker / run_id)
         shutil.rmtree(folder, ignore_errors=True)
 
 
