@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow, unmapped
 from prefect.client.schemas.objects import State
 
-from tasks.analyse import analyse_candidates
+from tasks.analyse import analyse_candidates, load_deep_model
 from tasks.core.records import Failure, Timeline
 from tasks.core.settings import Settings
 from tasks.list import list_videos
@@ -40,11 +40,12 @@ def rank_videos(settings: Settings) -> State[Any]:
     if settings.dry_run or not videos:
         return conclude_without_run(videos, settings)
 
-    with announce_end(), start_run(settings) as run, progress_on_the_page():
+    with announce_end(), progress_on_the_page(), start_run(settings) as run:
         known = recall(videos, run)
         ledger = Ledger(videos, known, run_id=run.spec.run_id)
         if known.to_open:
             load_fast_model(run)
+            load_deep_model.submit(run)  # while the first videos are decoded
         opened = open_timelines(known.to_open, run)  # the next videos are fetched and decoded meanwhile
         run_concurrently(partial(rank_opened, run=run, ledger=ledger), opened, at_once=run.ranked_at_once)
         manifest = publish(ledger, run, final_state(ledger, settings))

@@ -1,7 +1,10 @@
-"""Progress bars on a terminal: videos, windows, segments, each with rate and time left."""
+"""Progress of a run: bars on a terminal, with rate and time left; elsewhere lines."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,9 +22,11 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from tasks.run.progress import Counted, current_progress
+from tasks.core.views.escaping import printable
+from tasks.run.progress import COUNTED, Counted, Progress, current_progress
 
-COUNTED: tuple[Counted, ...] = ("videos", "windows", "segments")
+LINE_EVERY_S = 60.0
+"""Where there is no terminal, a line is printed at least this often."""
 
 
 class RateColumn(ProgressColumn):
@@ -50,21 +55,79 @@ class TerminalProgress:
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
         self.ids: dict[str, TaskID] = {what: bars.add_task(what, total=0, start=False) for what in COUNTED}
+        self.steps: defaultdict[str, list[TaskID]] = defaultdict(list)
 
     def expect(self, what: Counted, count: int) -> None:
         bar = self.bars.tasks[self.ids[what]]
         self.bars.start_task(self.ids[what])
         self.bars.update(self.ids[what], total=(bar.total or 0) + count)
 
-    def advance(self, what: Counted, count: int = 1) -> None:
+    def advance(self, what: Counted, count: int = 1, *, name: str = "") -> None:
         self.bars.advance(self.ids[what], count)
+
+    def begin(self, step: str) -> None:
+        self.steps[step].append(self.bars.add_task(step, total=None))
+
+    def end(self, step: str) -> None:
+        self.bars.remove_task(self.steps[step].pop())
+
+
+class LineProgress:
+    """A line for each video and step, and one after a minute in which there was none: for logs and mails."""
+
+    def __init__(self, console: Console, *, every_s: float = LINE_EVERY_S) -> None:
+        self._console, self._every_s, self._began = console, every_s, time.monotonic()
+        self._done: Counter[str] = Counter()
+        self._expected: Counter[str] = Counter()
+        self._lock, self._printed, self._over = threading.Lock(), threading.Event(), False
+        threading.Thread(target=self._print_now_and_then, name="progress", daemon=True).start()
+
+    def expect(self, what: Counted, count: int) -> None:
+        with self._lock:
+            self._expected[what] += count
+
+    def advance(self, what: Counted, count: int = 1, *, name: str = "") -> None:
+        with self._lock:
+            self._done[what] += count
+        if what == "videos":
+            self._print(f"{name}: {self._counts()}")
+
+    def begin(self, step: str) -> None:
+        self._print(step)
+
+    def end(self, step: str) -> None: ...
+
+    def finish(self) -> None:
+        self._over = True
+        self._printed.set()
+
+    def _print_now_and_then(self) -> None:
+        while not self._over:
+            if not self._printed.wait(self._every_s):
+                self._print(self._counts())
+            self._printed.clear()
+
+    def _counts(self) -> str:
+        with self._lock:
+            counts = [f"{self._done[what]} of {self._expected[what]:,} {what}" for what in COUNTED]
+        return ", ".join(counts)
+
+    def _print(self, text: str) -> None:
+        self._printed.set()
+        after = timedelta(seconds=round(time.monotonic() - self._began))
+        self._console.out(f"{after} {printable(text)}", highlight=False)
 
 
 @contextmanager
-def progress_bars(console: Console) -> Iterator[None]:
-    """Show bars for the flow that runs in the block; nothing where `console` is not a terminal."""
+def shown_progress(console: Console) -> Iterator[None]:
+    """Show the progress of the flow that runs in the block: as bars on a terminal, elsewhere as lines."""
     if not console.is_terminal:
-        yield
+        lines = LineProgress(console)
+        with _watched_by(lines):
+            try:
+                yield
+            finally:
+                lines.finish()
         return
     columns = (
         SpinnerColumn(),
@@ -74,12 +137,17 @@ def progress_bars(console: Console) -> Iterator[None]:
         RateColumn(),
         TimeLeftColumn(),
     )
-    with Bars(*columns, console=console, transient=True) as bars:
-        token = current_progress.set(TerminalProgress(bars))
-        try:
-            yield
-        finally:
-            current_progress.reset(token)
+    with Bars(*columns, console=console, transient=True) as bars, _watched_by(TerminalProgress(bars)):
+        yield
+
+
+@contextmanager
+def _watched_by(progress: Progress) -> Iterator[None]:
+    token = current_progress.set(progress)
+    try:
+        yield
+    finally:
+        current_progress.reset(token)
 
 
 def _rate(task: Task) -> float:

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from hookline import ExitCode
 from hookline.embedded import prefect_server
-from hookline.progress import progress_bars
+from hookline.progress import shown_progress
 from hookline.show import print_run
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
@@ -29,7 +29,7 @@ def run_embedded(settings: Settings) -> int:
             drain = server.enter_context(prefect_server())
         from flows.rank_videos import rank_videos  # takes seconds to import, in which the server starts
 
-        with progress_bars(err):
+        with shown_progress(err):
             state = rank_videos(settings, return_state=True)
         with err.status("Recording the run ..."):
             recorded = drain(state)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
-from tasks.core.errors import WorkerLost
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.core.errors import ModelError, WorkerLost
 from tasks.core.records import Analysis, ScoredWindow, Timeline
 from tasks.run.logs import log_event
-from tasks.run.progress import current_progress
+from tasks.run.progress import current_progress, step
 from tasks.run.retries import WORK_PAUSES_S, attempt, retried
 from tasks.run.run import Run
 from tasks.work.analyses import Analyses, cache_keys, cache_of_run, cached_analyses
-from tasks.work.models import new_analyses
+from tasks.work.models import check_deep_model, new_analyses
+
+
+@retried("load deep model", pauses_s=())
+def load_deep_model(run: Run) -> None:
+    """Load the deep model while the first videos are decoded. Without it, each analysis says why."""
+    if isinstance(run.spec.deep, Checkpoint):
+        with step(run.spec.run_id, "deep", "loading VideoLLaMA3"), suppress(ModelError, WorkerLost):
+            run.do(check_deep_model, run.spec.deep)
 
 
 @retried("analyse candidates", run_name="analyse {timeline.video.name}", pauses_s=WORK_PAUSES_S)

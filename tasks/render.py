@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from prefect.logging import get_run_logger
 
 from tasks.core.records import Failure, RankedVideo, Segment, Stage, Timeline, legible
+from tasks.run.progress import step
 from tasks.run.report import keep_sheet
 from tasks.run.retries import STORAGE_PAUSES_S, attempt, is_transient, retried
 from tasks.run.run import Run
@@ -28,7 +30,8 @@ def render_media(ranked: RankedVideo, run: Run) -> RankedVideo:
 def render_segments(segments: Sequence[Segment], timeline: Timeline, run: Run) -> Media:
     """Their pictures and clips. An error that is transient is tried again; any other is a failure."""
     try:
-        media = run.do(make_media, segments, timeline, gpu=False, prefer=timeline.worker)
+        with _told_of_clips(timeline, run):
+            media = run.do(make_media, segments, timeline, gpu=False, prefer=timeline.worker)
         for segment, sheet in zip(media.segments, media.sheets, strict=False):
             keep_sheet(sheet, timeline.video, segment.window, run.scratch)
     except Exception as error:  # no picture is worth a ranking
@@ -38,3 +41,10 @@ def render_segments(segments: Sequence[Segment], timeline: Timeline, run: Run) -
         get_run_logger().warning("%s: %s (%s)", timeline.video.label, legible(failure.detail), failure.reason)
         return Media(tuple(segments), failures=(failure,))
     return media
+
+
+def _told_of_clips(timeline: Timeline, run: Run) -> AbstractContextManager[None]:
+    """Clips take their time; pictures do not."""
+    if not run.spec.settings.publish.clips:
+        return nullcontext()
+    return step(run.spec.run_id, "render", f"cutting clips of {timeline.video.name}", video=timeline.video)

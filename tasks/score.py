@@ -13,7 +13,7 @@ from tasks.core.scoring.fast_scores import salience
 from tasks.core.scoring.windows import MAX_BATCH, batches, windows
 from tasks.core.settings import Windows
 from tasks.run.logs import log_event
-from tasks.run.progress import current_progress
+from tasks.run.progress import current_progress, step
 from tasks.run.retries import WORK_PAUSES_S, retried
 from tasks.run.run import Run
 from tasks.work.models import check_fast_model, window_features
@@ -28,7 +28,8 @@ def load_fast_model(run: Run) -> None:
         ModelError: it cannot be loaded.
         WorkerLost: the worker died, on every try.
     """
-    run.do(check_fast_model)
+    with step(run.spec.run_id, "fast", "loading VideoMAE"):
+        run.do(check_fast_model)
 
 
 def window_batches(timeline: Timeline, settings: Windows) -> list[list[Window]]:

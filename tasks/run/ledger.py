@@ -29,7 +29,7 @@ class Ledger:
         best = max((segment.score for segment in video.segments), default=None)
         ref, segments = video.timeline.video, len(video.segments)
         log_event(self.run_id, "rank", "ranked", video=ref, segments=segments, best_score=best)
-        current_progress.get().advance("videos")
+        current_progress.get().advance("videos", name=ref.label)
 
     def refuse(self, failure: Failure) -> None:
         """Enter a video that was not ranked, and why."""
@@ -42,7 +42,7 @@ class Ledger:
             reason=failure.reason,
         )
         self.refused.append(failure)
-        current_progress.get().advance("videos")
+        current_progress.get().advance("videos", name=failure.video.label)
 
     @contextmanager
     def account_for(self, timeline: Timeline) -> Iterator[None]:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal, Protocol
 
+from tasks.core.records import VideoRef
+from tasks.run.logs import log_event
+
 Counted = Literal["videos", "windows", "segments"]
+COUNTED: tuple[Counted, ...] = ("videos", "windows", "segments")
 
 
 class Progress(Protocol):
-    """Receives counts from any thread. The expected counts grow while videos are opened."""
+    """Receives counts and steps from any thread. The expected counts grow while videos are opened."""
 
     def expect(self, what: Counted, count: int) -> None: ...
 
-    def advance(self, what: Counted, count: int = 1) -> None: ...
+    def advance(self, what: Counted, count: int = 1, *, name: str = "") -> None:
+        """So many more are done; `name` is that of a video."""
+
+    def begin(self, step: str) -> None:
+        """What follows may take minutes in which nothing can be counted."""
+
+    def end(self, step: str) -> None: ...
 
 
 class NoProgress:
@@ -21,10 +34,27 @@ class NoProgress:
 
     def expect(self, what: Counted, count: int) -> None: ...
 
-    def advance(self, what: Counted, count: int = 1) -> None: ...
+    def advance(self, what: Counted, count: int = 1, *, name: str = "") -> None: ...
+
+    def begin(self, step: str) -> None: ...
+
+    def end(self, step: str) -> None: ...
 
 
 NO_PROGRESS = NoProgress()
 
 current_progress: ContextVar[Progress] = ContextVar("current_progress", default=NO_PROGRESS)
 """Set by the caller of the flow; Prefect copies the context to the threads of its tasks."""
+
+
+@contextmanager
+def step(run_id: str, stage: str, what: str, *, video: VideoRef | None = None) -> Iterator[None]:
+    """Tell those who watch, and the log, what the block does: it may take minutes."""
+    log_event(run_id, stage, what, video=video)
+    progress, began = current_progress.get(), time.perf_counter()
+    progress.begin(what)
+    try:
+        yield
+    finally:
+        progress.end(what)
+    log_event(run_id, stage, f"{what}: done", video=video, seconds=time.perf_counter() - began)

@@ -14,15 +14,13 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.runtime import flow_run
 
 from tasks.core.views import run_page
-from tasks.run.progress import NO_PROGRESS, Counted, current_progress
+from tasks.run.progress import COUNTED, NO_PROGRESS, Counted, current_progress
 
 PERIOD_S = 5.0
 """Seconds between updates."""
 
 FINISH_TIMEOUT_S = 10.0
 """Seconds that the end of a run waits for the last update."""
-
-COUNTED: tuple[Counted, ...] = ("videos", "windows", "segments")
 
 
 class ArtifactProgress:
@@ -35,9 +33,10 @@ class ArtifactProgress:
         self._flow_run_id, self._period_s = flow_run_id, period_s
         self._done: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._expected: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self._steps: list[str] = []
         self._lock, self._over, self._began = threading.Lock(), threading.Event(), time.monotonic()
         self._artifact_id: UUID | None = None
-        self._written: tuple[tuple[int, ...], ...] = ()
+        self._written: tuple[object, ...] = ()
         # The server of the run is known only in its context: without it, Prefect would start another.
         work = (self._write_now_and_then,)
         self._thread = threading.Thread(target=copy_context().run, args=work, name="progress", daemon=True)
@@ -47,9 +46,17 @@ class ArtifactProgress:
         with self._lock:
             self._expected[what] += count
 
-    def advance(self, what: Counted, count: int = 1) -> None:
+    def advance(self, what: Counted, count: int = 1, *, name: str = "") -> None:
         with self._lock:
             self._done[what] += count
+
+    def begin(self, step: str) -> None:
+        with self._lock:
+            self._steps.append(step)
+
+    def end(self, step: str) -> None:
+        with self._lock:
+            self._steps.remove(step)
 
     def finish(self) -> None:
         """Write the last counts."""
@@ -67,11 +74,11 @@ class ArtifactProgress:
 
     def _write(self) -> None:
         with self._lock:
-            done, expected = dict(self._done), dict(self._expected)
-        state = (tuple(done.values()), tuple(expected.values()))
-        if state == self._written or not any(expected.values()):
+            done, expected, steps = dict(self._done), dict(self._expected), tuple(self._steps)
+        state = (*done.values(), *expected.values(), *steps)
+        if state == self._written or not (steps or any(expected.values())):
             return
-        text = run_page.progress(done, expected, elapsed_s=time.monotonic() - self._began)
+        text = run_page.progress(done, expected, steps, elapsed_s=time.monotonic() - self._began)
         with get_client(sync_client=True) as client:
             if self._artifact_id:
                 client.update_artifact(self._artifact_id, ArtifactUpdate(data=text))

@@ -21,6 +21,7 @@ from tasks.core.errors import ModelError, StorageError
 from tasks.core.records import Analysis, FrameBudget
 from tasks.core.settings import Settings
 from tasks.run.active_runs import RUN_ID_TIME, registered
+from tasks.run.progress import step
 from tasks.work.opening import RANKED_PER_GPU
 from tasks.work.spec import RunSpec
 
@@ -64,9 +65,10 @@ def start_run(settings: Settings) -> Iterator[Run]:
     started_at = datetime.now(UTC)
     run_id = f"{started_at:{RUN_ID_TIME}}-{secrets.token_hex(3)}"
     # What can be wrong for all videos is found out before the first is decoded.
-    fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
-    head = load_head(settings.fast.head) if settings.fast.head else None
-    deep, budget = find_deep(settings)
+    with step(run_id, "start", "finding the models, or downloading them"):
+        fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
+        head = load_head(settings.fast.head) if settings.fast.head else None
+        deep, budget = find_deep(settings)
     spec = RunSpec(run_id, started_at, settings, fast, deep, head, budget)
     scratch_dir = settings.limits.scratch_dir
     with (

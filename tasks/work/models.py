@@ -29,6 +29,17 @@ def check_fast_model(spec: RunSpec) -> None:
     load_videomae(on_this_machine(spec.fast))
 
 
+def check_deep_model(deep: Checkpoint, spec: RunSpec) -> None:
+    """Load the deep model; the process keeps it.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    from tasks.adapters.models.videollama3.model import load_videollama3
+
+    load_videollama3(on_this_machine(deep), quantization=spec.settings.deep.quantization)
+
+
 def window_features(batch: Sequence[Window], timeline: Timeline, spec: RunSpec) -> WindowFeatures:
     """The VideoMAE features of a batch of windows of one video.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,10 @@ def test_a_video_ranked_anew_by_other_weights_keeps_its_pictures(night: Night, t
 
 
 def test_a_clip_that_fails_is_a_failure_and_the_ranking_goes_on(
-    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
+
     def cut_all_but_the_first(source: Path, folder: Path, cut: Any, **how: Any) -> Any:
         if cut.start_s == 0:
             raise DecodeFailed("The disk is on fire.", reason="clip_failed")
@@ -134,6 +137,7 @@ def test_a_clip_that_fails_is_a_failure_and_the_ranking_goes_on(
         ("publish", "failed", "clip_failed", 0.0)
     ] * sum(row["start"] == 0 for row in rows)
     assert failures
+    assert "cutting clips of first.mp4: done seconds=" in caplog.text
 
 
 def test_pictures_that_cannot_be_written_do_not_cost_the_ranking(night: Night, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def test_a_run_is_told_by_its_page_and_its_log(
     story = [line.split("stage=")[1].split()[0] for line in lines if "forged" in line]
     assert story == ["decode", "fast", "deep", "rank"]
     assert sum("empty.mp4" in line for line in lines) == 1
+    for model in ("VideoMAE", "VideoLLaMA3"):
+        assert any(re.search(f"loading {model}: done seconds=", line) for line in lines)
 
 
 def test_what_cannot_be_shown_fails_no_run(
@@ -111,7 +114,11 @@ def test_who_watches_already_is_left_alone() -> None:
     class Counter:
         def expect(self, what: str, count: int) -> None: ...
 
-        def advance(self, what: str, count: int = 1) -> None: ...
+        def advance(self, what: str, count: int = 1, *, name: str = "") -> None: ...
+
+        def begin(self, step: str) -> None: ...
+
+        def end(self, step: str) -> None: ...
 
     @flow
     def watched() -> None:

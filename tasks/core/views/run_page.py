@@ -76,6 +76,8 @@ def summary(manifest: Manifest, failures: Mapping[tuple[str, str, str], int], *,
     if failures:
         rows = [(*key, count) for key, count in sorted(failures.items())]
         parts += ["## What went wrong", _table(["stage", "kind", "reason", "count"], rows)]
+    if manifest.report:
+        parts.append(f"Report: {link(manifest.report, manifest.report)}")
     parts += ["## Work", _table(["what", "how much"], _work(manifest))]
     parts += ["## Skipped", *_skipped(counts, deep)]
     files = [(entry["rows"], entry["bytes"], entry["uri"]) for entry in manifest.files]
@@ -111,8 +113,10 @@ def _skipped(counts: Mapping[str, int], deep: str) -> list[str]:
     return ["\n".join(lines) or "Nothing."]
 
 
-def progress(done: Mapping[str, int], expected: Mapping[str, int], *, elapsed_s: float) -> str:
-    """How far a run is, as Markdown. Totals grow as videos are opened."""
+def progress(
+    done: Mapping[str, int], expected: Mapping[str, int], steps: Sequence[str] = (), *, elapsed_s: float
+) -> str:
+    """How far a run is, as Markdown, and what it is busy with. Totals grow as videos are opened."""
     rows = []
     for what, total in expected.items():
         count = min(done[what], total)
@@ -120,7 +124,8 @@ def progress(done: Mapping[str, int], expected: Mapping[str, int], *, elapsed_s:
         rate = count / elapsed_s if elapsed_s > 0 else 0
         left = clock(round((total - count) / rate)) if rate else UNKNOWN
         rows.append((what, f"{count} of {total}", "█" * filled + "░" * (BAR_WIDTH - filled), left))
-    return f"{_table(['', 'done', '', 'left'], rows)}\n\nAfter {clock(round(elapsed_s))}.\n"
+    now = f" Now {in_markdown(', '.join(steps))}." if steps else ""
+    return f"{_table(['', 'done', '', 'left'], rows)}\n\nAfter {clock(round(elapsed_s))}.{now}\n"
 
 
 def counted(rows: Sequence[Row]) -> Counter[tuple[str, str, str]]:

@@ -107,9 +107,22 @@ def test_the_summary_counts_reasons_and_says_what_was_skipped() -> None:
     assert "The deep stage: skipped, disabled." in text
     assert "a.parquet" in text
     assert "pw@" not in text
+    assert "Report:" not in text
+
+
+def test_the_summary_links_the_report() -> None:
+    reported = MANIFEST.model_copy(update={"report": "s3://bucket/reports/r1/index.html"})
+    assert "](s3://bucket/reports/r1/index.html)" in summary(reported, {}, deep="")
 
 
 def test_progress_never_passes_its_total_and_needs_none() -> None:
     text = progress({"videos": 3, "windows": 0}, {"videos": 2, "windows": 0}, elapsed_s=4)
     assert f"| videos | 2 of 2 | {'█' * 20} | 0:00 |" in text
     assert f"| windows | 0 of 0 | {'░' * 20} | {UNKNOWN} |" in text
+    assert text.endswith("After 0:04.\n")
+
+
+def test_progress_says_what_the_run_is_busy_with() -> None:
+    assert progress({}, {}, ["loading VideoMAE", "cutting clips of a<b.mp4"], elapsed_s=4).endswith(
+        "After 0:04. Now loading VideoMAE, cutting clips of a\\<b.mp4.\n"
+    )
