@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.devices import LOADING, on_model_thread, pick_device, pick_dtype
+from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.core.errors import ModelError
 from tasks.core.records import ReadFrames, Window, WindowFeatures
 from tasks.core.scoring.windows import batches, sample_ticks
@@ -43,6 +44,7 @@ class VideoMAE:
 
         logging.disable_progress_bar()
         logging.set_verbosity_error()  # what is missing is refused below; the classifier is not needed
+        choose_attention_kernels()
         self.checkpoint = checkpoint
         self.device = pick_device()
         self.dtype = pick_dtype(self.device)

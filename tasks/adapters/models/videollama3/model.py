@@ -20,6 +20,7 @@ import torch
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.devices import LOADING, on_model_thread, pick_device, pick_dtype
+from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.checkpoint import load_model
 from tasks.adapters.models.videollama3.config import FrameSpec, read_frame_spec
@@ -81,6 +82,7 @@ class VideoLlama3:
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        choose_attention_kernels()
         self.checkpoint, self.quantization = checkpoint, quantization
         self.device = device or pick_device()
         self.dtype = dtype or pick_dtype(self.device)
