@@ -126,3 +126,12 @@ def playlist(path: Path, *, neighbour: Path) -> Path:
     """An ffconcat list naming another file of the folder, as an attacker would name it."""
     path.write_text(f"ffconcat version 1.0\nfile {neighbour.name}\n")
     return path
+
+
+def joined(path: Path, first: Path, *following: Path) -> Path:
+    """The packets of several videos of one codec behind one another in one stream, as they are."""
+    parts = path.with_suffix(".txt")
+    parts.write_text("ffconcat version 1.0\n" + "".join(f"file {part}\n" for part in (first, *following)))
+    run_ffmpeg("-f", "concat", "-safe", "0", "-i", parts, "-c", "copy", path)
+    parts.unlink()
+    return path

@@ -16,8 +16,18 @@ import imageio_ffmpeg
 
 from tasks.adapters.video.clips import ClipJob
 from tasks.adapters.video.packet_times import DISCONTINUOUS, MICROSECONDS
-from tasks.adapters.video.probe import FORMATS, MAX_PIXELS, PROTOCOLS, offset_us, open_video, real_video
+from tasks.adapters.video.probe import (
+    FORMATS,
+    MAX_PIXELS,
+    PROTOCOLS,
+    first_picture,
+    offset_us,
+    open_video,
+    quarter_turns,
+    real_video,
+)
 from tasks.adapters.video.sandbox import run_job
+from tasks.adapters.video.shaping import TURNS, steady_input
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.views.pictures import Crop, Cut
 
@@ -48,7 +58,7 @@ class SourceInfo:
     """What must be known of a file to cut it.
 
     `stream` is the index of the video stream, `rate` the frame rate of the clip. `offset_s`, added to
-    ffmpeg's times, gives the video's own (see `probe`).
+    ffmpeg's times, gives the video's own; `quarter_turns` show it upright (see `probe`).
     """
 
     stream: int
@@ -56,6 +66,7 @@ class SourceInfo:
     offset_s: float
     has_audio: bool
     can_seek: bool
+    quarter_turns: int | None
 
 
 def do_job(job: ClipJob) -> None:
@@ -85,6 +96,7 @@ def read_info(path: Path, *, name: str) -> SourceInfo:
     with open_video(path) as container:
         stream = real_video(container, name=name)
         audio_streams = container.streams.audio[:1]
+        first = first_picture(container, stream, name=name)
         rate = Fraction(stream.guessed_rate or stream.average_rate or DEFAULT_FPS)
         return SourceInfo(
             stream=stream.index,
@@ -92,6 +104,7 @@ def read_info(path: Path, *, name: str) -> SourceInfo:
             offset_s=offset_us(container, stream, *audio_streams) / MICROSECONDS,
             has_audio=bool(audio_streams),
             can_seek=container.format.name not in DISCONTINUOUS,
+            quarter_turns=quarter_turns(first),
         )
 
 
@@ -110,16 +123,19 @@ def clip_command(
         format_whitelist=FORMATS,
         max_pixels=MAX_PIXELS,
         threads=THREADS,
+        **steady_input(info.quarter_turns),
         **({"noaccurate_seek": None, "ss": f"{seek_s:.6f}"} if seek_s else {}),
     )
     # Not -itsoffset: in formats whose clock may jump, ffmpeg would mistake the shift for a jump.
     shift_s = info.offset_s + seek_s - cut.start_s
     rate = f"{info.rate.numerator}/{info.rate.denominator}"
-    picture = opened[str(info.stream)].filter("bwdif", deint="interlaced").filter("settb", "AVTB")
+    # The first filter gives all pictures the size and format of the first one, or leaves them alone.
+    picture = opened[str(info.stream)].filter("scale", interl=-1)
+    picture = picture.filter("bwdif", deint="interlaced").filter("settb", "AVTB")
     picture = picture.filter("setpts", f"PTS+({shift_s - TOLERANCE_S:.6f})/TB")
     picture = picture.filter("fps", fps=rate, round="up", start_time=0)
     picture = picture.filter("tpad", stop_mode="clone", stop_duration=1)
-    streams = [_shaped(picture, crop)]
+    streams = [_shaped(_upright(picture, info.quarter_turns), crop)]
     if info.has_audio:
         streams.append(_audio(opened["a:0"], shift_s, seconds=float(count / info.rate)))
     output = ffmpeg.output(
@@ -142,6 +158,14 @@ def poster_command(video: Path, target: Path, *, at_s: float) -> list[str]:
         f"file:{target}", **{"frames:v": 1, "q:v": 3, "update": 1}, pix_fmt="yuvj420p", format="image2"
     )
     return _quiet(output)
+
+
+def _upright(picture: Any, quarter_turns: int | None) -> Any:
+    if quarter_turns is None:
+        return picture  # ffmpeg does it
+    for name, options in TURNS.get(quarter_turns, ()):
+        picture = picture.filter(name, **options)
+    return picture.filter("sidedata", mode="delete", type="DISPLAYMATRIX")
 
 
 def _shaped(picture: Any, crop: Crop | None) -> Any:

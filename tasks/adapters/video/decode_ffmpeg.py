@@ -13,6 +13,7 @@ import imageio_ffmpeg
 
 from tasks.adapters.video.packet_times import MICROSECONDS
 from tasks.adapters.video.probe import FORMATS, MAX_PIXELS, PROTOCOLS, Probe
+from tasks.adapters.video.shaping import frame_filters, steady_input
 from tasks.core.errors import DecodeFailed
 from tasks.core.geometry import BYTES_PER_PIXEL
 
@@ -59,6 +60,7 @@ def command(
         max_pixels=MAX_PIXELS,
         threads=threads,
         itsoffset=f"{probe.offset_us / MICROSECONDS:.6f}",
+        **steady_input(probe.quarter_turns),
     )
     picture = opened[str(probe.stream)]
     if probe.tolerance_s:
@@ -66,13 +68,14 @@ def command(
         picture = picture.filter("settb", "intb/2").filter("setpts", "PTS-1")
     # round=up: a picture is shown from the first tick at or after its time; of several, the last.
     picture = picture.filter("fps", fps=fps, round="up", start_time=0)
-    picture = picture.filter("scale", width, height, flags="bilinear")
+    for name, options in frame_filters(width, height, quarter_turns=probe.quarter_turns or 0):
+        picture = picture.filter(name, **options)
     output = picture.output(
         "pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": n_ticks}
     )
     quiet = output.global_args("-nostdin", "-hide_banner", "-loglevel", "error")
-    arguments: list[str] = ffmpeg.compile(quiet, cmd=imageio_ffmpeg.get_ffmpeg_exe())
-    return arguments
+    compiled: list[str] = ffmpeg.compile(quiet, cmd=imageio_ffmpeg.get_ffmpeg_exe())
+    return compiled
 
 
 def _frames(pipe: IO[bytes], frame_bytes: int) -> Iterator[bytes]:

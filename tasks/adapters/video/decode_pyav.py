@@ -15,12 +15,10 @@ from av.filter import Graph
 
 from tasks.adapters.video.packet_references import PARSED_CODECS, needed_packets
 from tasks.adapters.video.probe import Probe, open_video, packets
+from tasks.adapters.video.shaping import Filter, frame_filters
 from tasks.core.errors import DecoderUnfit
 
 CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
-
-TRANSPOSE = {1: ("transpose=cclock",), 2: ("hflip", "vflip"), 3: ("transpose=clock",)}
-"""Filters that turn a picture counter-clockwise, by number of quarter turns."""
 
 
 def fits_pyav(probe: Probe) -> bool:
@@ -53,7 +51,7 @@ def decode(
     shown = {probe.pts[index] for index in on_screen}
     wanted = [pts in shown for pts in probe.stored]
     needed = needed_packets(probe.packet_flags, wanted) if skip else [True] * len(wanted)
-    scaled = _Scaler(width, height, turns=probe.quarter_turns or 0)
+    scaled = _Scaler(frame_filters(width, height, quarter_turns=probe.quarter_turns or 0))
     index, frame = -1, b""
     try:
         with open_video(source) as container:
@@ -97,10 +95,10 @@ def _known(pictures: list[Any], ahead: dict[int, int]) -> Iterator[tuple[int, An
 
 
 class _Scaler:
-    """Turns and scales pictures as the ffmpeg program does, by the same filters."""
+    """Scales and turns pictures as the ffmpeg program does, by the same filters."""
 
-    def __init__(self, width: int, height: int, *, turns: int) -> None:
-        self.filters = [*TRANSPOSE.get(turns, ()), f"scale={width}:{height}:flags=bilinear", "format=rgb24"]
+    def __init__(self, filters: list[Filter]) -> None:
+        self.filters = filters
         self._graph: Graph | None = None
         self._shape: tuple[object, ...] = ()
 
@@ -117,9 +115,8 @@ class _Scaler:
         last = graph.add_buffer(
             width=picture.width, height=picture.height, format=picture.format, time_base=picture.time_base
         )
-        for text in self.filters:
-            name, _, arguments = text.partition("=")
-            following = graph.add(name, arguments)
+        for name, options in self.filters:
+            following = graph.add(name, **options)
             last.link_to(following)
             last = following
         last.link_to(graph.add("buffersink"))

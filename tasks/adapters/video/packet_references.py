@@ -38,6 +38,8 @@ class PacketReferences:
         flags = REFERENCED
         if self._parse and self._length_size:
             flags = self._parse(unit_headers(memoryview(packet), self._length_size))
+        if packet.has_sidedata("new_extradata"):  # the parameter sets of the next sample description
+            flags |= PARAMETERS
         self.flags.append(flags)
 
 

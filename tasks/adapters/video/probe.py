@@ -103,8 +103,8 @@ def probe(path: Path, *, name: str) -> Probe:
     # PyAV's objects must not outlive their container: reading them then crashes.
     with _open(path, name=name) as container:
         stream = container.streams[index]
-        first = _first_picture(container, stream, name=name)
-        aspect, turns = stream.sample_aspect_ratio or Fraction(1), _quarter_turns(first)
+        first = first_picture(container, stream, name=name)
+        aspect, turns = stream.sample_aspect_ratio or Fraction(1), quarter_turns(first)
         width, height = display_size(first.width, first.height, aspect=aspect, quarter_turns=turns or 0)
     return Probe(
         container=kind,
@@ -223,7 +223,8 @@ def _declared_s(container: Any, stream: Any) -> tuple[float, float]:
     return float((stream.duration or 0) * stream.time_base), (container.duration or 0) / MICROSECONDS
 
 
-def _first_picture(container: Any, stream: Any, *, name: str) -> Any:
+def first_picture(container: Any, stream: Any, *, name: str) -> Any:
+    """The first picture of a stream that can be decoded. Raises `VideoRefused` if there is none."""
     # With threads, a lack of memory is reported as an error of the file.
     stream.codec_context.thread_count = 1
     for number, packet in enumerate(container.demux(stream)):
@@ -244,7 +245,7 @@ def _first_picture(container: Any, stream: Any, *, name: str) -> Any:
     )
 
 
-def _quarter_turns(picture: Any) -> int | None:
+def quarter_turns(picture: Any) -> int | None:
     """Turns of 90 degrees that show the picture upright; None if turning is not enough."""
     matrix = picture.side_data.get("DISPLAYMATRIX")
     if matrix is None:
