@@ -139,7 +139,7 @@ def _write_videollama3(folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
-    from tasks.adapters.models.videollama3.checkpoint import native_config
+    from tasks.adapters.models.videollama3.config import native_config
 
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _write_tokenizer(folder)
@@ -151,7 +151,9 @@ def _write_videollama3(folder: Path) -> None:
         folder / "generation_config.json",
         {"eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"], **SAMPLING},
     )
-    model = VideoLlama3ForConditionalGeneration(VideoLlama3Config(**native_config(config)))
+    model = VideoLlama3ForConditionalGeneration(
+        VideoLlama3Config(**native_config(config, model="the demo model"))
+    )
     _fill(model)
     # Rows of zeros are never chosen: the demo's answers keep to printable ASCII.
     unreadable = [i for i in ids.values() if not tokenizer.decode([i]).isascii()]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
 from tasks.adapters.models.head import load_head
 from tasks.adapters.models.malloc import limit_malloc_arenas
-from tasks.adapters.models.videollama3.config import frame_budget
+from tasks.adapters.models.videollama3.config import check_described, frame_budget
 from tasks.adapters.stopping import stop_work, wait_for_work
 from tasks.adapters.storage.scratch import leave_run, run_folder
 from tasks.adapters.workers.processes import GpuProcesses, InProcess, Workers, find_gpus
@@ -119,6 +119,7 @@ def find_deep(settings: Settings) -> tuple[Checkpoint | Analysis, FrameBudget]:
         return Analysis.skipped("disabled"), FAST_ONLY_BUDGET
     try:
         checkpoint = resolve_checkpoint(deep.model, deep.revision)
+        check_described(checkpoint)
         ticks = max(windows.window_seconds) * windows.sample_fps
         return checkpoint, frame_budget(checkpoint, frames_per_segment=min(ticks, deep.max_frames))
     except (ModelError, StorageError) as error:

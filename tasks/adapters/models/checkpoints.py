@@ -16,13 +16,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from tasks.core.errors import ModelError
 
 FILES_READ = ["*.json", "*.safetensors", "merges.txt", "vocab.txt", "tokenizer.model", "chat_template.jinja"]
 """All that is downloaded from the hub; `.bin` (pickles) and `.py` are not among them."""
-
-HUB_TIMEOUT_S = 10.0
-"""How long the hub may take to answer before it counts as out of reach."""
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -89,32 +88,9 @@ def on_this_machine(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _from_hub(model: str, revision: str) -> Checkpoint:
-    import httpx2
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from tasks.adapters.models.hub import download  # takes a while to import
 
-    named = f"{model!r} (revision {revision!r})" if revision else repr(model)
-    try:
-        folder = snapshot_download(
-            model,
-            revision=revision or None,
-            allow_patterns=FILES_READ,
-            ignore_patterns=["*/*"],
-            etag_timeout=HUB_TIMEOUT_S,
-        )
-    except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise ModelError(
-            f"The hub has no {named} for you ({type(error).__name__}), and there is no such folder here. "
-            "Check the name and the revision; for a private or gated one log in with `hf auth login`.",
-            reason="model_unavailable",
-        ) from error
-    except (httpx2.HTTPError, OSError) as error:  # all that the hub library raises besides
-        raise ModelError(
-            f"{named} is not in the local hub cache and the hub cannot be reached ({error}). Connect this "
-            "machine, or download the checkpoint elsewhere and name its folder or s3:// prefix.",
-            reason="model_unavailable",
-        ) from error
-    path = Path(folder)
+    path = download(model, revision, FILES_READ)
     _check_complete(path, model)
     return Checkpoint(path=path, model=model, revision=path.name)
 
@@ -144,6 +120,40 @@ def _check_complete(path: Path, model: str) -> None:
             "pickles, which can run code): name a revision that has them, or convert it first.",
             reason="model_invalid",
         )
+    for weights in _weight_files(path):
+        if fault := _fault(weights):
+            raise ModelError(
+                f"{model!r} is not whole: {weights.name} {fault}. Fetch it again.", reason="model_invalid"
+            )
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The files with the weights, as transformers looks for them: one, or those that the index names."""
+    whole, index = path / "model.safetensors", path / "model.safetensors.index.json"
+    if whole.is_file() or not index.is_file():
+        return sorted(path.glob("*.safetensors"))
+    try:
+        names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [index]
+    return [path / name for name in sorted(names)]
+
+
+def _fault(weights: Path) -> str:
+    """What is wrong with a file of weights, as far as its header tells; empty if nothing is."""
+    if not weights.is_file():
+        return "is missing"
+    if weights.suffix != ".safetensors":
+        return "is broken"
+    with weights.open("rb") as stream:
+        is_pointer = stream.read(40).startswith(b"version https://git-lfs")
+    if is_pointer:
+        return "is a pointer of Git LFS (`git lfs pull` replaces it by the file)"
+    try:
+        with safe_open(weights, framework="numpy"):
+            return ""
+    except (SafetensorError, OSError) as error:
+        return f"is cut short or broken ({error})"
 
 
 def _content_hash(path: Path) -> str:

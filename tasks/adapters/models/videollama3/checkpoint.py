@@ -12,45 +12,18 @@ from typing import Any
 import torch
 
 from tasks.adapters.models.checkpoints import Checkpoint
-from tasks.adapters.models.videollama3.config import ORIGINAL, read_config
+from tasks.adapters.models.videollama3.config import ORIGINAL, native_config, read_config
 from tasks.adapters.models.videollama3.memory import free_bytes, weight_bytes
 from tasks.adapters.models.videollama3.quantization import misshapen_weights, quantization_config
 from tasks.core.errors import ModelError
 
 ORIGINAL_NAMES = {
-    r"^model\.vision_encoder\.": "model.vision_model.",
+    # The original training code wraps the encoder once more.
+    r"^model\.vision_encoder\.(vision_encoder\.)?": "model.vision_model.",
     r"^model\.mm_projector\.": "model.projector.",
     r"^model\.(embed_tokens|layers|norm)\.": r"model.language_model.\1.",
 }
 """Weight names of the original layout, and what transformers calls them."""
-
-ORIGINAL_ONLY = (
-    *("architectures", "auto_map", "model_type", "torch_dtype", "transformers_version"),
-    *("vision_encoder", "vision_encoder_config", "mm_projector_type", "image_token_index"),
-    *("use_token_compression", "rope_theta", "rope_scaling"),
-)
-"""Fields of the original config that are not the language model's own."""
-
-VIDEO_TOKEN, IMAGE_TOKEN = 151656, 151655
-"""Ids of `<|video_pad|>` and `<|image_pad|>` in the tokenizers of Qwen2 and later."""
-
-
-def native_config(original: dict[str, Any]) -> dict[str, Any]:
-    """The config of an original checkpoint in transformers' terms."""
-    text = {key: value for key, value in original.items() if key not in ORIGINAL_ONLY}
-    text["model_type"] = "qwen2"
-    text["rope_parameters"] = {"rope_type": "default", "rope_theta": original.get("rope_theta", 1e6)}
-    vision = {k: v for k, v in original["vision_encoder_config"].items() if k != "model_type"}
-    # The placeholder's own embedding is always overwritten; a vocabulary too small for the usual ids
-    # lends its image token.
-    fits = original["vocab_size"] > VIDEO_TOKEN
-    return {
-        "text_config": text,
-        "vision_config": vision,
-        "video_token_id": VIDEO_TOKEN if fits else original["image_token_index"],
-        "image_token_id": IMAGE_TOKEN if fits else original["image_token_index"],
-        "tie_word_embeddings": original.get("tie_word_embeddings", False),
-    }
 
 
 def load_model(
@@ -77,7 +50,8 @@ def load_model(
     logging.disable_progress_bar()
     config = read_config(checkpoint)
     original = config["model_type"] == ORIGINAL
-    native = VideoLlama3Config(**(native_config(config) if original else config))
+    described = native_config(config, model=checkpoint.model) if original else config
+    native = VideoLlama3Config(**described)
     quantized = quantization_config(quantization, dtype=dtype)
     _check_fits(native, quantization=quantization, dtype=dtype, device=device)
     try:

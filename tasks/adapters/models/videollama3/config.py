@@ -18,6 +18,25 @@ ORIGINAL, NATIVE = "videollama3_qwen2", "video_llama_3"
 VIDEO_MERGE = 2
 """Patches merged into one token along each side: 2 for video, 1 for images (paper, model card)."""
 
+ORIGINAL_ONLY = (
+    *("architectures", "auto_map", "model_type", "torch_dtype", "transformers_version"),
+    *("vision_encoder", "vision_encoder_config", "mm_projector_type", "image_token_index"),
+    *("use_token_compression", "rope_theta", "rope_scaling"),
+)
+"""Fields of the original config that are not the language model's own."""
+
+VIDEO_TOKEN, IMAGE_TOKEN = 151656, 151655
+"""Ids of `<|video_pad|>` and `<|image_pad|>` in the tokenizers of Qwen2 and later."""
+
+VISION_ENCODER = {
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+}
+"""The published vision encoder (DAMO-NLP-SG/VL3-SigLIP-NaViT), which training code saves by name only."""
+
 
 @dataclass(frozen=True, slots=True)
 class FrameSpec:
@@ -80,14 +99,15 @@ def read_frame_spec(checkpoint: Checkpoint) -> FrameSpec:
             min_tokens=fewest,
             max_tokens=most,
             scale=float(values.get("rescale_factor", 1 / 255)),
-            mean=tuple(values["image_mean"]),
-            std=tuple(values["image_std"]),
+            mean=_channels(values, "image_mean"),
+            std=_channels(values, "image_std"),
             compress=bool(config.get("use_token_compression", values.get("use_token_compression", True))),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
+        wrong = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ModelError(
-            f"{checkpoint.model} does not say how its frames are prepared ({error} is missing in its "
-            "preprocessor config). Complete it from the published checkpoint's preprocessor_config.json.",
+            f"{checkpoint.model} does not say how its frames are prepared ({wrong} in its preprocessor "
+            "config). Complete it from the published checkpoint's preprocessor_config.json.",
             reason="model_invalid",
         ) from error
 
@@ -106,6 +126,64 @@ def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
             reason="model_invalid",
         )
     return config
+
+
+def native_config(original: dict[str, Any], *, model: str) -> dict[str, Any]:
+    """The config of an original checkpoint in transformers' terms.
+
+    Raises:
+        ModelError: it does not say what its language model or its vision encoder is.
+    """
+    text = {key: value for key, value in original.items() if key not in ORIGINAL_ONLY}
+    text["model_type"] = "qwen2"
+    text["rope_parameters"] = {"rope_type": "default", "rope_theta": original.get("rope_theta", 1e6)}
+    vision: Any = original.get("vision_encoder_config") or (original.get("vision_encoder") and VISION_ENCODER)
+    try:
+        # The placeholder's own embedding is always overwritten; a vocabulary too small for the usual ids
+        # lends its image token.
+        fits = original["vocab_size"] > VIDEO_TOKEN
+        return {
+            "text_config": text,
+            "vision_config": {key: value for key, value in vision.items() if key != "model_type"},
+            "video_token_id": VIDEO_TOKEN if fits else original["image_token_index"],
+            "image_token_id": IMAGE_TOKEN if fits else original["image_token_index"],
+            "tie_word_embeddings": original.get("tie_word_embeddings", False),
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        lacks = error if isinstance(error, KeyError) else "a usable 'vision_encoder_config' or 'vocab_size'"
+        raise ModelError(
+            f"{model} does not say what its model is: its config.json lacks {lacks}. Complete it "
+            "from the published checkpoint's config.json.",
+            reason="model_invalid",
+        ) from error
+
+
+def check_described(checkpoint: Checkpoint) -> None:
+    """Check what can be told from the small files, long before the weights are loaded.
+
+    Raises:
+        ModelError: the checkpoint is no VideoLLaMA3, or something that describes it is missing.
+    """
+    config = read_config(checkpoint)
+    if config["model_type"] == ORIGINAL:
+        native_config(config, model=checkpoint.model)
+    read_frame_spec(checkpoint)
+    there = {path.name for path in checkpoint.path.iterdir()}
+    if "tokenizer.json" not in there and not there >= {"vocab.json", "merges.txt"}:
+        raise ModelError(
+            f"{checkpoint.model} has no tokenizer: tokenizer.json is missing, and vocab.json with merges.txt "
+            "too. Copy it, with tokenizer_config.json, from the checkpoint that was fine-tuned.",
+            reason="model_invalid",
+        )
+
+
+def _channels(values: dict[str, Any], name: str) -> tuple[float, ...]:
+    """A value for each of red, green and blue; one number stands for all three."""
+    value = values[name]
+    channels = [value] * 3 if isinstance(value, int | float) else value
+    if not (isinstance(channels, list) and len(channels) == 3):
+        raise ValueError(f"{name} is {value!r} instead of three numbers")
+    return tuple(float(channel) for channel in channels)
 
 
 def _preprocessor(checkpoint: Checkpoint) -> dict[str, Any]:

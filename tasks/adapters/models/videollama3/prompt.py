@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.models.videollama3.config import check_described
 from tasks.adapters.models.videollama3.grammar import AnswerGrammar
 from tasks.core.errors import ModelError
 
@@ -60,6 +61,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> tuple[Any, AnswerGrammar]:
     from tokenizers import Tokenizer
     from transformers import Qwen2Tokenizer
 
+    check_described(checkpoint)  # without files transformers makes an empty tokenizer
     try:
         tokenizer_json = Qwen2Tokenizer.from_pretrained(checkpoint.path).backend_tokenizer.to_str()
     except (OSError, ValueError, AttributeError) as error:

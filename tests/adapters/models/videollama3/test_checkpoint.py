@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
+from tasks.adapters.models.videollama3 import config as config_module
 from tasks.adapters.models.videollama3.checkpoint import load_model
 from tasks.core.errors import ModelError
 from tests import FIXTURES
@@ -140,3 +141,26 @@ def test_untied_embeddings_need_their_own_head(tmp_path: Path) -> None:
     save_file(weights, checkpoint.path / "model.safetensors", metadata={"format": "pt"})
     model = load_model(checkpoint, dtype=torch.float32)
     assert torch.equal(model.lm_head.weight, weights["lm_head.weight"])
+
+
+@torch.inference_mode()
+def test_a_checkpoint_of_the_original_training_code_gives_the_same_features(
+    reference: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wraps the vision encoder once more, and names it instead of describing it."""
+    checkpoint = copy_of(FIXTURE, tmp_path / "trained")
+    config = json.loads((checkpoint.path / "config.json").read_text())
+    monkeypatch.setattr(config_module, "VISION_ENCODER", config.pop("vision_encoder_config"))
+    config["vision_encoder"] = "DAMO-NLP-SG/SigLIP-NaViT"
+    (checkpoint.path / "config.json").write_text(json.dumps(config))
+    encoder = "model.vision_encoder."
+    weights = {
+        name.replace(encoder, f"{encoder}vision_encoder."): tensor
+        for name, tensor in load_file(checkpoint.path / "model.safetensors").items()
+    }
+    save_file(weights, checkpoint.path / "model.safetensors", metadata={"format": "pt"})
+    loaded = load_model(checkpoint, dtype=torch.float32)
+    output = loaded.model.get_video_features(
+        reference["pixel_values"], reference["grid_thw"], reference["merge_sizes"]
+    )
+    torch.testing.assert_close(torch.cat(output.pooler_output), reference["features"], atol=2e-6, rtol=0)

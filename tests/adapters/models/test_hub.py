@@ -1,0 +1,236 @@
+"""Every way in which the hub can fail is an error of the model, and the cache is used where there is one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from huggingface_hub import constants
+from safetensors.numpy import save
+
+from tasks.adapters.models import hub as hub_module
+from tasks.adapters.models.checkpoints import FILES_READ, resolve_checkpoint
+from tasks.adapters.models.hub import download
+from tasks.core.errors import ModelError
+
+OLD, NEW = "a" * 40, "b" * 40
+MODEL = "owner/name"
+FILES = {"config.json": b"{}", "model.safetensors": save({"w": np.zeros(1, np.float32)})}
+
+
+class Hub(ThreadingHTTPServer):
+    """A hub that has one checkpoint, and does what `mode` says."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.mode, self.commit, self.released = "well", OLD, threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self.do_GET(body=False)
+
+    def do_GET(self, *, body: bool = True) -> None:
+        mode, path = self.server.mode, self.path
+        is_file = "/resolve/" in path
+        if mode == "silent" or (mode == "silent later" and ("/tree/" in path or is_file)):
+            self.server.released.wait(60)
+        elif mode == "portal":
+            self.answer(b"<html>Please log in</html>", body=body)
+        elif mode.isdecimal():
+            self.answer(b"{}", status=int(mode), body=body)
+        elif mode in ("GatedRepo", "RepoNotFound", "RevisionNotFound"):
+            self.answer(b"{}", status=403 if mode == "GatedRepo" else 404, body=body, error=mode)
+        elif mode == "disabled":
+            said = "Access to this resource is disabled."
+            self.answer(b"{}", status=403, body=body, message=said)
+        elif mode == "cut" and is_file and body:
+            self.answer(b"{", length=2000)
+        else:
+            self.answer(self.well(path), body=body, length=2000 if mode == "cut" and is_file else None)
+
+    def well(self, path: str) -> bytes:
+        files = [
+            {"type": "file", "path": n, "size": len(c), "oid": self.server.commit} for n, c in FILES.items()
+        ]
+        if "/resolve/" in path:
+            return FILES[path.rsplit("/", 1)[-1]]
+        if "/tree/" in path:
+            return json.dumps(files).encode()
+        return json.dumps({"id": MODEL, "sha": self.server.commit, "siblings": []}).encode()
+
+    def answer(
+        self,
+        content: bytes,
+        *,
+        status: int = 200,
+        body: bool = True,
+        length: int | None = None,
+        error: str = "",
+        message: str = "",
+    ) -> None:
+        self.send_response(status)
+        headers = {"Content-Length": str(length or len(content))}
+        if status == 200 and self.server.mode != "portal":
+            commit = self.server.commit
+            headers |= {"ETag": f'"{commit[:9]}{len(content)}"', "X-Repo-Commit": commit}
+        headers |= {"X-Error-Code": error} if error else {}
+        headers |= {"X-Error-Message": message} if message else {}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The hub that this process knows, with a cache of its own."""
+    with Hub() as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(hub_module, "HUB_TIMEOUT_S", 0.3)
+        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # its pauses
+        yield server
+        server.released.set()
+        server.shutdown()
+
+
+SAID = {
+    "portal": "does not talk like a hub.*HF_ENDPOINT",
+    "503": r"answers with an error for 'owner/name' \(.*503.*try again later",
+    "500": "answers with an error",
+    "429": "answers with an error",
+    "401": "answers with an error|has no",
+    "silent": "cannot be reached for 'owner/name'.*connect this machine",
+    "silent later": "cannot be reached for 'owner/name'",
+    "cut": r"download of 'owner/name' broke off .*received 1 bytes, expected 2000.*Run it again",
+    "GatedRepo": "only to those it knows .GatedRepoError.*hf auth login",
+    "RepoNotFound": "has no 'owner/name' for you .RepositoryNotFoundError",
+    "RevisionNotFound": "has no 'owner/name' for you .RevisionNotFoundError",
+    "disabled": "has switched 'owner/name' off",
+}
+
+
+@pytest.mark.parametrize("mode", SAID)
+def test_each_failure_is_an_error_of_the_model_with_a_fix(hub: Hub, mode: str) -> None:
+    hub.mode = mode
+    with pytest.raises(ModelError, match=SAID[mode]) as caught:
+        download(MODEL, "", FILES_READ)
+    assert caught.value.reason == "model_unavailable"
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_no_hub_has_is_refused_as_one(hub: Hub) -> None:
+    with pytest.raises(ModelError, match=r"'owner/na--me' cannot be a name on the hub.*owner/name"):
+        resolve_checkpoint("owner/na--me")
+
+
+@pytest.mark.parametrize("mode", ["portal", "503", "silent", "silent later", "cut"])
+def test_what_the_cache_has_is_used_when_the_hub_fails(hub: Hub, mode: str) -> None:
+    first = resolve_checkpoint(MODEL)
+    assert first.revision == OLD
+    hub.mode, hub.commit = mode, NEW
+    assert resolve_checkpoint(MODEL) == first
+    assert resolve_checkpoint(MODEL) == first  # a download that broke off spoilt nothing
+
+
+def test_what_the_cache_has_is_not_used_where_the_hub_has_no_such_revision(hub: Hub) -> None:
+    resolve_checkpoint(MODEL)
+    hub.mode = "RevisionNotFound"
+    with pytest.raises(ModelError, match="RevisionNotFoundError"):
+        resolve_checkpoint(MODEL)
+
+
+def test_the_silence_of_the_hub_is_waited_for_no_longer_than_its_limit(hub: Hub) -> None:
+    resolve_checkpoint(MODEL)
+    hub.mode = "silent"
+    began = time.monotonic()
+    resolve_checkpoint(MODEL)
+    assert 0.2 < time.monotonic() - began < 5
+
+
+READ_ONLY = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(24, 1)  # without CAP_DAC_OVERRIDE permissions count for root, too
+import os
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+"""
+RESOLVE = """
+import logging
+logging.basicConfig()
+from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.core.errors import ModelError
+try:
+    print(resolve_checkpoint("owner/name").revision)
+except ModelError as error:
+    print(error.reason, error)
+"""
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_cache_that_cannot_be_written_is_used_or_named(hub: Hub, tmp_path: Path, cached: bool) -> None:
+    cache = tmp_path / "hub"
+    cache.mkdir()
+    if cached:
+        resolve_checkpoint(MODEL)
+        hub.commit = NEW
+    folders = [cache, *(path for path in cache.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o500)
+    found = subprocess.run(
+        [sys.executable, "-c", READ_ONLY, RESOLVE],
+        env={"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    for folder in folders:
+        folder.chmod(0o700)
+    if cached:
+        assert found.stdout.strip() == OLD, found.stderr
+        assert "cannot be kept in the local hub cache" in found.stderr
+        assert f"Commit {OLD} is used" in found.stderr
+    else:
+        assert found.stdout.startswith("model_unavailable 'owner/name' cannot be kept in the local hub cache")
+        assert str(cache) in found.stdout
+
+
+@pytest.mark.parametrize(
+    "error",
+    [httpx2.ReadError("x"), httpx2.InvalidURL("x"), OSError(28, "No space left on device"), KeyError("sha"),
+     RuntimeError("from xet"), UnicodeDecodeError("utf-8", b"", 0, 0, "x"), httpx2.DecodingError("x")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_whatever_the_library_raises_is_described(
+    error: Exception, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(model: str, **options: object) -> str:
+        if options.get("local_files_only"):
+            raise OSError
+        raise error
+
+    monkeypatch.setattr(hub_module, "snapshot_download", fail)
+    with pytest.raises(ModelError) as caught:
+        download(MODEL, "", FILES_READ)
+    assert caught.value.reason == "model_unavailable"
