@@ -264,3 +264,7 @@ def explain(error: Exception) -> str:
         + (f", not {item['input']!r}" if item["type"] != "value_error" else "")
         for item in wrong.errors()
     )
+
+
+if __name__ == "__main__":
+    main()

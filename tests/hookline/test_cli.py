@@ -196,3 +196,11 @@ def test_a_prefect_server_that_does_not_answer_is_named(
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         assert run(["rank", str(videos), str(tmp_path / "out")]) == 1
     assert "PREFECT_API_URL is http://127.0.0.1:1/api" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("module", ["hookline", "hookline.cli"])
+def test_the_command_line_is_a_module_too(module: str) -> None:
+    """It did nothing and exited with 0 as `hookline.cli`."""
+    answer = subprocess.run([sys.executable, "-m", module, "rank", "only-a-source"], capture_output=True)
+    assert answer.returncode == 2
+    assert b"hookline:" in answer.stderr
