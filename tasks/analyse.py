@@ -36,7 +36,7 @@ def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: 
         return Analyses(dict.fromkeys(windows, spec.deep))
     if attempt() == 1:
         current_progress.get().expect("segments", len(windows))
-    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, spec.deep, spec.settings.deep)
+    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, spec)
     by_window = cached_analyses(keys, cache)
     current_progress.get().advance("segments", len(by_window))
     cached, began = len(by_window), time.perf_counter()

@@ -100,6 +100,14 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Backend:
+    """What a model computes on, `cuda` or `cpu`, and in, `bfloat16` or `float32`: answers depend on both."""
+
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
 class FrameBudget:
     """How large the frames of a timeline may be.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +18,12 @@ from tasks.adapters.stopping import stop_work, wait_for_work
 from tasks.adapters.storage.scratch import leave_run, run_folder
 from tasks.adapters.workers.processes import GpuProcesses, InProcess, Workers, find_gpus
 from tasks.core.errors import ModelError, StorageError
-from tasks.core.records import Analysis, FrameBudget
+from tasks.core.records import Analysis, Backend, FrameBudget
 from tasks.core.settings import Settings
 from tasks.run.active_runs import RUN_ID_TIME, registered
 from tasks.run.progress import step
+from tasks.run.retries import WORK_PAUSES_S, retried
+from tasks.work.models import find_backend
 from tasks.work.opening import RANKED_PER_GPU
 from tasks.work.spec import RunSpec
 
@@ -78,9 +80,21 @@ def start_run(settings: Settings) -> Iterator[Run]:
     ):
         run = Run(spec, scratch, find_workers(settings))
         try:
+            if isinstance(deep, Checkpoint):
+                run = replace(run, spec=replace(spec, deep_backend=find_deep_backend(run.workers)))
             yield run
         finally:
             stop(run)
+
+
+@retried("find device", pauses_s=WORK_PAUSES_S)
+def find_deep_backend(workers: Workers) -> Backend:
+    """What the deep model computes on: part of what tells answers apart. All workers should have the same.
+
+    Raises:
+        WorkerLost: the worker that was asked died, on every try.
+    """
+    return workers.call(find_backend)
 
 
 def stop(run: Run) -> None:

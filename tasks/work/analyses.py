@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.storage.analysis_cache import AnalysisCache, open_analysis_cache
 from tasks.core.records import Analysis, ScoredWindow, Timeline, Window
 from tasks.core.scoring.analyses import analysis_key
 from tasks.core.scoring.answers import prompt_hash
-from tasks.core.settings import Deep
 from tasks.work.spec import RunSpec
 
 
@@ -33,7 +31,7 @@ def find_analyses(candidates: Sequence[ScoredWindow], timeline: Timeline, spec: 
     windows = [candidate.window for candidate in candidates]
     if isinstance(spec.deep, Analysis):
         return Analyses(dict.fromkeys(windows, spec.deep))
-    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, spec.deep, spec.settings.deep)
+    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, spec)
     first = dict(islice(keys.items(), 1))
     if not cached_analyses(first, cache):  # where one is missing, most often all are
         return None
@@ -57,10 +55,14 @@ def _cache(setting: str, output: str, run_id: str) -> AnalysisCache | None:
     return open_analysis_cache(setting, output)
 
 
-def cache_keys(
-    windows: Sequence[Window], timeline: Timeline, checkpoint: Checkpoint, deep: Deep
-) -> Mapping[Window, str]:
-    """For each segment, the key made from everything that decides the answer about it."""
+def cache_keys(windows: Sequence[Window], timeline: Timeline, spec: RunSpec) -> Mapping[Window, str]:
+    """For each segment, the key made from everything that decides the answer about it.
+
+    Empty for a run without a deep model, which has no answers.
+    """
+    checkpoint, deep, backend = spec.deep, spec.settings.deep, spec.deep_backend
+    if isinstance(checkpoint, Analysis) or backend is None:
+        return {}
     return {
         window: analysis_key(
             timeline.video,
@@ -71,6 +73,7 @@ def cache_keys(
             model=checkpoint.model,
             revision=checkpoint.revision,
             quantization=deep.quantization,
+            backend=backend,
             max_new_tokens=deep.max_new_tokens,
             prompt_hash=prompt_hash(deep.question),
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from tasks.adapters.models.checkpoints import Checkpoint, on_this_machine
 from tasks.adapters.stopping import raise_if_stopped
 from tasks.core.errors import ModelError
-from tasks.core.records import Analysis, Timeline, Window, WindowFeatures
+from tasks.core.records import Analysis, Backend, Timeline, Window, WindowFeatures
 from tasks.work.analyses import cache_keys, cache_of_run
 from tasks.work.opening import frames_of, opened_here
 from tasks.work.spec import RunSpec
@@ -23,7 +24,7 @@ def check_fast_model(spec: RunSpec) -> None:
     Raises:
         ModelError: it cannot be loaded.
     """
-    # PyTorch takes seconds to import, and a night with nothing new needs none of it.
+    # PyTorch takes seconds to import, and this module is imported before it is known whether it is needed.
     from tasks.adapters.models.videomae import load_videomae
 
     load_videomae(on_this_machine(spec.fast))
@@ -38,6 +39,14 @@ def check_deep_model(deep: Checkpoint, spec: RunSpec) -> None:
     from tasks.adapters.models.videollama3.model import load_videollama3
 
     load_videollama3(on_this_machine(deep), quantization=spec.settings.deep.quantization)
+
+
+def find_backend() -> Backend:
+    """What models compute on in this process, and in."""
+    from tasks.adapters.models.devices import backend_of, pick_device, pick_dtype
+
+    device = pick_device()
+    return backend_of(device, pick_dtype(device))
 
 
 def window_features(batch: Sequence[Window], timeline: Timeline, spec: RunSpec) -> WindowFeatures:
@@ -80,7 +89,8 @@ def new_analyses(
         max_new_tokens=settings.max_new_tokens,
         batch_size=settings.batch_size,
     )
-    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, deep, settings)
+    # Its own backend: workers of one cluster may differ.
+    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, replace(spec, deep_backend=model.backend))
     with ThreadPoolExecutor(WRITE_THREADS, "keep-analyses") as keeping:
         for window, analysis in made:
             raise_if_stopped(opened.path)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.head import Head
 from tasks.adapters.storage import Store, open_store
-from tasks.core.records import Analysis, FrameBudget
+from tasks.core.records import Analysis, Backend, FrameBudget
 from tasks.core.scoring.analyses import model_identity
 from tasks.core.scoring.answers import prompt_hash
 from tasks.core.settings import Settings
@@ -24,7 +24,8 @@ CODE_VERSION = version("hookline")
 class RunSpec:
     """A run without the machine it runs on: what it is called, what it is asked for, and its models.
 
-    `deep` is the deep model, or the analysis that every candidate gets if there is no such model.
+    `deep` is the deep model, or the analysis that every candidate gets if there is no such model;
+    `deep_backend` is what it computes on, None without a model.
     `head` scores the fast model's features; without one they are scored by salience. `budget` is the
     frame size that the models need.
     """
@@ -36,6 +37,7 @@ class RunSpec:
     deep: Checkpoint | Analysis
     head: Head | None
     budget: FrameBudget
+    deep_backend: Backend | None = None
 
     @cached_property
     def source(self) -> Store:
@@ -77,6 +79,8 @@ class RunSpec:
                 "videollama3": deep.model if deep else None,
                 "videollama3_revision": deep.revision if deep else None,
                 "videollama3_quantization": self.settings.deep.quantization if deep else None,
+                "videollama3_device": self.deep_backend.device if self.deep_backend else None,
+                "videollama3_dtype": self.deep_backend.dtype if self.deep_backend else None,
                 "prompt_hash": prompt_hash(self.settings.deep.question) if deep else None,
                 "settings_hash": self.settings.digest(),
                 "code_version": CODE_VERSION,

@@ -16,7 +16,7 @@ from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.adapters.models.videomae import VideoMAE
 from tasks.adapters.storage import Store
 from tasks.core.errors import ObjectChanged
-from tasks.core.records import VideoRef, Window
+from tasks.core.records import Backend, VideoRef, Window
 from tests.library import quick_settings, read_table, rows_without, write_good_videos
 from tests.media import cut_short, numbered_video
 
@@ -204,6 +204,15 @@ def test_another_question_opens_every_ranked_video_again(nights: Nights, touched
     night = nights.run(deep={"prompt": "Is it funny?"})
     assert set(touched.fetched) == EVERY_VIDEO - {"empty.mp4"}
     assert len(touched.analysed) == night["counts"]["candidates"]
+
+
+def test_what_another_device_answered_is_asked_again(
+    nights: Nights, touched: Touched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.run.run.find_backend", lambda: Backend("cuda", "float16"))
+    night = nights.run()
+    assert len(touched.analysed) == night["counts"]["candidates"]
+    assert night["models"]["videollama3_device"] == "cuda"
 
 
 def test_other_windows_open_everything(nights: Nights, touched: Touched) -> None:

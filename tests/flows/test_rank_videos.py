@@ -20,6 +20,7 @@ from flows.rank_videos import rank_videos
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.adapters.models.videomae import VideoMAE
 from tasks.core.records import ReadFrames, Window
+from tasks.work.models import find_backend
 from tests.library import (
     BROKEN,
     quick_settings,
@@ -32,6 +33,7 @@ from tests.media import cut_short, numbered_video
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
+HERE = find_backend()
 GOOD = ["first.mp4", "more/THIRD.MP4", "second.mkv"]
 
 
@@ -100,6 +102,8 @@ def test_every_ranked_segment_was_analysed_and_its_score_is_the_weighted_sum(fin
         assert row["score"] == (6 * row["videollama3"]["virality_score"] + 4 * row["videomae_score"]) // 10
         assert all(row["start"] <= m["timestamp"] < row["end"] for m in row["videollama3"]["viral_moments"])
         assert row["models"]["videomae_revision"].startswith("sha256:")
+        for name, value in (("device", HERE.device), ("dtype", HERE.dtype)):
+            assert row[f"videollama3_{name}"] == manifest["models"][f"videollama3_{name}"] == value
 
 
 def test_every_window_is_kept_with_its_embedding(finished: Finished) -> None:

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from tasks.core.records import Backend
+
 T = TypeVar("T")
 
 LOADING = threading.Lock()
@@ -33,6 +35,11 @@ def on_model_thread(work: Callable[[], T]) -> T:
 def pick_device() -> torch.device:
     """The GPU if PyTorch sees one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def backend_of(device: torch.device, dtype: torch.dtype) -> Backend:
+    """The same in words."""
+    return Backend(device.type, str(dtype).removeprefix("torch."))
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from tasks.core.records import Analysis, Answer, VideoRef, Window
+from tasks.core.records import Analysis, Answer, Backend, VideoRef, Window
 from tasks.core.scoring.answers import first_error
 
 ANSWERS_VERSION = "1"
@@ -37,6 +37,7 @@ def analysis_key(
     model: str,
     revision: str,
     quantization: str,
+    backend: Backend,
     max_new_tokens: int,
     prompt_hash: str,
 ) -> str:
@@ -52,6 +53,7 @@ def analysis_key(
         "max_frames": max_frames,
         "model": model_identity(model, revision),
         "quantization": quantization,
+        "backend": [backend.device, backend.dtype],
         "max_new_tokens": max_new_tokens,
         "prompt_hash": prompt_hash,
     }

@@ -37,6 +37,9 @@ from tasks.core.tables.run_ranking import (
 )
 from tasks.core.tables.schemas import FAILURES, RANKINGS, windows_schema
 
+BACKEND = ("videollama3_device", "videollama3_dtype")
+"""Columns of their own: readers of several versions at once know no new fields in the struct `models`."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunStamp:
@@ -143,6 +146,7 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "thumbnail_uri": segment.thumbnail_uri,
         "clip_uri": segment.clip_uri,
         "models": dict(stamp.models),
+        **({name: stamp.models.get(name) for name in BACKEND} if analysis.answer else {}),
         **(_why(segment.why, timeline) if segment.why else {}),
     }
 

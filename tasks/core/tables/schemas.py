@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 """Grows when a column is added; columns are never renamed or removed. docs/data.md says what came when."""
 
 
@@ -84,6 +84,9 @@ RANKINGS = pa.schema(
         pa.field("previous_run_id", pa.string()),
         pa.field("previous_rank", pa.int32()),
         pa.field("previous_run_rank", pa.int32()),
+        # Since 4: what the deep model computed on.
+        pa.field("videollama3_device", pa.string()),
+        pa.field("videollama3_dtype", pa.string()),
     ]
 )
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.records import Analysis, Answer, Moment, VideoRef, Window
+from tasks.core.records import Analysis, Answer, Backend, Moment, VideoRef, Window
 from tasks.core.scoring import analyses
 from tasks.core.scoring.analyses import (
     MAX_RECORD_BYTES,
@@ -57,6 +57,7 @@ ASKED: dict[str, Any] = {
     "model": "DAMO-NLP-SG/VideoLLaMA3-2B",
     "revision": "8f3c",
     "quantization": "none",
+    "backend": Backend("cuda", "bfloat16"),
     "max_new_tokens": 320,
     "prompt_hash": "0123456789ab",
 }
@@ -85,6 +86,8 @@ def written(record: Any) -> bytes:
         ("model", "someone/VideoLLaMA3-2B"),
         ("revision", "8f3d"),
         ("quantization", "int8"),
+        ("backend", Backend("cpu", "bfloat16")),
+        ("backend", Backend("cuda", "float32")),
         ("max_new_tokens", 321),
         ("prompt_hash", "0123456789ac"),
     ],

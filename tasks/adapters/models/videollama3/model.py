@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from tasks.adapters.models.checkpoints import Checkpoint
-from tasks.adapters.models.devices import LOADING, on_model_thread, pick_device, pick_dtype
+from tasks.adapters.models.devices import LOADING, backend_of, on_model_thread, pick_device, pick_dtype
 from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.checkpoint import load_model
@@ -86,6 +86,7 @@ class VideoLlama3:
         self.checkpoint, self.quantization = checkpoint, quantization
         self.device = device or pick_device()
         self.dtype = dtype or pick_dtype(self.device)
+        self.backend = backend_of(self.device, self.dtype)
         self.frames: FrameSpec = read_frame_spec(checkpoint)
         tokenizer, grammar = load_tokenizer(checkpoint)
         self.model: Any = load_model(
@@ -235,7 +236,7 @@ def videollama3_status() -> ModelStatus:
         model=model.checkpoint.model,
         revision=model.checkpoint.revision,
         device=str(model.device),
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=model.backend.dtype,
         quantization=model.quantization,
         memory_bytes=model.model.get_memory_footprint(),
     )
