@@ -36,13 +36,13 @@ def rank_videos(settings: Settings) -> State[Any]:
     Ends as `Completed`, as `CompletedWithFailures` when some videos could not be used (each is a row
     in `failures`), or as `Failed` when nothing could be ranked.
     """
-    videos = list_videos(settings)
-    if settings.dry_run or not videos:
-        return conclude_without_run(videos, settings)
+    listing = list_videos(settings)
+    if settings.dry_run or not listing.videos:
+        return conclude_without_run(listing, settings)
 
     with announce_end(), progress_on_the_page(), start_run(settings) as run:
-        known = recall(videos, run)
-        ledger = Ledger(videos, known, run_id=run.spec.run_id)
+        known = recall(listing.videos, run)
+        ledger = Ledger(listing.videos, known, run_id=run.spec.run_id)
         if known.to_open:
             load_fast_model(run)
             load_deep_model.submit(run)  # while the first videos are decoded

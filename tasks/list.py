@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from tasks.adapters.storage import open_store
-from tasks.core.records import VideoRef
+from tasks.core.listing import Listing
 from tasks.core.settings import Settings
 from tasks.run.retries import retried
 
 
 @retried("list videos")
-def list_videos(settings: Settings) -> list[VideoRef]:
-    """Every video of the source that the pattern selects, by URI.
+def list_videos(settings: Settings) -> Listing:
+    """Every video of the source that the settings select, by URI, and what else is there.
 
     Raises:
         StorageError: the source cannot be listed.
     """
-    return open_store(settings.source).videos(settings.select.pattern, limit=settings.select.limit)
+    select, output = settings.select, open_store(settings.output).uri
+    return open_store(settings.source).listing(select.pattern, limit=select.limit, output=output)

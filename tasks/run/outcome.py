@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from tasks.core.listing import Listing
 from tasks.core.manifest import Manifest
-from tasks.core.records import VideoRef
 from tasks.core.settings import Settings
 from tasks.run.ledger import Ledger
 
@@ -31,8 +30,9 @@ def conclude(manifest: Manifest) -> State[Any]:
     return final(name=manifest.state, message=manifest.message, data=manifest.model_dump(mode="json"))
 
 
-def conclude_without_run(videos: Sequence[VideoRef], settings: Settings) -> State[Any]:
+def conclude_without_run(listing: Listing, settings: Settings) -> State[Any]:
     """The final state of a dry run, or of one that found no video."""
+    videos = listing.videos
     if not videos:
         return Failed(
             message=f"No video under {settings.source} matches {settings.select.pattern!r}: "

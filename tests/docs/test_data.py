@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hookline.cli import run as cli
+from tasks.adapters.storage import open_store
 from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import FAILURES, LABELS, LIBRARY, RANKINGS, SCHEMA_VERSION, windows_schema
 from tests import FIXTURES, ROOT
@@ -134,6 +135,12 @@ def test_the_page_lists_exactly_the_keys_of_the_manifest(nights: tuple[Path, dic
         (meaning,) = (row[-1] for row in listed("runs/&lt;run_id&gt;.json") if row[0] == f"`{key}`")
         inner = manifest[key][0] if key == "files" else manifest[key]
         assert set(inner) == set(re.findall(r"`(\w+)`", meaning))
+
+
+def test_everything_under_an_output_is_known_as_hooklines_own(nights: tuple[Path, dict[str, Any]]) -> None:
+    store = open_store(str(nights[0] / "output"))
+    listing = store.listing("**", output=store.uri)
+    assert (listing.videos, listing.left_out.own) == ([], len(store.names()))
 
 
 UNTRAINED = {"hook > 80": "hook > 70", 'pl.col("hook") > 80': 'pl.col("hook") > 70'}

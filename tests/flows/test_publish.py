@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from flows.rank_videos import rank_videos
+from tasks.adapters.storage import open_store
 from tasks.adapters.video.clips import cut_clip
 from tasks.adapters.video.pictures import jpeg
 from tasks.core.errors import DecodeFailed, WorkerLost
@@ -89,6 +90,15 @@ def test_the_report_of_a_run_shows_its_clips_and_pictures(with_clips: WithClips)
     html = (output / "reports" / manifest["run_id"] / "index.html").read_text()
     assert html.count("<img") == html.count("<video") == len(rows) == 4
     assert all(f'src="../../{row["clip_uri"]}"' in html for row in rows)
+
+
+@pytest.mark.parametrize("source", [".", "..", "clips"])
+def test_what_a_run_wrote_is_no_video_of_the_next(with_clips: WithClips, source: str) -> None:
+    output = with_clips[0]
+    store = open_store(str((output / source).resolve()))
+    listing = store.listing("**", output=open_store(str(output)).uri)
+    found = [video.uri for video in listing.videos if video.uri.startswith(f"file://{output}/")]
+    assert (found, listing.left_out.own > 0) == ([], True)
 
 
 def test_what_is_not_wanted_is_not_made(night: Night, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_a_store_that_drips_costs_one_video_its_deadline(
     bucket.put("slow.mp4", video_file.read_bytes())
     bucket.put("sound.mp4", video_file.read_bytes())
     run = Run(make_spec(bucket.uri, limits={"deadline_seconds": 3}), tmp_path)
-    videos = list_videos.fn(run.spec.settings)
+    videos = list_videos.fn(run.spec.settings).videos
     network.faults.append(Fault("drip", only="/slow.mp4", times=10**6))
 
     @flow
@@ -50,7 +50,7 @@ def test_however_it_ends_a_video_frees_its_space(
     video_file: Path, tmp_path: Path, error: type[BaseException]
 ) -> None:
     run = Run(make_spec(video_file.parent), tmp_path)
-    (video,) = list_videos.fn(run.spec.settings)
+    (video,) = list_videos.fn(run.spec.settings).videos
     timeline = open_video(video, run.spec, run.scratch)
     assert isinstance(timeline, Timeline)
     with pytest.raises(error), closing_video(timeline, run):
@@ -60,7 +60,7 @@ def test_however_it_ends_a_video_frees_its_space(
 
 @flow
 def opening(run: Run) -> list[Timeline | Failure]:
-    return list(open_timelines(list_videos.fn(run.spec.settings), run))
+    return list(open_timelines(list_videos.fn(run.spec.settings).videos, run))
 
 
 @pytest.mark.usefixtures("prefect")
@@ -89,7 +89,7 @@ def test_no_more_videos_are_open_than_there_are_workers(
     @flow
     def watch() -> None:
         nonlocal most
-        for opened in open_timelines(list_videos(run.spec.settings), run):
+        for opened in open_timelines(list_videos(run.spec.settings).videos, run):
             most = max(most, len(list(scratch.iterdir())))
             assert isinstance(opened, Timeline)
             close_timeline(opened)

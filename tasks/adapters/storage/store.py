@@ -24,7 +24,7 @@ from fsspec import AbstractFileSystem
 from fsspec.exceptions import FSTimeoutError
 
 from tasks.core.errors import HooklineError, ObjectChanged, StorageError
-from tasks.core.patterns import pattern_regex
+from tasks.core.listing import Listing, Sieve
 from tasks.core.records import VideoRef
 from tasks.core.secrets import redacted
 from tasks.core.uris import name_in
@@ -74,19 +74,23 @@ class Store(ABC):
         self._root = root
         self.uri = self.scheme + root
 
-    def videos(self, pattern: str, *, limit: int = 0) -> list[VideoRef]:
-        """What matches `pattern` (see `pattern_regex`), by URI; at most `limit` of them, 0 = all.
+    def listing(self, pattern: str, *, limit: int = 0, output: str = "") -> Listing:
+        """The videos in the store (see `Sieve`), and what is left out; at most `limit` of them, 0 = all.
 
         Empty objects count, directory markers (keys ending in `/`) don't. Where the store is one
         single object, that is the video, whatever the pattern. Links to folders are not followed.
 
         Raises StorageError where bucket or folder is missing, and SettingsError for a bad pattern.
         """
-        matches = pattern_regex(pattern).fullmatch
+        sieve = Sieve(self.uri, pattern, output=output)
         with self._reporting(self.uri):
-            found = sorted(self._find(self._root), key=lambda ref: ref.uri)
-        chosen = [ref for ref in found if ref.uri == self.uri or matches(name_in(ref.uri, self.uri))]
-        return chosen[:limit] if limit else chosen
+            for file in self._find(self._root):
+                sieve.add(file)
+        return sieve.listing(limit=limit)
+
+    def videos(self, pattern: str, *, limit: int = 0) -> list[VideoRef]:
+        """The videos alone."""
+        return list(self.listing(pattern, limit=limit).videos)
 
     def names(self, folder: str = "") -> list[str]:
         """Everything under `folder`, at any depth, sorted; empty where there is no such folder."""
