@@ -42,7 +42,7 @@ def rank_videos(settings: Settings) -> State[Any]:
 
     with announce_end(), progress_on_the_page(), start_run(settings) as run:
         known = recall(listing.videos, run)
-        ledger = Ledger(listing.videos, known, run_id=run.spec.run_id)
+        ledger = Ledger(listing, known, run_id=run.spec.run_id)
         if known.to_open:
             load_fast_model(run)
             load_deep_model.submit(run)  # while the first videos are decoded

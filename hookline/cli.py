@@ -28,6 +28,7 @@ app = App(
     default_parameter=Parameter(negative=(), name_transform=lambda name: name),
 )
 app.meta.suppress_keyboard_interrupt = False
+Verbose = Annotated[bool, Parameter(name=["--verbose", "-v"])]
 app["--help"].group = app["--version"].group = "Options"
 
 
@@ -46,6 +47,7 @@ def rank(
     publish: Publish = Publish(),
     limits: Limits = Limits(),
     engine: Engine = Engine(),
+    verbose: Verbose = False,
 ) -> int:
     """Rank the videos of SOURCE and write the rankings under OUTPUT.
 
@@ -59,6 +61,8 @@ def rank(
         Where the rankings go: s3://bucket/prefix, or a folder.
     dry_run
         List the videos and stop: nothing is read or written.
+    verbose
+        Name the hidden files and folders that are left out.
     """
     from hookline.run import run_embedded
 
@@ -75,12 +79,22 @@ def rank(
             publish=publish,
             limits=limits,
             engine=engine,
-        )
+        ),
+        verbose=verbose,
     )
 
 
 @app.command
-def show(output: str, /, *, run: str = "", video: str = "", json: bool = False, csv: bool = False) -> int:
+def show(
+    output: str,
+    /,
+    *,
+    run: str = "",
+    video: str = "",
+    json: bool = False,
+    csv: bool = False,
+    verbose: Verbose = False,
+) -> int:
     """Print a ranking under OUTPUT as a table: the newest.
 
     Parameters
@@ -95,6 +109,8 @@ def show(output: str, /, *, run: str = "", video: str = "", json: bool = False, 
         Write every column as JSON instead.
     csv
         Write every column as CSV instead.
+    verbose
+        Name the hidden files and folders that were left out.
     """
     from hookline.export import write_csv, write_json
     from hookline.show import columns_of, of_videos, print_run, print_videos, ranking_of
@@ -114,7 +130,7 @@ def show(output: str, /, *, run: str = "", video: str = "", json: bool = False, 
     elif video:
         print_videos(Console(), store, manifest, video)
     else:
-        print_run(Console(), store, manifest)
+        print_run(Console(), store, manifest, verbose=verbose)
     return ExitCode.COMPLETE
 
 

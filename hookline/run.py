@@ -11,9 +11,10 @@ from rich.markup import escape
 from hookline import ExitCode
 from hookline.embedded import prefect_server
 from hookline.progress import shown_progress
-from hookline.show import print_run
+from hookline.show import print_left_out, print_run
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
+from tasks.core.listing import LeftOut
 from tasks.core.manifest import Manifest
 from tasks.core.settings import Settings
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
 
-def run_embedded(settings: Settings) -> int:
+def run_embedded(settings: Settings, *, verbose: bool = False) -> int:
     """Run the flow to its end and print what came of it; returns the exit code."""
     out, err = Console(), Console(stderr=True)
     with ExitStack() as server:
@@ -35,10 +36,10 @@ def run_embedded(settings: Settings) -> int:
             recorded = drain(state)
     if not recorded:
         err.print("hookline: Prefect did not record the whole history of this run", soft_wrap=True)
-    return report(state, settings, out=out, err=err)
+    return report(state, settings, out=out, err=err, verbose=verbose)
 
 
-def report(state: State[Any], settings: Settings, *, out: Console, err: Console) -> int:
+def report(state: State[Any], settings: Settings, *, out: Console, err: Console, verbose: bool) -> int:
     """Print how a run ended; returns its exit code."""
     from tasks.run.outcome import COMPLETED, DRY_RUN
 
@@ -52,8 +53,9 @@ def report(state: State[Any], settings: Settings, *, out: Console, err: Console)
         for video in result["videos"]:
             out.print(escape(video["uri"]), soft_wrap=True)
         out.print(escape(str(state.message)), soft_wrap=True)
+        print_left_out(out, LeftOut.model_validate(result["left_out"]), verbose=verbose)
         return ExitCode.COMPLETE
-    print_run(out, open_store(settings.output), Manifest.model_validate(result))
+    print_run(out, open_store(settings.output), Manifest.model_validate(result), verbose=verbose)
     if state.is_failed():
         return ExitCode.NOTHING_DONE
     return ExitCode.COMPLETE if state.name == COMPLETED else ExitCode.WITH_FAILURES

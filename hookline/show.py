@@ -15,6 +15,7 @@ from rich.table import Table
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_table
 from tasks.core.errors import SettingsError
+from tasks.core.listing import LeftOut
 from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import RANKINGS, table_name, upgraded
 from tasks.core.uris import name_in
@@ -39,8 +40,11 @@ WHY = {
 }
 
 
-def print_run(console: Console, store: Store, manifest: Manifest) -> None:
-    """Print the ranking and the failures of a run; of a large library, the best and the first."""
+def print_run(console: Console, store: Store, manifest: Manifest, *, verbose: bool = False) -> None:
+    """Print the ranking and the failures of a run; of a large library, the best and the first.
+
+    `verbose` names the hidden files that were left out.
+    """
     counts, seconds = manifest.counts, manifest.seconds
     cached = counts.get("cached")  # runs of the first versions had no cache
     source = manifest.source
@@ -60,7 +64,22 @@ def print_run(console: Console, store: Store, manifest: Manifest) -> None:
         f"{counts['windows']} windows, {counts['candidates']} candidates "
         f"{f'({cached} analysed before) ' if cached else ''}in {seconds['whole']:.0f} s"
     )
+    if manifest.left_out:  # earlier versions did not count it
+        print_left_out(console, manifest.left_out, verbose=verbose)
     console.print(f"Run {manifest.run_id} in {escape(store.uri)}", soft_wrap=True)
+
+
+def print_left_out(console: Console, left_out: LeftOut, *, verbose: bool) -> None:
+    """Print how many files of the source were left out, and why; `verbose` names the hidden ones."""
+    if left_out.sentence:
+        hint = "; -v names the hidden ones" if left_out.passed_over and not verbose else ""
+        console.print(escape(left_out.sentence + hint), soft_wrap=True)
+    if not verbose:
+        return
+    for name in left_out.named:
+        console.print(f"  {escape(printable(name))}", soft_wrap=True)
+    if more := left_out.passed_over - len(left_out.named):
+        console.print(f"  ... and {more:,} more")
 
 
 def print_videos(console: Console, store: Store, manifest: Manifest, part: str) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
 from tasks.core.patterns import pattern_regex
-from tasks.core.records import VideoRef
+from tasks.core.records import VideoRef, legible
 from tasks.core.uris import name_in
+
+MAX_NAMED = 1000
+"""Names of what is passed over that are kept."""
+
+MAX_ENDINGS = 8
+"""Endings that a sentence names."""
 
 _RUN = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
 _WRITTEN_BY_HOOKLINE = re.compile(
@@ -22,12 +29,50 @@ _WRITTEN_BY_HOOKLINE = re.compile(
     r"|\.hookline)\Z",
     re.DOTALL,
 )
+_SYSTEM = (
+    "@eaDir|#recycle|@Recycle|#snapshot|@Recently-Snapshot|~snapshot"  # network drives
+    r"|\$RECYCLE\.BIN|System Volume Information|Thumbs\.db|desktop\.ini"
+    r"|__MACOSX|lost\+found"
+)
+# A bucket's names may have parts `.` and `..`, which hide nothing.
+_HIDDEN = re.compile(rf"(?:.*?/)??(?:\.(?!\.?(?:/|\Z))[^/]*|{_SYSTEM})(?:/|\Z)", re.DOTALL | re.IGNORECASE)
+_ENDING = re.compile(r"[^/]\.([a-z0-9_+-]{1,10})\Z")
 
 
 class LeftOut(BaseModel, frozen=True):
-    """Files of a source that are not ranked. `own` counts those that Hookline itself has written."""
+    """What of a source is not ranked, and why not.
 
+    `by_ending` counts what the pattern does not take, `passed_over` hidden files and folders, those of
+    the system, markers and links to folders, of which `named` are the first; `own` what Hookline itself
+    has written.
+    """
+
+    by_ending: dict[str, int] = {}
+    passed_over: int = 0
+    named: list[str] = []
     own: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """All of it in a sentence; empty if nothing is left out.
+
+        >>> LeftOut(by_ending={"jpg": 1200, "": 2}).sentence
+        'Left out: 1,202 files that select.pattern does not take (1,200 .jpg, 2 without an ending)'
+        """
+        parts = []
+        if self.by_ending:
+            files = sum(self.by_ending.values())
+            parts.append(f"{files:,} files that select.pattern does not take ({self._endings()})")
+        parts += [f"{self.passed_over:,} hidden files, markers and links"] * bool(self.passed_over)
+        parts += [f"{self.own:,} that Hookline wrote"] * bool(self.own)
+        return f"Left out: {', '.join(parts)}" if parts else ""
+
+    def _endings(self) -> str:
+        most = sorted(self.by_ending.items(), key=lambda item: (-item[1], item[0]))
+        named = [f"{count:,} .{end}" if end else f"{count:,} without an ending" for end, count in most]
+        if rest := sum(count for _, count in most[MAX_ENDINGS:]):
+            named[MAX_ENDINGS:] = [f"{rest:,} with others"]
+        return ", ".join(named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +87,44 @@ class Sieve:
     """Sorts the files of a source, one at a time, into videos and others.
 
     What Hookline wrote is no video, whatever `pattern` says: `output` is where this run writes; what other
-    outputs hold is known by its names. A source that is one single file is a video.
+    outputs hold is known by its names. Hidden files are none either, nor what systems keep for themselves,
+    nor empty objects that stand for a folder. A source that is one single file is a video.
     """
 
     def __init__(self, source: str, pattern: str, *, output: str = "") -> None:
         self._source, self._output = source, output
         self._matches = pattern_regex(pattern).fullmatch
         self._videos: list[VideoRef] = []
+        self._endings: Counter[str] = Counter()
+        self._passed_over: set[str] = set()
         self._own = 0
 
     def add(self, file: VideoRef) -> None:
         """Sort one more file."""
+        name = name_in(file.uri, self._source)
         if self.is_own(file.uri):
             self._own += 1
-        elif file.uri == self._source or self._matches(name_in(file.uri, self._source)):
+        elif file.uri == self._source:
             self._videos.append(file)
+        elif not self.enters(file.uri):
+            return
+        elif is_marker(name, file.size_bytes):
+            self.pass_over(file.uri)
+        elif self._matches(name):
+            self._videos.append(file)
+        else:
+            self._endings[ending(name)] += 1
+
+    def enters(self, uri: str) -> bool:
+        """Whether a file or folder is neither hidden nor of the system; if it is, it is passed over."""
+        name = name_in(uri, self._source)
+        if hidden := _HIDDEN.match(name):
+            self.pass_over(uri.removesuffix(name) + hidden[0])
+        return not hidden
+
+    def pass_over(self, uri: str) -> None:
+        """Leave something out that is not for ranking."""
+        self._passed_over.add(uri)
 
     def is_own(self, uri: str) -> bool:
         """Whether Hookline wrote this file."""
@@ -68,7 +136,13 @@ class Sieve:
     def listing(self, *, limit: int = 0) -> Listing:
         """All that was sorted; of the videos at most the first `limit` by URI, 0 = all."""
         videos = sorted(self._videos, key=lambda video: video.uri)
-        return Listing(videos[:limit] if limit else videos, LeftOut(own=self._own))
+        left_out = LeftOut(
+            by_ending=dict(self._endings),
+            passed_over=len(self._passed_over),
+            named=[legible(uri) for uri in sorted(self._passed_over)[:MAX_NAMED]],
+            own=self._own,
+        )
+        return Listing(videos[:limit] if limit else videos, left_out)
 
 
 def is_own_name(name: str) -> bool:
@@ -80,3 +154,22 @@ def is_own_name(name: str) -> bool:
     False
     """
     return _WRITTEN_BY_HOOKLINE.search(name) is not None
+
+
+def is_marker(name: str, size_bytes: int) -> bool:
+    """Whether an object only says that there is a folder, or that something is done: it is no file.
+
+    >>> is_marker("2026/", 0), is_marker("2026_$folder$", 0), is_marker("_SUCCESS", 0), is_marker("a.mp4", 0)
+    (True, True, True, False)
+    """
+    return name.endswith("/") or (not size_bytes and (not ending(name) or name.endswith("_$folder$")))
+
+
+def ending(name: str) -> str:
+    """The ending of a name in small letters; empty where there is none.
+
+    >>> ending("2026.11/CAT.MP4"), ending("2026.11/cat"), ending("is this one?.no, it is not")
+    ('mp4', '', '')
+    """
+    found = _ENDING.search(name.lower())
+    return found[1] if found else ""

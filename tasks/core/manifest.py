@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tasks.core.listing import LeftOut
+
 
 class Manifest(BaseModel, extra="allow"):
     """One run in numbers; docs/data.md explains every key. Keys that other versions write are kept.
@@ -23,6 +25,7 @@ class Manifest(BaseModel, extra="allow"):
     ended_at: str = ""
     seconds: dict[str, float] = {}
     counts: dict[str, int] = {}
+    left_out: LeftOut | None = None
     windows_per_second: float | None = None
     segments_per_second: float | None = None
     hours_of_video: float = 0.0

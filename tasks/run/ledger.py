@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tasks.core.records import Failure, FailureKind, RankedVideo, Stage, Timeline, VideoRef
+from tasks.core.listing import Listing
+from tasks.core.records import Failure, FailureKind, RankedVideo, Stage, Timeline
 from tasks.core.tables.reuse import Reuse
 from tasks.run.logs import log_event
 from tasks.run.progress import current_progress
@@ -15,12 +16,14 @@ from tasks.run.progress import current_progress
 class Ledger:
     """The outcome of each video so far."""
 
-    def __init__(self, videos: Sequence[VideoRef], known: Reuse | None = None, *, run_id: str = "") -> None:
+    def __init__(self, listing: Listing, known: Reuse | None = None, *, run_id: str = "") -> None:
         self.run_id = run_id
-        self.listed = list(videos)
-        self.known = known or Reuse(videos)
+        self.listed, self.left_out = listing.videos, listing.left_out
+        self.known = known or Reuse(listing.videos)
         self.ranked: list[RankedVideo] = []
         self.refused: list[Failure] = list(self.known.refused)
+        if self.left_out.sentence:
+            log_event(run_id, "list", self.left_out.sentence)
         current_progress.get().expect("videos", len(self.known.to_open))
 
     def rank(self, video: RankedVideo) -> None:

@@ -38,6 +38,7 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
         ended_at=ended_at.isoformat(timespec="seconds"),
         seconds={"whole": (ended_at - spec.started_at).total_seconds(), **seconds},
         counts=counts,
+        left_out=ledger.left_out,
         windows_per_second=_rate(counts["windows"], seconds["fast"]),
         segments_per_second=_rate(counts["candidates"] - counts["cached"], seconds["deep"]),
         hours_of_video=sum(video.timeline.duration_s for video in ledger.ranked) / 3600,

@@ -32,16 +32,16 @@ def conclude(manifest: Manifest) -> State[Any]:
 
 def conclude_without_run(listing: Listing, settings: Settings) -> State[Any]:
     """The final state of a dry run, or of one that found no video."""
-    videos = listing.videos
+    videos, left_out = listing.videos, listing.left_out
     if not videos:
         return Failed(
             message=f"No video under {settings.source} matches {settings.select.pattern!r}: "
-            "check source and select.pattern."
+            f"check source and select.pattern. {left_out.sentence}".rstrip()
         )
     gigabytes = sum(video.size_bytes for video in videos) / 10**9
     listed = [{"uri": video.label, "size_bytes": video.size_bytes} for video in videos]
     return Completed(
         name=DRY_RUN,
         message=f"Dry run: {len(videos)} videos, {gigabytes:.2f} GB would be ranked",
-        data={"videos": listed},
+        data={"videos": listed, "left_out": left_out.model_dump()},
     )

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from tasks.core.errors import SettingsError
 from tasks.core.patterns import pattern_regex
+from tasks.core.settings import Select
 
-DEFAULT = "**/*.{mp4,mov,mkv,webm,avi}"
+DEFAULT = Select().pattern
 names = st.text(max_size=30)
 plain = st.text(st.characters(exclude_characters="*?{}"), max_size=30)
 

@@ -117,8 +117,27 @@ def test_settings_come_from_a_file_and_options_win(
 @pytest.mark.logs_error
 @pytest.mark.usefixtures("prefect")
 def test_nothing_to_rank_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "talk.pptx").touch()
     assert run(["rank", str(tmp_path), str(tmp_path / "out")]) == 1
-    assert "No video under" in capsys.readouterr().err
+    errors = " ".join(capsys.readouterr().err.split())
+    assert "No video under" in errors
+    assert "1 files that select.pattern does not take (1 .pptx)" in errors
+
+
+@pytest.mark.usefixtures("prefect")
+@pytest.mark.parametrize("option", ["--dry_run", "-v"])
+def test_a_run_says_what_it_leaves_out(
+    option: str, tmp_path: Path, demo_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clips").mkdir()
+    numbered_video(tmp_path / "clips" / "one.m4v", seconds=6)
+    for name in ("one.srt", "._one.m4v"):
+        (tmp_path / name).write_text("x")
+    options = [option, *quick(demo_models), "--deep.enabled=false", "--publish.report=false"]
+    assert run(["rank", str(tmp_path), str(tmp_path), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "Left out: 1 files that select.pattern does not take (1 .srt), 1 hidden files" in printed
+    assert (f"  file://{tmp_path}/._one.m4v" in printed) is (option == "-v")
 
 
 @pytest.mark.logs_error

@@ -11,6 +11,7 @@ import pytest
 from prefect.logging import disable_run_logger
 
 from tasks.core.errors import ModelError
+from tasks.core.listing import Listing
 from tasks.core.records import Failure, FailureKind, RankedVideo, ScoredVideo, Stage, Timeline, VideoRef
 from tasks.core.settings import Limits, Settings
 from tasks.core.tables.digests import Digests
@@ -42,7 +43,7 @@ def refusal(name: str, kind: FailureKind = FailureKind.REJECTED) -> Failure:
 
 
 def test_the_parts_add_up_to_what_was_listed(tmp_path: Path) -> None:
-    ledger = Ledger([ref("a"), ref("b"), ref("c"), ref("d")])
+    ledger = Ledger(Listing([ref("a"), ref("b"), ref("c"), ref("d")]))
     with disable_run_logger():
         ledger.refuse(refusal("a"))
         ledger.refuse(refusal("b", FailureKind.FAILED))
@@ -66,7 +67,7 @@ def test_what_is_known_counts_as_unchanged_or_as_rejected_again(tmp_path: Path) 
     ]
     note = Failure(ref("a"), Stage.DECODE, FailureKind.REJECTED, "truncated", "Half of it is missing.")
     ledger = Ledger(
-        listed,
+        Listing(listed),
         Reuse([ref("d")], unchanged, damage=[note], refused=[refusal("c")], reranked=[ranked(broken)]),
     )
     with disable_run_logger():
@@ -79,7 +80,7 @@ def test_what_is_known_counts_as_unchanged_or_as_rejected_again(tmp_path: Path) 
 
 
 def test_what_goes_wrong_with_a_video_is_its_failure_alone(tmp_path: Path) -> None:
-    ledger = Ledger([ref("a")])
+    ledger = Ledger(Listing([ref("a")]))
     opened = timeline("a", tmp_path)
     with disable_run_logger(), ledger.account_for(opened):
         raise ModelError("fast.model x cannot be loaded", reason="model_unavailable")
@@ -93,7 +94,7 @@ def test_what_goes_wrong_with_a_video_is_its_failure_alone(tmp_path: Path) -> No
 
 
 def test_being_stopped_is_not_a_failure_of_the_video(tmp_path: Path) -> None:
-    ledger = Ledger([ref("a")])
+    ledger = Ledger(Listing([ref("a")]))
     opened = timeline("a", tmp_path)
     with pytest.raises(KeyboardInterrupt), ledger.account_for(opened):
         raise KeyboardInterrupt
@@ -119,7 +120,7 @@ def test_the_final_state_says_what_happened(
     tolerated: float,
     expected: str,
 ) -> None:
-    ledger = Ledger([ref(str(i)) for i in range(n_ranked + n_refused)])
+    ledger = Ledger(Listing([ref(str(i)) for i in range(n_ranked + n_refused)]))
     broken = [refusal("0")] if with_segment_failures else []
     with disable_run_logger():
         for i in range(n_ranked):

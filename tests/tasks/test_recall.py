@@ -17,6 +17,7 @@ from prefect.logging import disable_run_logger
 from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.storage import Store
 from tasks.core.errors import StorageError
+from tasks.core.listing import Listing
 from tasks.core.records import (
     Analysis,
     Failure,
@@ -66,7 +67,7 @@ def publish_first_night(run: Run) -> None:
         timeline, (ScoredWindow(Window(0, 6), 50, is_candidate=True),), np.zeros((1, 48), np.float16), "head"
     )
     skipped = Analysis.skipped("disabled")
-    ledger = Ledger([RANKED, REFUSED])
+    ledger = Ledger(Listing([RANKED, REFUSED]))
     with disable_run_logger():
         ledger.rank(RankedVideo(scored, (Segment(Window(0, 6), 50, 50, skipped, 1),), (skipped,)))
         ledger.refuse(Failure(REFUSED, Stage.PROBE, FailureKind.REJECTED, "empty", "It is empty."))

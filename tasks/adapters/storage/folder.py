@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from tasks.adapters.storage.store import PART_IS_DEAD_AFTER_S, PART_SUFFIX, Store, replacing, save
+from tasks.core.listing import Sieve
 from tasks.core.records import VideoRef, legible
 
 log = logging.getLogger(__name__)
@@ -34,23 +36,30 @@ class FolderStore(Store):
     def _fs(self) -> AbstractFileSystem:
         return LocalFileSystem()
 
-    def _find(self, path: str) -> Iterator[VideoRef]:
-        def skip(error: OSError) -> None:
-            if error.filename == path:
-                raise error
-            if not isinstance(error, FileNotFoundError):
-                folder = legible(str(error.filename))
-                log.warning("%s: what is in this folder is not seen (%s).", folder, error.strerror)
-
+    def _find(self, path: str, sieve: Sieve | None = None) -> Iterator[VideoRef]:
         if Path(path).is_file():
             yield self._stat(path)
             return
         # Not fsspec's find(): it passes over folders that cannot be read without a word.
-        for folder, _, names in os.walk(path, onerror=skip):
+        for folder, folders, names in os.walk(path, onerror=partial(_skip, path)):
+            here = f"{folder.rstrip('/')}/"
+            if sieve:
+                folders[:] = [name for name in folders if self._enters(f"{here}{name}", sieve)]
             for name in names:
-                with suppress(FileNotFoundError):
-                    if not name.endswith(PART_SUFFIX):
-                        yield self._stat(f"{folder.rstrip('/')}/{name}")
+                if name.startswith(".") and name.endswith(PART_SUFFIX):
+                    continue
+                try:
+                    yield self._stat(f"{here}{name}")
+                except FileNotFoundError:  # no regular file, or a link to nowhere
+                    if sieve:
+                        sieve.pass_over(f"{self.scheme}{here}{name}")
+
+    def _enters(self, folder: str, sieve: Sieve) -> bool:
+        uri = f"{self.scheme}{folder}/"
+        if Path(folder).is_symlink():
+            sieve.pass_over(uri)
+            return False
+        return sieve.enters(uri)
 
     def _stat(self, path: str) -> VideoRef:
         return self._ref(path, Path(path).stat())
@@ -94,6 +103,15 @@ class FolderStore(Store):
 
     def _is_opaque(self, ref: VideoRef) -> bool:
         return False
+
+
+def _skip(top: str, error: OSError) -> None:
+    """Warn of a folder below `top` that cannot be looked into; `top` itself must be."""
+    if error.filename == top:
+        raise error
+    if not isinstance(error, FileNotFoundError):
+        folder = legible(str(error.filename))
+        log.warning("%s: what is in this folder is not seen (%s).", folder, error.strerror)
 
 
 @contextmanager

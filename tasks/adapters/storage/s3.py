@@ -28,6 +28,7 @@ from s3fs.core import S3File, _inner_fetch, set_custom_error_handler
 from s3fs.utils import FileExpired
 
 from tasks.adapters.storage.store import BLOCK_BYTES, PART_IS_DEAD_AFTER_S, Store
+from tasks.core.listing import Sieve
 from tasks.core.records import VideoRef
 
 CONNECT_TIMEOUT_S = 3.0
@@ -97,7 +98,7 @@ class S3Store(Store):
             _connections.setdefault(os.getpid(), _connection())
         return _connections[os.getpid()]
 
-    def _find(self, path: str) -> Iterator[VideoRef]:
+    def _find(self, path: str, sieve: Sieve | None = None) -> Iterator[VideoRef]:
         # Page by page ourselves: s3fs's find() is quadratic in folders (20,000 of them take 10 s).
         bucket, key, _ = self._fs.split_path(path)
         request = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
@@ -106,8 +107,7 @@ class S3Store(Store):
             page = self._fs.call_s3("list_objects_v2", **request)
             for entry in page.get("Contents", ()):
                 empty = False
-                if not entry["Key"].endswith("/"):
-                    yield self._ref(f"{bucket}/{entry['Key']}", entry["ETag"], entry["Size"])
+                yield self._ref(f"{bucket}/{entry['Key']}", entry["ETag"], entry["Size"])
             if not page.get("IsTruncated"):
                 break
             request["ContinuationToken"] = page["NextContinuationToken"]

@@ -75,16 +75,16 @@ class Store(ABC):
         self.uri = self.scheme + root
 
     def listing(self, pattern: str, *, limit: int = 0, output: str = "") -> Listing:
-        """The videos in the store (see `Sieve`), and what is left out; at most `limit` of them, 0 = all.
+        """The videos in the store, and what is left out (see `Sieve`); at most `limit` videos, 0 = all.
 
-        Empty objects count, directory markers (keys ending in `/`) don't. Where the store is one
-        single object, that is the video, whatever the pattern. Links to folders are not followed.
+        Where the store is one single object, that is the video, whatever the pattern. Links to folders
+        are not followed.
 
         Raises StorageError where bucket or folder is missing, and SettingsError for a bad pattern.
         """
         sieve = Sieve(self.uri, pattern, output=output)
         with self._reporting(self.uri):
-            for file in self._find(self._root):
+            for file in self._find(self._root, sieve):
                 sieve.add(file)
         return sieve.listing(limit=limit)
 
@@ -96,7 +96,7 @@ class Store(ABC):
         """Everything under `folder`, at any depth, sorted; empty where there is no such folder."""
         path = self._path(folder) if folder else self._root
         with self._reporting(self.scheme + path):
-            return sorted(name_in(ref.uri, self.uri) for ref in self._find(path))
+            return sorted(name_in(ref.uri, self.uri) for ref in self._files(path))
 
     def exists(self, name: str) -> bool:
         """Whether there is a file or object of this name; a folder is none."""
@@ -140,7 +140,7 @@ class Store(ABC):
         Raises StorageError where there is nothing, or a name points out of the folder.
         """
         with self._reporting(self.uri):
-            found = list(self._find(self._root))
+            found = list(self._files(self._root))
         if not found:
             raise _storage_error(self.uri, "not_found", "there is nothing under this name")
         inside = folder.resolve()
@@ -195,6 +195,10 @@ class Store(ABC):
         with self._reporting(self.uri):
             self._remove_parts()
 
+    def _files(self, path: str) -> Iterator[VideoRef]:
+        """Every object under fsspec's `path` that can be a file of a folder."""
+        return (ref for ref in self._find(path) if not ref.uri.endswith("/"))
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{name.strip('/')}"
 
@@ -225,8 +229,11 @@ class Store(ABC):
     def _fs(self) -> AbstractFileSystem: ...
 
     @abstractmethod
-    def _find(self, path: str) -> Iterator[VideoRef]:
-        """Every object under fsspec's `path`, in no order; or the one there, where that is an object."""
+    def _find(self, path: str, sieve: Sieve | None = None) -> Iterator[VideoRef]:
+        """Every object under fsspec's `path`, in no order; or the one there, where that is an object.
+
+        Folders that `sieve` does not enter are not looked into.
+        """
 
     @abstractmethod
     def _stat(self, path: str) -> VideoRef:

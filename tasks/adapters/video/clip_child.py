@@ -17,7 +17,6 @@ import imageio_ffmpeg
 from tasks.adapters.video.clips import ClipJob
 from tasks.adapters.video.packet_times import DISCONTINUOUS, MICROSECONDS
 from tasks.adapters.video.probe import (
-    FORMATS,
     MAX_PIXELS,
     PROTOCOLS,
     first_picture,
@@ -28,6 +27,7 @@ from tasks.adapters.video.probe import (
 )
 from tasks.adapters.video.sandbox import run_job
 from tasks.adapters.video.shaping import TURNS, steady_input
+from tasks.core.containers import FORMATS
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.views.pictures import Crop, Cut
 

@@ -12,8 +12,9 @@ import ffmpeg
 import imageio_ffmpeg
 
 from tasks.adapters.video.packet_times import MICROSECONDS
-from tasks.adapters.video.probe import FORMATS, MAX_PIXELS, PROTOCOLS, Probe
+from tasks.adapters.video.probe import MAX_PIXELS, PROTOCOLS, Probe
 from tasks.adapters.video.shaping import frame_filters, steady_input
+from tasks.core.containers import FORMATS
 from tasks.core.errors import DecodeFailed
 from tasks.core.geometry import BYTES_PER_PIXEL
 

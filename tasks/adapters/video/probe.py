@@ -20,10 +20,9 @@ import av
 from tasks.adapters.video.packet_references import PacketReferences
 from tasks.adapters.video.packet_times import DISCONTINUOUS, MICROSECONDS, PacketTimes
 from tasks.adapters.video.sniffing import explain_unopenable, refuse, refuse_known_foreign
+from tasks.core.containers import FORMATS
 from tasks.core.geometry import display_size
 
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf"
-"""Containers that hold all their content: no playlists, no image sequences."""
 PROTOCOLS = "file"
 MAX_PIXELS = 36_000_000
 """Larger pictures (8K is 33 million) are refused as an attack on memory."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
+from tasks.core.containers import VIDEO_FILES
 from tasks.core.patterns import pattern_regex
 from tasks.core.settings.group import Group
 
@@ -12,10 +13,10 @@ class Select(Group):
     """Which videos of the source are looked at."""
 
     pattern: str = Field(
-        "**/*.{mp4,mov,mkv,webm,avi}",
+        VIDEO_FILES,
         title="Pattern",
         description="Which keys are videos: ** any folders, * any name, {a,b} alternatives; "
-        "letter case does not matter.",
+        "letter case does not matter. Hidden ones are passed over.",
         min_length=1,
         examples=["**/*.mp4", "2026-11/**/*.{mp4,mov}"],
     )

@@ -79,7 +79,7 @@ def summary(manifest: Manifest, failures: Mapping[tuple[str, str, str], int], *,
     if manifest.report:
         parts.append(f"Report: {link(manifest.report, manifest.report)}")
     parts += ["## Work", _table(["what", "how much"], _work(manifest))]
-    parts += ["## Skipped", *_skipped(counts, deep)]
+    parts += ["## Skipped", *_skipped(manifest, deep)]
     files = [(entry["rows"], entry["bytes"], entry["uri"]) for entry in manifest.files]
     parts += ["## Files", _table(["rows", "bytes", "file"], files)]
     parts.append(
@@ -103,13 +103,16 @@ def _work(manifest: Manifest) -> list[tuple[str, str]]:
     ]
 
 
-def _skipped(counts: Mapping[str, int], deep: str) -> list[str]:
+def _skipped(manifest: Manifest, deep: str) -> list[str]:
+    counts, left_out = manifest.counts, manifest.left_out
     lines = [f"- {counts['unchanged']} videos are unchanged, and were not opened."] * bool(
         counts["unchanged"]
     )
     lines += [f"- {counts['cached']} analyses had been made before."] * bool(counts["cached"])
     lines += [f"- The deep stage: {in_markdown(deep)}."] * bool(deep)
     lines += [f"- {counts['unanswered']} candidates got no answer."] * bool(counts["unanswered"])
+    if left_out and left_out.sentence:
+        lines.append(f"- {in_markdown(left_out.sentence)}.")
     return ["\n".join(lines) or "Nothing."]
 
 

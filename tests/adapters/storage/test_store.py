@@ -120,6 +120,26 @@ def test_videos_are_chosen_by_pattern_in_the_order_of_their_uris(place: Place) -
     assert store.videos("nothing") == []
 
 
+def test_what_is_no_video_is_counted_and_what_is_hidden_named(place: Place) -> None:
+    for key in [
+        "in/a.mp4",
+        "in/a.srt",
+        "in/b/B.JPG",
+        "in/b/._a.mp4",
+        "in/@eaDir/a.mp4/x.jpg",
+        "in/.x/y/a.mp4",
+    ]:
+        place.put(key)
+    place.put("in/_SUCCESS", b"")
+    uri = f"{place.uri}/in"
+    listing = open_store(uri).listing("**/*.mp4")
+    assert [video.uri for video in listing.videos] == [f"{uri}/a.mp4"]
+    assert listing.left_out.by_ending == {"srt": 1, "jpg": 1}
+    hidden = [".x/", "@eaDir/", "_SUCCESS", "b/._a.mp4"]
+    assert listing.left_out.named == [f"{uri}/{name}" for name in hidden]
+    assert len(open_store(uri).names()) == 7
+
+
 def test_an_etag_tells_two_versions_apart(place: Place) -> None:
     place.put("a.mp4", b"one")
     first = open_store(place.uri).videos("*")
@@ -271,8 +291,13 @@ def test_a_folder_takes_links_to_files_and_skips_what_is_no_file(folder: Folder)
     (folder.path / "folder.mp4").mkdir()
     os.mkfifo(folder.path / "pipe.mp4")
     folder.put(".left-by-a-kill.mp4.part")
-    [video] = open_store(folder.uri).videos("**/*.mp4*")
+    (folder.path / "elsewhere").symlink_to("folder.mp4")
+    listing = open_store(folder.uri).listing("**/*.mp4*")
+    [video] = listing.videos
     assert (video.name, video.size_bytes) == ("link.mp4", 4)
+    assert listing.left_out.named == [
+        f"{folder.uri}/{name}" for name in ("elsewhere/", "gone.mp4", "pipe.mp4")
+    ]
 
 
 def test_a_file_written_to_during_the_copy_is_not_taken(folder: Folder, tmp_path: Path) -> None:
@@ -438,6 +463,15 @@ def as_nobody() -> Iterator[None]:
         yield
     finally:
         os.seteuid(user)
+
+
+def test_a_hidden_folder_is_not_looked_into(readable_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Folder(readable_folder).put(".Trashes/a.mp4")
+    (readable_folder / ".Trashes").chmod(0)
+    with as_nobody():
+        assert open_store(str(readable_folder)).listing("**").left_out.passed_over == 1
+    (readable_folder / ".Trashes").chmod(0o755)
+    assert caplog.messages == []
 
 
 def test_a_folder_that_may_not_be_looked_into_hides_only_its_own(

@@ -89,6 +89,7 @@ MANIFEST = Manifest.model_validate(
             "cached": 8,
             "unanswered": 0,
         },
+        "left_out": {"by_ending": {"jpg": 7}, "passed_over": 1},
         "windows_per_second": 10.0,
         "segments_per_second": None,
         "hours_of_video": 1.5,
@@ -105,6 +106,7 @@ def test_the_summary_counts_reasons_and_says_what_was_skipped() -> None:
     assert rf"| segments analysed | 0 \({UNKNOWN}\) |" in text
     assert "- 5 videos are unchanged, and were not opened." in text
     assert "The deep stage: skipped, disabled." in text
+    assert r"7 files that select.pattern does not take \(7 .jpg\), 1 hidden files, markers and links." in text
     assert "a.parquet" in text
     assert "pw@" not in text
     assert "Report:" not in text
