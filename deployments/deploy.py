@@ -40,8 +40,9 @@ from deployments.schedule import (
     times,
     told,
 )
-from hookline.cli import explain
+from hookline.options import explain
 from hookline.server import is_healthy
+from hookline.settings_file import read_settings
 from tasks.core.errors import HooklineError, SettingsError
 from tasks.core.settings import Settings
 
@@ -123,7 +124,7 @@ def nightly_settings(before: dict[str, Any], source: str, output: str, file: Pat
         SettingsError: they are not valid together.
     """
     places = {name: before[name] for name in ("source", "output") if name in before}
-    chosen = places | _read(file) if file else dict(before)
+    chosen = places | read_settings(file) if file else dict(before)
     chosen |= {name: place for name, place in (("source", source), ("output", output)) if place}
     try:
         Settings.model_validate(chosen)
@@ -224,16 +225,6 @@ def make_automation(client: SyncPrefectClient, automation: AutomationCore) -> No
     # By an update the server forgets what it has seen of the runs that are under way.
     if existing[0].model_dump(exclude={"id"}) != automation.model_dump():
         client.update_automation(existing[0].id, automation)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"{file} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"{file} must hold settings by their names, as for `hookline rank --settings`")
-    return content
 
 
 def main(arguments: list[str] | None = None) -> None:

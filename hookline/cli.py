@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Yaml
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
 from hookline import ExitCode
 from hookline.embedded import prepare_environment
+from hookline.options import WHOLE_NAMES, explain, joined, settings_from_file
 from tasks.core.errors import HooklineError, SettingsError
 from tasks.core.settings import Deep, Engine, Fast, Limits, Publish, Ranking, Select, Settings, Windows
 
@@ -27,17 +27,17 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=(), name_transform=lambda name: name),
 )
-app.meta.suppress_keyboard_interrupt = False
 Verbose = Annotated[bool, Parameter(name=["--verbose", "-v"])]
 app["--help"].group = app["--version"].group = "Options"
 
 
-@app.command
+@app.command(config=settings_from_file, help_formatter=WHOLE_NAMES)
 def rank(
     source: str,
     output: str,
     /,
     *,
+    settings: Path | None = None,
     dry_run: bool = False,
     select: Select = Select(),
     windows: Windows = Windows(),
@@ -51,7 +51,7 @@ def rank(
 ) -> int:
     """Rank the videos of SOURCE and write the rankings under OUTPUT.
 
-    Every setting is an option by its path. `--settings FILE` reads them from YAML; options win.
+    Every setting is an option by its path.
 
     Parameters
     ----------
@@ -59,6 +59,8 @@ def rank(
         Where the videos are: s3://bucket/prefix, or a folder.
     output
         Where the rankings go: s3://bucket/prefix, or a folder.
+    settings
+        A YAML file of settings, by the same names; options win over it.
     dry_run
         List the videos and stop: nothing is read or written.
     verbose
@@ -229,24 +231,6 @@ def demo_models(folder: Path, /) -> int:
     return ExitCode.COMPLETE
 
 
-@app.meta.default
-def with_settings_file(
-    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], settings: Path | None = None
-) -> int:
-    """Rank the moments of videos by viral potential.
-
-    Parameters
-    ----------
-    settings
-        A YAML file with settings for `rank`; options given on the command line win over it.
-    """
-    if settings and not settings.is_file():
-        raise SettingsError(f"--settings {settings}: there is no such file")
-    app.config = (Yaml(settings, use_commands_as_keys=False),) if settings else ()
-    result = app(tokens, exit_on_error=False, print_error=False)
-    return result if isinstance(result, int) else ExitCode.COMPLETE
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script: the only place that exits."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
@@ -257,7 +241,7 @@ def run(arguments: Sequence[str]) -> int:
     errors = Console(stderr=True)
     prepare_environment()
     try:
-        return int(app.meta(arguments, exit_on_error=False, print_error=False) or ExitCode.COMPLETE)
+        return int(app(joined(arguments), exit_on_error=False, print_error=False) or ExitCode.COMPLETE)
     except (CycloptsError, SettingsError, ValidationError) as error:
         errors.print(f"[bold red]hookline:[/] {escape(explain(error))}", soft_wrap=True)
         return ExitCode.BAD_ARGUMENTS
@@ -267,19 +251,6 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         errors.print("[bold red]hookline:[/] interrupted")
         return ExitCode.INTERRUPTED
-
-
-def explain(error: Exception) -> str:
-    """One line for each wrong setting: its path, what is wrong with it, what was given."""
-    wrong = error if isinstance(error, ValidationError) else error.__cause__
-    if not isinstance(wrong, ValidationError):
-        return str(error)
-    group = [] if wrong.title == "Settings" else [wrong.title.lower()]
-    return "\n".join(
-        f"{'.'.join([*group, *map(str, item['loc'])])}: {item['msg'].removeprefix('Value error, ')}"
-        + (f", not {item['input']!r}" if item["type"] != "value_error" else "")
-        for item in wrong.errors()
-    )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ from tasks.core.views.clock import clock
 
 SPAN = ["video_uri", "start", "end"]
 
+SEPARATORS = ",;\t"
+"""What spreadsheets put between the values of a row: `;` where numbers have a comma."""
+
 MAX_UNMATCHED = 50
 """Labels without a window that are printed."""
 
@@ -72,7 +75,9 @@ def read_rows(file: Path) -> Iterable[dict[str, Any]]:
             rows: list[dict[str, Any]] = pq.ParquetFile(file).read(use_threads=False).to_pylist()
             return rows
         with file.open(encoding="utf-8-sig", newline="") as lines:  # spreadsheets begin with a mark
-            return list(csv.DictReader(lines, restval=""))
+            header = lines.readline()
+            lines.seek(0)
+            return list(csv.DictReader(lines, restval="", delimiter=max(SEPARATORS, key=header.count)))
     except (ValueError, csv.Error, pa.ArrowException) as error:
         raise SettingsError(f"{file}: write CSV in UTF-8, or Parquet ({error})") from error
 

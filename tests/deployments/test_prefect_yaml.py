@@ -183,7 +183,7 @@ def test_wrong_settings_of_the_night_change_nothing(deploy: Deploy, tmp_path: Pa
     for arguments, words in (
         (("ftp://host/in", ""), "source: 'ftp://host/in' is no place for files"),
         (("", "", "--settings", str(file)), "ranking.top_m"),
-        (("", "", "--settings", str(tmp_path / "none.yaml")), "cannot be read"),
+        (("", "", "--settings", str(tmp_path / "none.yaml")), "there is no such file"),
     ):
         with pytest.raises(Refused) as refused:
             deploy(*arguments)

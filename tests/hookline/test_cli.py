@@ -72,7 +72,7 @@ def paths(model: type[BaseModel], before: str = "") -> Iterator[str]:
 def test_help_lists_every_setting_by_its_path(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")  # narrow terminals break long names over two lines
+    monkeypatch.setenv("COLUMNS", "80")
     assert run(["rank", "--help"]) == 0
     printed = capsys.readouterr().out
     every = [path for path in paths(Settings) if path not in ("source", "output")]

@@ -86,6 +86,21 @@ def test_every_import_is_kept(output: Path, export: list[dict[str, Any]], tmp_pa
     assert sorted(table["views"][0].as_py() for table in kept(output)) == [1, 2]
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_spreadsheet_of_another_country_is_read(
+    output: Path, export: list[dict[str, Any]], tmp_path: Path, separator: str
+) -> None:
+    """With its separator, decimal commas, and capitals where somebody typed them."""
+    names = ["Video_URI", "Start", "END", "Verdict"]
+    uri, start, end = (export[0][name.lower()] for name in names[:3])
+    row = [uri, start.replace(".", ","), end.replace(".", ","), "Published "]
+    (tmp_path / "v.csv").write_text(f"{separator.join(names)}\n{separator.join(row)}\n")
+    assert run(["labels", str(output), str(tmp_path / "v.csv")]) == 0
+    (table,) = kept(output)
+    (label,) = table.to_pylist()
+    assert (label["verdict"], label["match"], label["start"]) == ("published", "ranked", float(start))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

@@ -57,6 +57,12 @@ _FIXES = {
     "clock_skew": "Set this machine's clock (NTP): the store takes no request that is minutes off.",
     "no_space": "Free some space on that disk and try again.",
 }
+_FOLDER_FIXES = {
+    "not_found": "Check the name.",
+    "denied": "Check who may read and write there.",
+    "invalid": "Check the name.",
+    "unavailable": "Check the disk, and that it can be written, and try again.",
+}
 _RETRYABLE = {"unavailable", "throttled", "torn", "no_space"}
 
 
@@ -278,10 +284,12 @@ class Store(ABC):
             case FSTimeoutError():
                 return "deadline", "the store is so slow that the time for this video is over"
             case FileNotFoundError() | IsADirectoryError():
-                return "not_found", "there is no file of this name"
+                return "not_found", "there is no file or folder of this name"
             case PermissionError():
                 return "denied", "access was refused"
-            case NotADirectoryError() | FileExistsError() | ValueError():
+            case NotADirectoryError() | FileExistsError():
+                return "invalid", "a part of this path is a file, where a folder should be"
+            case ValueError():
                 return "invalid", detail
             case OSError(errno=errno.ENOSPC | errno.EDQUOT):
                 return "no_space", "the disk is full"
@@ -291,8 +299,9 @@ class Store(ABC):
 def _storage_error(uri: str, reason: str, detail: str) -> StorageError:
     if reason == "changed":
         return ObjectChanged(f"{uri} was replaced or removed after it was listed. List it again.")
+    fixes = _FIXES | _FOLDER_FIXES if uri.startswith("file://") else _FIXES
     return StorageError(
-        f"{uri}: {detail.rstrip('.')} ({reason}). {_FIXES[reason]}",
+        f"{uri}: {detail.rstrip('.')} ({reason}). {fixes[reason]}",
         reason=reason,
         retryable=reason in _RETRYABLE,
     )

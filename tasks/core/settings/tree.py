@@ -42,6 +42,18 @@ class Windows(Group):
         5, title="Shortest video (s)", description="Videos shorter than this are rejected.", ge=1, le=600
     )
 
+    @field_validator("window_seconds", mode="before")
+    @classmethod
+    def _lengths_as_text(cls, lengths: object) -> object:
+        """`15,59` on the command line, and a single number in a file, are lists as well."""
+        if isinstance(lengths, list | tuple):
+            return [length for part in lengths for length in _listed(part)]
+        return _listed(lengths)
+
+
+def _listed(lengths: object) -> list[object]:
+    return [*lengths.replace(",", " ").split()] if isinstance(lengths, str) else [lengths]
+
 
 class Fast(Group):
     """The fast stage: VideoMAE on every window."""

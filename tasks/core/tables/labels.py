@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.core.errors import SettingsError
 from tasks.core.tables.library import LibraryEntry
@@ -43,6 +43,16 @@ class Label(BaseModel):
     views: int | None = Field(None, ge=0)
     labelled_on: date | None = None
 
+    @field_validator("verdict", mode="before")
+    @classmethod
+    def _in_any_case(cls, verdict: object) -> object:
+        return verdict.strip().lower() if isinstance(verdict, str) else verdict
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _with_a_decimal_comma(cls, seconds: object) -> object:
+        return seconds.replace(",", ".") if isinstance(seconds, str) else seconds
+
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         if self.end <= self.start:
@@ -68,7 +78,8 @@ class Labelled:
 def checked_labels(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Label]:
     """The labels of a file; rows with neither verdict nor views have not been labelled yet, and are left out.
 
-    Other columns are ignored: an export with an added column `verdict` is enough.
+    Other columns are ignored: an export with an added column `verdict` is enough. Letter case counts
+    neither in the names of columns nor in verdicts.
 
     Raises:
         SettingsError: a column is missing, or a row is wrong: it says which, what is there, and what to
@@ -76,7 +87,8 @@ def checked_labels(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Labe
     """
     labels: dict[tuple[str, float, float], tuple[int, Label]] = {}
     wrong: list[str] = []
-    for number, row in enumerate(rows, start=1):
+    for number, values in enumerate(rows, start=1):
+        row = {str(column).strip().lower(): value for column, value in values.items()}
         if missing := [column for column in REQUIRED if column not in row]:
             raise SettingsError(
                 f"{name} has no column {', '.join(missing)}: the columns are {', '.join(Label.model_fields)}"

@@ -258,7 +258,7 @@ def test_names_and_existence(place: Place) -> None:
 
 
 def test_reading_what_is_not_there_is_an_error(place: Place) -> None:
-    with pytest.raises(StorageError, match=r"/no\.json: .*Check the bucket or folder") as caught:
+    with pytest.raises(StorageError, match=r"/no\.json: .*Check the ") as caught:
         open_store(place.uri).read_bytes("no.json")
     assert (caught.value.reason, caught.value.retryable) == ("not_found", False)
 

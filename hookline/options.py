@@ -1,0 +1,89 @@
+"""How options are read, from the command line and from a file, and how help and errors speak of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclopts import App, ArgumentCollection, UnusedCliTokensError
+from cyclopts.config import Dict
+from cyclopts.help import ColumnSpec, DefaultFormatter, HelpEntry, NameRenderer
+from cyclopts.help.specs import get_default_parameter_columns
+from pydantic import ValidationError
+from rich.console import Console, ConsoleOptions
+
+from hookline.settings_file import read_settings
+from tasks.core.errors import SettingsError
+
+LISTS = ("--windows.window_seconds",)
+"""Options that take several numbers."""
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments with each value at its option, where the parser would take it for another argument.
+
+    >>> joined(["--windows.window_seconds", "15", "59", "--deep.enabled", "false", "in", "out"])
+    ['--windows.window_seconds=15,59', '--deep.enabled=false', 'in', 'out']
+    """
+    found: list[str] = []
+    for argument in arguments:
+        before = found[-1] if found else ""
+        name, given, _ = before.partition("=")
+        number_of_list = name in LISTS and argument.replace(",", "").isdigit()
+        switched = name.startswith("--") and not given and argument.lower() in ("true", "false")
+        if number_of_list or switched:
+            found[-1] = f"{before}{',' if given else '='}{argument}"
+        else:
+            found.append(argument)
+    return found
+
+
+def settings_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """What no option says is taken from the file that `--settings` names.
+
+    Raises:
+        SettingsError: the file cannot be read, or says what only the command line says.
+    """
+    for token in arguments["--settings"].tokens:
+        settings = read_settings(Path(token.value))
+        if places := [name for name in ("source", "output", "settings") if name in settings]:
+            raise SettingsError(f"{token.value}: {places[0]} is given on the command line, not in the file")
+        Dict(settings, source=token.value, use_commands_as_keys=False)(app, commands, arguments)
+
+
+def option_columns(
+    console: Console, options: ConsoleOptions, entries: list[HelpEntry]
+) -> tuple[ColumnSpec, ...]:
+    """The columns of a command's help, of which the first holds the longest option in one piece."""
+    longest = max(len(name) for entry in entries for name in entry.display_labels)
+    columns = get_default_parameter_columns(console, options, entries)
+    return tuple(
+        column.copy(renderer=NameRenderer(width), max_width=width)
+        if column.max_width and (width := max(longest, column.max_width))
+        else column
+        for column in columns
+    )
+
+
+WHOLE_NAMES = DefaultFormatter(column_specs=option_columns)
+"""Help in which no option's name is broken over two lines."""
+
+
+def explain(error: Exception) -> str:
+    """One line for each wrong setting: its path, what is wrong with it, what was given."""
+    if isinstance(error, UnusedCliTokensError):
+        extra = " ".join(error.unused_tokens or ())
+        return f"{extra!r} is one argument too many: see --help. Values with spaces need quotes."
+    wrong = error if isinstance(error, ValidationError) else error.__cause__
+    if not isinstance(wrong, ValidationError):
+        return str(error)
+    group = [] if wrong.title == "Settings" else [wrong.title.lower()]
+    items = wrong.errors()
+    # A list of which an item is wrong is one item short as well.
+    inner = {item["loc"][:-1] for item in items}
+    return "\n".join(
+        f"{'.'.join([*group, *map(str, item['loc'])])}: {item['msg'].removeprefix('Value error, ')}"
+        + (f", not {item['input']!r}" if item["type"] != "value_error" else "")
+        for item in items
+        if item["type"] != "too_short" or item["loc"] not in inner
+    )
