@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 
 
 def run_embedded(settings: Settings, *, verbose: bool = False) -> int:
-    """Run the flow to its end and print what came of it; returns the exit code."""
+    """Run the flow to its end and print what came of it; returns the exit code.
+
+    Raises:
+        StorageError: source or output cannot be reached. That is found before Prefect starts.
+    """
     out, err = Console(), Console(stderr=True)
+    open_store(settings.source).check()
+    open_store(settings.output).names(".hookline")  # a new folder is none
     with ExitStack() as server:
         with err.status("Starting Prefect ..."):
             drain = server.enter_context(prefect_server())

@@ -21,6 +21,9 @@ from tasks.core.settings import Settings
 from tests.media import numbered_video
 
 
+pytest_plugins = ["tests.s3"]
+
+
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
@@ -140,11 +143,22 @@ def test_a_run_says_what_it_leaves_out(
     assert (f"  file://{tmp_path}/._one.m4v" in printed) is (option == "-v")
 
 
-@pytest.mark.logs_error
-@pytest.mark.usefixtures("prefect")
-def test_a_missing_source_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["rank", str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 1
-    assert "nowhere" in capsys.readouterr().err
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize(
+    ("source", "output"), [("nowhere", "out"), ("s3://nowhere", "out"), (".", "s3://nowhere/out")]
+)
+def test_a_missing_source_or_output_is_found_before_prefect_starts(
+    source: str,
+    output: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hookline.run.prefect_server", lambda: pytest.fail("Prefect is started"))
+    assert run(["rank", source, output]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"/nowhere\S*: .*(no file or folder|NoSuchBucket)", said)
 
 
 def test_show_without_a_ranking_says_how_to_get_one(

@@ -94,6 +94,11 @@ class Store(ABC):
                 sieve.add(file)
         return sieve.listing(limit=limit)
 
+    def check(self) -> None:
+        """Raises StorageError where bucket or folder is missing or cannot be reached."""
+        with self._reporting(self.uri):
+            next(self._find(self._root), None)
+
     def videos(self, pattern: str, *, limit: int = 0) -> list[VideoRef]:
         """The videos alone."""
         return list(self.listing(pattern, limit=limit).videos)
