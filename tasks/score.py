@@ -25,7 +25,7 @@ def load_fast_model(run: Run) -> None:
     """Load the fast model before the first video is decoded, so that a broken one costs no decoding.
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: it cannot be loaded, or the head is not of this model.
         WorkerLost: the worker died, on every try.
     """
     with step(run.spec.run_id, "fast", "loading VideoMAE"):

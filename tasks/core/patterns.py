@@ -32,7 +32,7 @@ def pattern_regex(pattern: str) -> re.Pattern[str]:
         parts.append(_MEANINGS[token] if special else re.escape(token))
     if depth != 0:
         raise SettingsError(
-            f"select.pattern {pattern!r} has a brace without its partner: "
+            f"the pattern {pattern!r} has a brace without its partner: "
             "write alternatives as in '**/*.{mp4,mov}'."
         )
     return re.compile("".join(parts), re.IGNORECASE | re.DOTALL)

@@ -10,6 +10,7 @@ from prefect.states import Completed, Failed
 from tasks.core.listing import Listing
 from tasks.core.manifest import Manifest
 from tasks.core.settings import Settings
+from tasks.core.sizes import size_text
 from tasks.run.ledger import Ledger
 
 COMPLETED, WITH_FAILURES, FAILED = "Completed", "CompletedWithFailures", "Failed"
@@ -38,10 +39,10 @@ def conclude_without_run(listing: Listing, settings: Settings) -> State[Any]:
             message=f"No video under {settings.source} matches {settings.select.pattern!r}: "
             f"check source and select.pattern. {left_out.sentence}".rstrip()
         )
-    gigabytes = sum(video.size_bytes for video in videos) / 10**9
+    size = size_text(sum(video.size_bytes for video in videos))
     listed = [{"uri": video.label, "size_bytes": video.size_bytes} for video in videos]
     return Completed(
         name=DRY_RUN,
-        message=f"Dry run: {len(videos)} videos, {gigabytes:.2f} GB would be ranked",
+        message=f"Dry run: {len(videos)} video{'s' * (len(videos) > 1)}, {size} would be ranked",
         data={"videos": listed, "left_out": left_out.model_dump()},
     )

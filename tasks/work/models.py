@@ -22,12 +22,14 @@ def check_fast_model(spec: RunSpec) -> None:
     """Load the fast model; the process keeps it.
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: it cannot be loaded, or the head is not of this model.
     """
     # PyTorch takes seconds to import, and this module is imported before it is known whether it is needed.
     from tasks.adapters.models.videomae import load_videomae
 
-    load_videomae(on_this_machine(spec.fast))
+    model = load_videomae(on_this_machine(spec.fast))
+    if spec.head:
+        spec.head.check_fits(model.dimensions)
 
 
 def check_deep_model(deep: Checkpoint, spec: RunSpec) -> None:

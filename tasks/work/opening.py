@@ -23,6 +23,7 @@ from tasks.adapters.workers.processes import this_worker
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.records import Failure, FailureKind, ReadFrames, Stage, Timeline, VideoRef
 from tasks.core.settings import Limits
+from tasks.core.sizes import size_text
 from tasks.work.spec import RunSpec
 
 GB = 10**9
@@ -178,12 +179,12 @@ def _rejected(video: VideoRef, stage: Stage, reason: str, detail: str) -> Failur
 
 
 def _too_large(video: VideoRef, limits: Limits, share: int) -> str:
-    size = f"The file has {video.size_bytes / GB:.2f} GB, more than"
+    size = f"The file has {size_text(video.size_bytes)}, more than"
     if video.size_bytes > limits.max_file_gb * GB:
         return f"{size} limits.max_file_gb = {limits.max_file_gb:g}: raise the limit to rank it."
     return (
-        f"{size} its share of {share / GB:.2f} GB of limits.scratch_gb = {limits.scratch_gb:g}: "
-        "raise it, or lower engine.workers."
+        f"{size} the {size_text(share)} that each video may take of limits.scratch_gb = "
+        f"{limits.scratch_gb:g}: raise it, or lower engine.workers."
     )
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 from prefect.client.schemas.objects import State
+from safetensors.numpy import save_file
 
 from flows.rank_videos import rank_videos
 from tasks.adapters.models.videollama3.model import VideoLlama3
@@ -324,6 +326,21 @@ def test_a_missing_fast_model_stops_the_run_before_any_video(good_videos: Path, 
     state = rank_videos(quick_settings(good_videos, tmp_path / "out", Path("/nowhere")), return_state=True)
     assert state.is_failed()
     assert "/nowhere/videomae" in str(state.message)
+
+
+@pytest.mark.logs_error
+def test_a_head_of_another_model_stops_the_run_before_any_video(
+    good_videos: Path, demo_models: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "head").mkdir()
+    (tmp_path / "head" / "head.json").write_text('{"kind": "ridge"}')
+    save_file({"weight": np.ones(3), "bias": np.zeros(1)}, tmp_path / "head" / "head.safetensors")
+    fast = {"head": str(tmp_path / "head")}
+    settings = quick_settings(good_videos, tmp_path / "out", demo_models, fast=fast)
+    state = rank_videos(settings, return_state=True)
+    assert state.is_failed()
+    assert "was fitted on embeddings of 3 dimensions, but fast.model gives" in str(state.message)
+    assert not (tmp_path / "out" / "runs").exists()
 
 
 def test_one_video_is_scored_while_another_is_analysed(

@@ -20,7 +20,6 @@ from hookline.cli import run
 from tasks.core.settings import Settings
 from tests.media import numbered_video
 
-
 pytest_plugins = ["tests.s3"]
 
 
@@ -112,7 +111,7 @@ def test_settings_come_from_a_file_and_options_win(
         "--ranking.fast_weight=0.5",
     ]
     assert run(command) == 0
-    assert "Dry run: 1 videos" in capsys.readouterr().out
+    assert "Dry run: 1 video, " in capsys.readouterr().out
     assert run([*command, "--select.limit=0"]) == 0
     assert "Dry run: 2 videos" in capsys.readouterr().out
 

@@ -43,13 +43,20 @@ class Head:
         Raises:
             ModelError: the head was fitted on another model's embeddings.
         """
-        given = features.embeddings.shape[1]
-        if given != len(self.weight):
+        self.check_fits(features.embeddings.shape[1])
+        return head_scores(features, weight=self.weight, bias=self.bias, kind=self.kind)
+
+    def check_fits(self, dimensions: int) -> None:
+        """Check that the model's embeddings have as many dimensions as those the head was fitted on.
+
+        Raises:
+            ModelError: they have not.
+        """
+        if dimensions != len(self.weight):
             raise ModelError(
                 f"fast.head {self.uri} was fitted on embeddings of {len(self.weight)} dimensions, but "
-                f"fast.model gives {given}: name the head that belongs to the model"
+                f"fast.model gives {dimensions}: name the head that belongs to the model"
             )
-        return head_scores(features, weight=self.weight, bias=self.bias, kind=self.kind)
 
 
 def load_head(uri: str) -> Head:
@@ -64,10 +71,13 @@ def load_head(uri: str) -> Head:
         tensors = load(store.read_bytes("head.safetensors"))
         head = Head(uri, kind, tensors["weight"].reshape(-1), float(tensors["bias"].reshape(())))
     except (StorageError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ModelError(
-            f"fast.head {uri} is not a score head ({error}): it needs head.json with a kind of "
+            f"fast.head {uri} is not a score head ({why}): it needs head.json with a kind of "
             f"{' or '.join(HEAD_KINDS)}, and head.safetensors with weight and bias"
         ) from error
     if kind not in HEAD_KINDS:
         raise ModelError(f"fast.head {uri} is of kind {kind!r}; known are {', '.join(HEAD_KINDS)}")
+    if not (np.isfinite(head.weight).all() and np.isfinite(head.bias)):
+        raise ModelError(f"fast.head {uri} holds values that are no numbers: fit it again, or copy it again")
     return head

@@ -59,12 +59,22 @@ class VideoMAE:
                 f"{checkpoint.model} is not a VideoMAE checkpoint: {len(report['missing_keys'])} weights "
                 f"are missing ({missing}, ...). Name one with the layout of MCG-NJU/videomae-base."
             )
+        if not all(torch.isfinite(weight).all() for weight in model.parameters()):
+            raise ModelError(
+                f"{checkpoint.model} holds weights that are no numbers: fetch the checkpoint again, whole.",
+                reason="not_finite",
+            )
         self.model: Any = model.to(self.device).eval()
         self._room = threading.Semaphore(READ_AHEAD + 1)
 
     @property
     def frames_per_window(self) -> int:
         return int(self.model.config.num_frames)
+
+    @property
+    def dimensions(self) -> int:
+        """Of an embedding."""
+        return int(self.model.config.hidden_size)
 
     def features(
         self, read_frames: ReadFrames, windows: Sequence[Window], *, batch_size: int = 0
@@ -90,7 +100,7 @@ class VideoMAE:
             embeddings, change, seconds = on_model_thread(lambda: self._features(frames, chosen))
         if not (np.isfinite(embeddings).all() and np.isfinite(change).all()):
             raise ModelError(
-                f"{self.checkpoint.model} gives values that are no numbers: are its weights whole?",
+                f"{self.checkpoint.model} gives values that are no numbers: fetch it again, whole.",
                 reason="not_finite",
             )
         return WindowFeatures(embeddings, change, seconds)
@@ -157,7 +167,9 @@ def _load(checkpoint: Checkpoint) -> VideoMAE:
         return VideoMAE(checkpoint)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
-            f"{checkpoint.model} cannot be loaded as VideoMAE: {error}", reason="model_unavailable"
+            f"{checkpoint.model} cannot be loaded as VideoMAE: {error}. Name a checkpoint with the layout of "
+            "MCG-NJU/videomae-base, or fetch this one again, whole.",
+            reason="model_unavailable",
         ) from error
 
 

@@ -34,9 +34,7 @@ def newest_manifest(store: Store) -> Manifest:
     except StorageError as error:
         if error.reason != "not_found":
             raise
-        raise StorageError.not_found(
-            f"There is no ranking under {store.uri} yet: run `hookline rank SOURCE {store.uri}` first."
-        ) from error
+        raise _no_ranking(store) from error
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError.invalid(
             f"{store.uri}/latest.json does not name a run ({error}): rank again to replace it."
@@ -51,11 +49,13 @@ def manifest_of(store: Store, run: str) -> Manifest:
     """
     runs = run_ids(store)
     found = [run_id for run_id in runs if run_id == run] or [name for name in runs if name.startswith(run)]
+    if not runs:
+        raise _no_ranking(store)
     if len(found) != 1:
-        how_many = "is no" if not found else f"are {len(found)}"
-        newest = ", ".join(runs[-3:]) or "none"
+        how_many = f"is no run {run!r}" if not found else f"are {len(found)} runs {run!r}"
         raise StorageError.not_found(
-            f"There {how_many} run {run!r} under {store.uri}: write an id in full (the newest: {newest})."
+            f"There {how_many} under {store.uri}: write an id in full, of which the newest are "
+            f"{', '.join(runs[-3:])}."
         )
     return _manifest(store, f"runs/{found[0]}.json")
 
@@ -70,7 +70,9 @@ def manifest_before(store: Store, run_id: str) -> Manifest:
         manifest = _manifest(store, f"runs/{earlier}.json")
         if manifest.state != "Failed":
             return manifest
-    raise StorageError.not_found(f"There is no run before {run_id} under {store.uri}.")
+    raise StorageError.not_found(
+        f"There is no run before {run_id} under {store.uri}: there is something to compare after the next."
+    )
 
 
 def run_ids(store: Store) -> list[str]:
@@ -79,12 +81,18 @@ def run_ids(store: Store) -> list[str]:
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
+def _no_ranking(store: Store) -> StorageError:
+    return StorageError.not_found(
+        f"There is no ranking under {store.uri} yet: run `hookline rank SOURCE {store.uri}` first."
+    )
+
+
 def _manifest(store: Store, name: str) -> Manifest:
     try:
         return Manifest.model_validate_json(store.read_bytes(name))
     except ValidationError as error:
         raise StorageError.invalid(
-            f"{store.uri}/{name} is no manifest of a run ({first_error(error)})."
+            f"{store.uri}/{name} is no manifest of a run ({first_error(error)}). Rank again to replace it."
         ) from error
 
 

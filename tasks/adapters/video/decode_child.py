@@ -17,6 +17,7 @@ from tasks.adapters.video.timeline import DecodeJob
 from tasks.core.errors import DecodeFailed, DecoderUnfit, VideoRefused
 from tasks.core.geometry import frame_size, frames_bytes
 from tasks.core.records import FrameBudget
+from tasks.core.sizes import size_text
 
 MEGABYTE = 1_000_000
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -78,8 +79,8 @@ def _check_limits(job: DecodeJob, found: Probe, *, needed_bytes: int) -> None:
         )
     if needed_bytes > job.max_frames_bytes:
         raise VideoRefused(
-            f"The frames of '{job.name}' would take {needed_bytes / MEGABYTE:,.1f} MB of scratch space; "
-            f"{job.max_frames_bytes / MEGABYTE:,.1f} MB are left of its share. Cut the video, raise "
+            f"The frames of '{job.name}' would take {size_text(needed_bytes)} of scratch space; "
+            f"{size_text(job.max_frames_bytes)} are left of what each video may take. Cut the video, raise "
             "limits.scratch_gb, or lower engine.workers.",
             stage="probe",
             reason="too_large",

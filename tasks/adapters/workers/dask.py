@@ -89,7 +89,9 @@ class DaskWorkers(Workers):
                 self._to_blame(worker, this_try)  # whoever it is: this call has done nothing
             except CancelledError as error:
                 if not self._closed:
-                    raise WorkerLost("The Dask scheduler went away with this work.") from error
+                    raise WorkerLost(
+                        "The Dask scheduler went away with this work: start it again."
+                    ) from error
             except WorkerLost as lost:
                 if not self._closed and self._to_blame(worker, this_try, hung=lost.reason == "deadline"):
                     raise
@@ -135,7 +137,9 @@ class DaskWorkers(Workers):
         patience = time.monotonic() + NO_WORKERS_TIMEOUT_S
         while not (workers := self._offering()):
             if time.monotonic() > patience:
-                raise WorkerLost(f"The Dask cluster has had no worker for {NO_WORKERS_TIMEOUT_S:g} s.")
+                raise WorkerLost(
+                    f"The Dask cluster has had no worker for {NO_WORKERS_TIMEOUT_S:g} s: start some."
+                )
             time.sleep(POLL_S)
         with self._lock:
             worker = self._heir(prefer, workers) or self._least_loaded(workers)
@@ -219,7 +223,9 @@ def _do_in_time(deadline_s: float, deadlines: int, work: Callable[..., T], *args
         _leaving.set()
         threading.Timer(LEAVE_S, os._exit, (1,)).start()
         raise WorkerLost(
-            f"A Dask worker was stopped after limits.deadline_seconds = {deadline_s:g}.", reason="deadline"
+            f"A Dask worker was stopped after limits.deadline_seconds = {deadline_s:g}: raise it if "
+            "the work takes so long, or look at what holds the worker up.",
+            reason="deadline",
         ) from None
 
 

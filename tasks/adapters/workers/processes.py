@@ -150,12 +150,16 @@ class _GpuProcess:
             future = self._pool.schedule(work, args=args, timeout=deadline_s)
             while not wait([future], POLL_S).done:
                 if not self._pool.active:  # the future would never be done
-                    raise WorkerLost("A GPU worker died while it was started.")
+                    raise WorkerLost(
+                        "A GPU worker died while it was started: see what it or the system's log says."
+                    )
             result: T = future.result()
             return result
         except CallTimeout as error:
             raise WorkerLost(
-                f"A GPU worker was stopped after limits.deadline_seconds = {deadline_s:g}.", reason="deadline"
+                f"A GPU worker was stopped after limits.deadline_seconds = {deadline_s:g}: raise it if "
+                "the work takes so long, or look at what holds the worker up.",
+                reason="deadline",
             ) from error
         except (ProcessExpired, RuntimeError, CancelledError) as error:
             if isinstance(error, RuntimeError) and self._pool.active:

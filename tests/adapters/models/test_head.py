@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,11 @@ def test_a_missing_head_is_named(tmp_path: Path) -> None:
 def test_an_unknown_kind_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="'forest'; known are ridge, logistic"):
         load_head(write_head(tmp_path / "head", kind="forest"))
+
+
+def test_a_head_of_no_numbers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="values that are no numbers"):
+        load_head(write_head(tmp_path / "head", weight=[1, math.nan]))
 
 
 def test_a_head_of_another_model_is_refused(tmp_path: Path) -> None:

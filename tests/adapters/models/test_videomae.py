@@ -5,6 +5,7 @@ The checkpoints are small and untrained, in the real layout.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -114,7 +115,9 @@ def test_a_checkpoint_with_weights_missing_is_refused_by_name(demo_models: Path,
         load_videomae(resolve_checkpoint(str(tmp_path)))
 
 
-def test_weights_that_are_no_numbers_give_an_error_and_not_a_score(demo_models: Path, tmp_path: Path) -> None:
+def test_weights_that_are_no_numbers_are_refused_before_they_score_anything(
+    demo_models: Path, tmp_path: Path
+) -> None:
     for file in (demo_models / "videomae").glob("*.json"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = load_file(demo_models / "videomae" / "model.safetensors")
@@ -122,7 +125,14 @@ def test_weights_that_are_no_numbers_give_an_error_and_not_a_score(demo_models: 
     save_file(
         weights | {broken: weights[broken] * torch.nan}, tmp_path / "model.safetensors", {"format": "pt"}
     )
-    model = load_videomae(resolve_checkpoint(str(tmp_path)))
+    with pytest.raises(ModelError, match="weights that are no numbers"):
+        load_videomae(resolve_checkpoint(str(tmp_path)))
+
+
+def test_values_that_are_no_numbers_give_an_error_and_not_a_score(demo_models: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo_models / "videomae", tmp_path / "videomae")
+    model = load_videomae(resolve_checkpoint(str(tmp_path / "videomae")))
+    next(model.model.parameters()).data.fill_(torch.inf)
     with pytest.raises(ModelError, match="no numbers"):
         model.features(DrawnFrames(84, 56), [Window(0, 16)])
 

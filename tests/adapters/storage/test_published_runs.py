@@ -46,6 +46,11 @@ def test_a_run_that_is_not_named_clearly_is_refused(store: Store, named: str, sa
     assert "20261124T010000Z-dddddd" in str(refused.value)
 
 
+def test_where_nothing_was_ranked_no_run_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="run `hookline rank"):
+        manifest_of(open_store(str(tmp_path / "nowhere")), "2026")
+
+
 def test_the_run_before_is_the_newest_that_did_not_fail(store: Store) -> None:
     first, _, third, fourth = RUNS
     assert manifest_before(store, fourth).run_id == third

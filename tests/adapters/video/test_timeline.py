@@ -257,7 +257,7 @@ def test_a_playlist_shows_nothing_of_its_neighbour(tmp_path: Path) -> None:
     ("limits", "reason", "words"),
     [
         (replace(LIMITS, max_duration_s=3), "too_long", "4 s long; the limit is 3 s"),
-        (replace(LIMITS, max_frames_bytes=100_000), "too_large", "0.1 MB are left of its share"),
+        (replace(LIMITS, max_frames_bytes=100_000), "too_large", "100 kB are left of what each"),
     ],
 )
 def test_a_video_over_a_limit_is_refused_with_the_limit(

@@ -72,7 +72,8 @@ def load_model(
         if "allocate memory" in str(error):
             raise
         raise ModelError(
-            f"{checkpoint.model} cannot be loaded as VideoLLaMA3: {error}", reason="model_invalid"
+            f"{checkpoint.model} cannot be loaded as VideoLLaMA3: {error}. Fetch it again, whole.",
+            reason="model_invalid",
         ) from error
     report["mismatched_keys"] |= misshapen_weights(model)
     # transformers only logs these, and fills what does not fit with random numbers.

@@ -74,7 +74,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> tuple[Any, AnswerGrammar]:
     end = tokenizer.token_to_id("<|im_end|>")
     if end is None or tokenizer.token_to_id("<|im_start|>") is None:
         raise ModelError(
-            f"The tokenizer of {checkpoint.model} lacks <|im_start|> or <|im_end|>: it is not VideoLLaMA3's.",
+            f"The tokenizer of {checkpoint.model} lacks <|im_start|> or <|im_end|>: it is not VideoLLaMA3's. "
+            "Fetch the checkpoint again, whole.",
             reason="model_invalid",
         )
     tokenizer.encode_special_tokens = True
@@ -82,5 +83,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> tuple[Any, AnswerGrammar]:
         return tokenizer, AnswerGrammar(tokenizer_json, eos_token_id=end)
     except ValueError as error:
         raise ModelError(
-            f"The tokenizer of {checkpoint.model} is not VideoLLaMA3's: {error}.", reason="model_invalid"
+            f"The tokenizer of {checkpoint.model} is not VideoLLaMA3's: {error}. Fetch the checkpoint again, "
+            "whole.",
+            reason="model_invalid",
         ) from error
