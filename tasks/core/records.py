@@ -122,7 +122,9 @@ class FrameBudget:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One video decoded onto the sampling grid: tick `k` is the picture on screen at `k / fps` s.
+    """One video decoded onto the sampling grid: tick `k` is the last picture shown before `(k + 1) / fps` s.
+
+    VideoLLaMA3 was trained so: its frames are those of ffmpeg's filter `fps=1:round=down`.
 
     The frames lie at `path` on scratch as raw uint8, `n_ticks x height x width x 3`, RGB, upright
     and with square pixels. `duration_s` is the end of the last picture on the video's own clock.

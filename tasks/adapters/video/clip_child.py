@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 from collections.abc import Sequence
@@ -88,7 +89,8 @@ def cut_out(job: ClipJob) -> None:
     count = max(1, round((cut.end_s - cut.start_s) * info.rate))
     _run(clip_command(source, video, cut, info, crop=job.crop, count=count))
     _expect_pictures(video, count)
-    _run(poster_command(video, poster, at_s=min(cut.poster_s - cut.start_s, float((count - 1) / info.rate))))
+    number = min(math.ceil((cut.poster_s - cut.start_s) * info.rate - TOLERANCE_S), count) - 1
+    _run(poster_command(video, poster, at_s=max(0.0, float((number - Fraction(1, 2)) / info.rate))))
 
 
 def read_info(path: Path, *, name: str) -> SourceInfo:
@@ -152,8 +154,8 @@ def clip_command(
 
 
 def poster_command(video: Path, target: Path, *, at_s: float) -> list[str]:
-    """The ffmpeg command for the picture that is on screen at `at_s` of a clip."""
-    opened = ffmpeg.input(f"file:{video}", ss=f"{max(0.0, at_s):.6f}", protocol_whitelist=PROTOCOLS)
+    """The ffmpeg command for the first picture that begins at `at_s` of a clip or later."""
+    opened = ffmpeg.input(f"file:{video}", ss=f"{at_s:.6f}", protocol_whitelist=PROTOCOLS)
     output = opened["0"].output(
         f"file:{target}", **{"frames:v": 1, "q:v": 3, "update": 1}, pix_fmt="yuvj420p", format="image2"
     )

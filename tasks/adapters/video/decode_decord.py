@@ -53,7 +53,7 @@ def decode(
         )
         _check_same_pictures(reader, probe)
         forward = _Forward(reader)
-        for index in probe.on_screen(fps=fps, n_ticks=n_ticks):
+        for index in probe.last_shown(fps=fps, n_ticks=n_ticks):
             yield forward.frame(index)
         # If decord lost a picture, those after it are shifted, and the last one cannot be read.
         forward.frame(len(probe.pts) - 1)

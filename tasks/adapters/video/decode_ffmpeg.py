@@ -53,7 +53,7 @@ def decode(
 def command(
     source: Path, probe: Probe, *, width: int, height: int, fps: int, n_ticks: int, threads: int
 ) -> list[str]:
-    """The ffmpeg command that writes the frame on screen at each tick to its standard output."""
+    """The ffmpeg command that writes the frame of each tick to its standard output."""
     opened = ffmpeg.input(
         f"file:{source}",
         protocol_whitelist=PROTOCOLS,
@@ -65,10 +65,11 @@ def command(
     )
     picture = opened[str(probe.stream)]
     if probe.tolerance_s:
-        # Half a unit earlier, so that a time that was rounded up past its tick still counts as before it.
-        picture = picture.filter("settb", "intb/2").filter("setpts", "PTS-1")
-    # round=up: a picture is shown from the first tick at or after its time; of several, the last.
-    picture = picture.filter("fps", fps=fps, round="up", start_time=0)
+        # Half a unit later, so that a time that was rounded down past its tick still counts as after it.
+        picture = picture.filter("settb", "intb/2").filter("setpts", "PTS+1")
+    # round=down: a picture belongs to the tick in which it begins; of several, the last is taken.
+    # eof_action=pass: the last tick may be a part of one.
+    picture = picture.filter("fps", fps=fps, round="down", start_time=0, eof_action="pass")
     for name, options in frame_filters(width, height, quarter_turns=probe.quarter_turns or 0):
         picture = picture.filter(name, **options)
     output = picture.output(

@@ -47,8 +47,8 @@ def decode(
     Without `skip` every packet is decoded. Raises `DecoderUnfit` if a wanted picture is broken or
     missing; frames yielded before that must be thrown away.
     """
-    on_screen = probe.on_screen(fps=fps, n_ticks=n_ticks)
-    shown = {probe.pts[index] for index in on_screen}
+    last_shown = probe.last_shown(fps=fps, n_ticks=n_ticks)
+    shown = {probe.pts[index] for index in last_shown}
     wanted = [pts in shown for pts in probe.stored]
     needed = needed_packets(probe.packet_flags, wanted) if skip else [True] * len(wanted)
     scaled = _Scaler(frame_filters(width, height, quarter_turns=probe.quarter_turns or 0))
@@ -56,7 +56,7 @@ def decode(
     try:
         with open_video(source) as container:
             pictures = _wanted_pictures(container, probe, wanted, needed, threads=threads)
-            for wanted_index in on_screen:
+            for wanted_index in last_shown:
                 if wanted_index != index:
                     index = wanted_index
                     pts, picture = next(pictures, (None, None))

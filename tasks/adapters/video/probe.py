@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -59,7 +59,7 @@ class Probe:
 
     @property
     def tolerance_s(self) -> Fraction:
-        """How far a time may lie behind its tick for rounding alone: half a unit of a fine time base.
+        """How far a time may lie before its tick for rounding alone: half a unit of a fine time base.
 
         A coarse time base counts whole frames, and is exact.
         """
@@ -69,15 +69,15 @@ class Probe:
         """How many ticks the video has at `fps`: every tick before its end, at least one."""
         return max(1, math.ceil((self.end_s - self.tolerance_s) * fps))
 
-    def on_screen(self, *, fps: int, n_ticks: int) -> list[int]:
-        """The picture on screen at every tick, the last that has begun, as an index into `pts`.
+    def last_shown(self, *, fps: int, n_ticks: int) -> list[int]:
+        """The picture of every tick, the last that begins before its end, as an index into `pts`.
 
         Ticks before the first picture show the first one.
         """
         indices = []
         for tick in range(n_ticks):
-            latest = (Fraction(tick, fps) + self.tolerance_s) // self.time_base
-            indices.append(max(0, bisect_right(self.pts, latest) - 1))
+            end = math.ceil((Fraction(tick + 1, fps) - self.tolerance_s) / self.time_base)
+            indices.append(max(0, bisect_left(self.pts, end) - 1))
         return indices
 
 

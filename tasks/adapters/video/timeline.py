@@ -65,9 +65,9 @@ def decode_timeline(
 ) -> Timeline:
     """Decodes `source` into `folder/frames.rgb`, in one forward pass.
 
-    `source` is the downloaded file, alone in its folder. Tick k holds the picture on screen at k / fps
-    seconds after the start of the container's presentation. `decoder` forces `pyav`, `decord` or
-    `ffmpeg`; empty, the child chooses.
+    `source` is the downloaded file, alone in its folder. Tick k holds the last picture shown before
+    (k + 1) / fps seconds after the start of the container's presentation. `decoder` forces `pyav`,
+    `decord` or `ffmpeg`; empty, the child chooses.
 
     Raises `VideoRefused` (stage `probe` or `decode`) if the file is at fault, `DecodeFailed` (reason
     `deadline`, `out_of_memory`, `disk_full` or `crashed`) if decoding was cut off. Nothing is left in

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from tasks.core.records import Analysis, Answer, Backend, VideoRef, Window
 from tasks.core.scoring.answers import first_error
 
-ANSWERS_VERSION = "1"
+ANSWERS_VERSION = "2"
 """Part of every key: raise it when preprocessing or generation changes what is answered."""
 
 RECORD_VERSION: Literal[1] = 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tasks.core.records import FrameBudget
 from tasks.core.settings import Settings
 
-SCORES_VERSION = "2"
+SCORES_VERSION = "3"
 """Part of the digest of scores: raise it when decoding or the fast stage changes the scores."""
 
 

@@ -19,7 +19,7 @@ Crop = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A stretch of a video in seconds on its own clock, and the moment its poster shows."""
+    """A stretch of a video in seconds on its own clock; its poster is the last picture before `poster_s`."""
 
     start_s: float
     end_s: float
@@ -49,17 +49,19 @@ def sheet_ticks(window: Window) -> list[int]:
 
 def cut_of(segment: Segment, timeline: Timeline) -> Cut:
     """The stretch that a ranked segment is: the start and end of its row."""
-    seconds, window = timeline.seconds, segment.window
-    return Cut(seconds(window.start), seconds(window.end), seconds(strongest_tick(segment, timeline.fps)))
+    seconds, window, strongest = timeline.seconds, segment.window, strongest_tick(segment, timeline.fps)
+    return Cut(seconds(window.start), seconds(window.end), seconds(strongest + 1))
 
 
 def thumbnail_name(video: VideoRef, tick: int, fps: int) -> str:
-    """Where the picture at a tick of a video lies under the output: the same in every run.
+    """Where the picture of a tick of a video lies under the output: the same in every run.
 
-    >>> thumbnail_name(VideoRef("file:///a.mp4", "1", 1), 75, 2)
+    Its number is the end of the tick in milliseconds, before which it is the last picture.
+
+    >>> thumbnail_name(VideoRef("file:///a.mp4", "1", 1), 74, 2)
     'thumbnails/c556c2e7639ebbe4/000037500.jpg'
     """
-    return f"{thumbnail_folder(video)}/{tick * 1000 // fps:09}.jpg"
+    return f"{thumbnail_folder(video)}/{(tick + 1) * 1000 // fps:09}.jpg"
 
 
 def thumbnail_folder(video: VideoRef) -> str:

@@ -16,7 +16,7 @@ from tests.media import H264, joined, numbered_video, with_display_rotation
 
 IN_PACKETS = (*H264, "-x264-params", "repeat-headers=1")
 SHORT_GROUPS = ("-c:v", "libx264", "-g", "8", "-bf", "2", "-pix_fmt", "yuv420p")
-NUMBERS = [0, 25, 50, 75]
+NUMBERS = [24, 49, 74, 99]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def test_a_second_sample_description_is_read_where_its_first_pictures_are_left_o
     source = with_two_descriptions(tmp_path / "v.mp4", first, second, first_s=2.04)
     for decoder in ("pyav", "ffmpeg"):
         timeline = timeline_of(source, decoder=decoder)
-        assert numbers_of(timeline) == [0, 25, 49, 75]
+        assert numbers_of(timeline) == [24, 49, 74, 99]
 
 
 def turned(folder: Path) -> Path:

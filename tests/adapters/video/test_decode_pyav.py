@@ -34,8 +34,8 @@ class Case:
 
 CASES = {
     "x264 as it comes": Case(x264("keyint=250"), 0.7),
-    "a key frame at every tick": Case(x264("keyint=25:min-keyint=25:scenecut=0"), 0.05),
-    "short groups": Case(x264("keyint=10:min-keyint=10:scenecut=0:bframes=0"), 0.3),
+    "a key frame at every tick": Case(x264("keyint=25:min-keyint=25:scenecut=0"), 0.6),
+    "short groups": Case(x264("keyint=10:min-keyint=10:scenecut=0:bframes=0"), 0.4),
     "long groups of one chain": Case(x264("keyint=250:bframes=0"), 1.0),
     "open groups": Case(x264("keyint=12:open-gop=1:bframes=3"), 0.7),
     "pyramid": Case(x264("keyint=60:bframes=8:b-pyramid=normal:b-adapt=0"), 0.7),
@@ -59,7 +59,7 @@ def frames(source: Path, found: Probe, *, grid_fps: int = 1, skip: bool = True) 
 
 
 def needed_share(found: Probe, *, grid_fps: int) -> float:
-    shown = {found.pts[i] for i in found.on_screen(fps=grid_fps, n_ticks=found.n_ticks(grid_fps))}
+    shown = {found.pts[i] for i in found.last_shown(fps=grid_fps, n_ticks=found.n_ticks(grid_fps))}
     return sum(needed_packets(found.packet_flags, [pts in shown for pts in found.stored])) / len(found.stored)
 
 

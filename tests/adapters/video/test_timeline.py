@@ -80,10 +80,10 @@ class Case:
             sound_seconds=self.sound_seconds,
         )
 
-    def on_screen(self, tick: int) -> int:
-        """The last picture that has begun; before the first one the first."""
+    def last_shown(self, tick: int) -> int:
+        """The last picture that begins before the tick ends; before the first one the first."""
         k = 0
-        while self.times(k + 1) <= Fraction(tick, self.grid_fps):
+        while self.times(k + 1) < Fraction(tick + 1, self.grid_fps):
             k += 1
         return min(k, self.last)
 
@@ -113,6 +113,7 @@ CASES = {
     "milliseconds, three ticks a second": Case(
         "a.mkv", every("30"), "pyav", fps="30", grid_fps=3, n_ticks=12
     ),
+    "ends inside a tick": Case("a.mp4", every("25"), "pyav", seconds=3.4),
     "shorter than a tick": Case("a.mp4", every("25"), "pyav", seconds=0.2, n_ticks=1),
     "odd sides": Case(
         "a.mp4", every("25"), "pyav", size=(161, 97), codec=("-c:v", "libx264", "-pix_fmt", "yuv444p")
@@ -155,12 +156,12 @@ def numbers_of(timeline: Timeline) -> list[int]:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_every_tick_holds_the_picture_on_screen_with_any_decoder(tmp_path: Path, case: Case) -> None:
+def test_every_tick_holds_its_last_picture_with_any_decoder(tmp_path: Path, case: Case) -> None:
     source = case.make(tmp_path / case.file)
     timeline = timeline_of(source, fps=case.grid_fps)
     assert timeline.decoder == case.decoder
     assert timeline.damage is None
-    expected = [case.on_screen(tick) for tick in range(case.n_ticks)]
+    expected = [case.last_shown(tick) for tick in range(case.n_ticks)]
     assert numbers_of(timeline) == expected
     if case.decoder != "ffmpeg":
         other = timeline_of(source, fps=case.grid_fps, decoder="ffmpeg")
@@ -179,14 +180,14 @@ def test_the_picture_is_upright(tmp_path: Path, degrees: int) -> None:
     for decoder in ("pyav", "ffmpeg"):
         timeline = timeline_of(source, decoder=decoder)
         assert timeline.decoder == decoder
-        assert numbers_of(timeline) == [0, 25]
+        assert numbers_of(timeline) == [24, 49]
         assert (timeline.height > timeline.width) == (degrees % 180 != 0)
 
 
 def test_a_mirrored_picture_is_mirrored_back(tmp_path: Path) -> None:
     stored = numbered_video(tmp_path / "stored.mp4", seconds=2, filters="hflip")
     run_ffmpeg("-display_hflip", "-i", stored, "-c", "copy", tmp_path / "a.mp4")
-    assert numbers_of(timeline_of(tmp_path / "a.mp4")) == [0, 25]
+    assert numbers_of(timeline_of(tmp_path / "a.mp4")) == [24, 49]
 
 
 def test_wide_pixels_widen_the_frame(tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ def test_the_first_of_two_videos_is_taken(tmp_path: Path) -> None:
         *("-i", tmp_path / "small.mp4", "-i", tmp_path / "large.mp4"),
         *("-map", "0", "-map", "1", "-c", "copy", both),
     )
-    assert numbers_of(timeline_of(both)) == [0, 25]
+    assert numbers_of(timeline_of(both)) == [24, 49]
 
 
 def test_longer_sound_does_not_lengthen_the_video(tmp_path: Path) -> None:
@@ -218,7 +219,9 @@ def test_a_truncated_file_is_decoded_as_far_as_it_goes(tmp_path: Path, file: str
     timeline = timeline_of(cut_short(whole, tmp_path / file, fraction=0.5))
     assert 5 <= timeline.n_ticks <= 15
     assert timeline.n_ticks - 1 < timeline.duration_s <= timeline.n_ticks
-    assert numbers_of(timeline) == [25 * tick for tick in range(timeline.n_ticks)]
+    *all_but_last, last = numbers_of(timeline)
+    assert all_but_last == [25 * tick + 24 for tick in range(timeline.n_ticks - 1)]
+    assert last == pytest.approx(25 * timeline.duration_s, abs=2)
     if file != "a.ts":  # a transport stream doesn't say how long it should be
         assert (
             timeline.damage
@@ -235,14 +238,14 @@ def test_a_damaged_stretch_sends_the_file_to_ffmpeg(tmp_path: Path) -> None:
     timeline = timeline_of(source)
     assert (timeline.decoder, timeline.n_ticks, timeline.duration_s) == ("ffmpeg", 8, 8.0)
     numbers = numbers_of(timeline)
-    assert [numbers[0], numbers[-1]] == [0, 175]
+    assert [numbers[0], numbers[-1]] == [24, 199]
 
 
 def test_the_joined_clocks_of_two_streams_are_one(tmp_path: Path) -> None:
     part = numbered_video(tmp_path / "part.ts", seconds=3, codec=H264)
     joined = tmp_path / "a.ts"
     joined.write_bytes(part.read_bytes() * 2)
-    assert numbers_of(timeline_of(joined)) == [0, 25, 50, 0, 25, 50]
+    assert numbers_of(timeline_of(joined)) == [24, 49, 74, 24, 49, 74]
 
 
 def test_a_playlist_shows_nothing_of_its_neighbour(tmp_path: Path) -> None:
@@ -400,7 +403,7 @@ def test_frames_come_in_the_order_asked(tmp_path: Path) -> None:
     timeline = timeline_of(numbered_video(tmp_path / "a.mp4", seconds=4))
     frames = read_frames(timeline, [3, 1, 1, 0, 3])
     assert frames.shape == (5, timeline.height, timeline.width, 3)
-    assert [read_number(frame) for frame in frames] == [75, 25, 25, 0, 75]
+    assert [read_number(frame) for frame in frames] == [99, 49, 49, 24, 99]
     assert read_frames(timeline, []).shape == (0, timeline.height, timeline.width, 3)
 
 

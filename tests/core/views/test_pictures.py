@@ -29,6 +29,13 @@ def test_without_an_answer_the_middle_stands_for_a_segment() -> None:
     assert strongest_tick(replace(segment(), analysis=Analysis.skipped("disabled")), fps=1) == 20
 
 
+def test_the_poster_of_a_clip_is_the_thumbnail() -> None:
+    timeline, item = ranked_video().timeline, segment(14.0)
+    cut = cut_of(item, timeline)
+    assert (cut.start_s, cut.end_s, cut.poster_s) == (10, 30, 15)
+    assert thumbnail_name(timeline.video, 14, timeline.fps).endswith("/000015000.jpg")
+
+
 def test_a_sheet_stays_inside_its_segment() -> None:
     for length in range(1, 40):
         ticks = sheet_ticks(Window(5, 5 + length))
@@ -38,7 +45,8 @@ def test_a_sheet_stays_inside_its_segment() -> None:
 
 def test_the_same_picture_of_a_video_has_the_same_name_in_every_run() -> None:
     one = VideoRef("s3://b/v.mp4", "etag", 1)
-    assert thumbnail_name(one, 9, 1) == thumbnail_name(replace(one, size_bytes=2), 18, 2)
+    assert thumbnail_name(one, 9, 1) == thumbnail_name(replace(one, size_bytes=2), 19, 2)
+    assert thumbnail_name(one, 9, 1) != thumbnail_name(one, 18, 2)  # the last before 9.5 s
     assert thumbnail_name(one, 9, 1) != thumbnail_name(replace(one, etag="other"), 9, 1)
 
 
