@@ -106,7 +106,8 @@ def show(
     run
         Another run: its id, or the beginning of it, such as a day: 20261124.
     video
-        Only the videos with this in their URI, and why each rank is what it is.
+        Only the videos with this in their URI, such as a part of the name, and why each rank is what it is.
+        Letter case does not matter.
     json
         Write every column as JSON instead.
     csv

@@ -22,7 +22,15 @@ from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_columns, read_table
 from tasks.core.errors import SettingsError
 from tasks.core.manifest import Manifest
-from tasks.core.tables.labels import Label, Labelled, Spans, checked_labels, labels_table, matched
+from tasks.core.tables.labels import (
+    Label,
+    Labelled,
+    Spans,
+    as_stored,
+    checked_labels,
+    labels_table,
+    matched,
+)
 from tasks.core.tables.library import LibraryEntry, read_library
 from tasks.core.tables.parquet_options import write_options
 from tasks.core.tables.schemas import SCHEMA_VERSION
@@ -56,6 +64,7 @@ def import_labels(store: Store, file: Path, newest: Manifest) -> tuple[list[Labe
     if not labels:
         raise SettingsError(f"{file.name} has no labels: fill in the column verdict (published or rejected)")
     entries = read_library(read_table(store, "library", newest))
+    labels = as_stored(labels, entries, name=file.name)
     ranked = spans([read_table(store, "rankings", newest, SPAN)], labels)
     windows = spans(scored_windows(store, labels, entries), labels)
     found = list(matched(labels, entries, ranked=ranked, windows=windows))

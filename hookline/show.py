@@ -17,6 +17,7 @@ from tasks.adapters.storage.published import read_table
 from tasks.core.errors import SettingsError
 from tasks.core.listing import LeftOut
 from tasks.core.manifest import Manifest
+from tasks.core.names import caseless
 from tasks.core.tables.schemas import RANKINGS, table_name, upgraded
 from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
@@ -110,8 +111,9 @@ def ranking_of(store: Store, manifest: Manifest) -> pa.Table:
 
 
 def of_videos(table: pa.Table, part: str) -> pa.Table:
-    """The rows of videos that have `part` in their URI."""
-    return table.filter(pc.match_substring(table["video_uri"], part))
+    """The rows of videos that have `part` in their URI, in whatever letter case and Unicode form."""
+    wanted = [uri for uri in pc.unique(table["video_uri"]).to_pylist() if caseless(part) in caseless(uri)]
+    return table.filter(pc.is_in(table["video_uri"], pa.array(wanted, pa.string())))
 
 
 def columns_of(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:

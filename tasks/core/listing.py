@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
+from tasks.core.names import composed
 from tasks.core.patterns import pattern_regex
 from tasks.core.records import VideoRef, legible
 from tasks.core.uris import name_in
@@ -110,7 +111,7 @@ class Sieve:
             return
         elif is_marker(name, file.size_bytes):
             self.pass_over(file.uri)
-        elif self._matches(name):
+        elif self._matches(composed(name)):
             self._videos.append(file)
         else:
             self._endings[ending(name)] += 1

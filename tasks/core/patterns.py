@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 from tasks.core.errors import SettingsError
+from tasks.core.names import composed
 
 _TOKENS = re.compile(r"(?<![^/{,])\*\*/|\*\*|.", re.DOTALL)
 _MEANINGS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(?:", "}": ")", ",": "|"}
 
 
 def pattern_regex(pattern: str) -> re.Pattern[str]:
-    """A regular expression for `fullmatch` on names relative to the source, blind to letter case.
+    """A regular expression for `fullmatch` on `composed` names relative to the source, blind to letter case.
 
     `**/` is any folders or none, `**` anything, `*` any run and `?` any one character but `/`,
     `{a,b}` alternatives, which may nest. All else stands for itself, square brackets too: names
@@ -24,7 +25,7 @@ def pattern_regex(pattern: str) -> re.Pattern[str]:
     """
     depth = 0
     parts: list[str] = []
-    for token in _TOKENS.findall(pattern):
+    for token in _TOKENS.findall(composed(pattern)):
         depth += (token == "{") - (token == "}")
         if depth < 0:
             break

@@ -66,6 +66,15 @@ def test_a_clip_that_is_named_as_the_source_of_another_output_is_a_video() -> No
     assert [video.uri for video in sieve.listing().videos] == [clip]
 
 
+COMPOSED, DECOMPOSED = "Caf\N{LATIN SMALL LETTER E WITH ACUTE}", "Cafe\N{COMBINING ACUTE ACCENT}"
+
+
+@pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED, COMPOSED.upper(), "Caf?"])
+def test_a_pattern_takes_names_in_whatever_unicode_form(typed: str) -> None:
+    stored = [f"{COMPOSED}/a.mp4", f"{DECOMPOSED}/a.mp4"]
+    assert names(sifted(*stored, "Cafes/a.mp4", pattern=f"{typed}/*.mp4")) == sorted(stored)
+
+
 DEFAULT = Select().pattern
 HIDDEN = {
     "._cat.mp4": "._cat.mp4",

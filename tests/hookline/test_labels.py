@@ -65,6 +65,25 @@ def test_an_export_with_verdicts_comes_back_as_labels(
     assert [row["match"] for row in found.values()].count("no_window") == 1
 
 
+def test_labels_find_their_video_in_whatever_unicode_form_it_was_typed(
+    output: Path, export: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    stored, typed = "file:///videos/Cafe\u0301.mp4", "file:///videos/Caf\u00e9.mp4"
+    for path in output.glob("*/run_date=*/*.parquet"):
+        table = pq.ParquetFile(path).read()
+        at = table.schema.get_field_index("video_uri")
+        uris = [stored if uri.endswith("/first.mp4") else uri for uri in table["video_uri"].to_pylist()]
+        pq.write_table(table.set_column(at, table.schema.field(at), pa.array(uris, pa.string())), path)
+    rows = [
+        row | {"verdict": "rejected", "video_uri": typed} for row in export if "/first." in row["video_uri"]
+    ]
+    assert run(["labels", str(output), str(write_csv(tmp_path / "v.csv", rows))]) == 0
+    (table,) = kept(output)
+    assert set(zip(table["video_uri"].to_pylist(), table["match"].to_pylist(), strict=True)) == {
+        (stored, "ranked")
+    }
+
+
 def test_windows_that_were_not_ranked_can_be_labelled_in_parquet(
     output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

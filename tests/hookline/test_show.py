@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from hookline.cli import run
-from hookline.show import MAX_FAILURES, MAX_VIDEOS, print_run, print_videos
+from hookline.show import MAX_FAILURES, MAX_VIDEOS, of_videos, print_run, print_videos
 from tasks.adapters.storage import open_store
 from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import FAILURES, RANKINGS, table_name
@@ -105,6 +105,13 @@ def test_one_video_is_shown_with_the_reasons_of_its_ranks(
     assert "It is empty." not in text
 
 
+@pytest.mark.parametrize("part", ["CAFE\u0301", "caf\u00e9.mp4", "s3://b/Caf\u00e9"])
+def test_a_video_is_found_by_a_part_of_its_name_in_any_case_and_unicode_form(part: str) -> None:
+    uris = ["s3://b/Cafe\u0301.mp4", "s3://b/Caf\u00e9.mp4", "s3://b/cafe.mp4"]
+    table = pa.table({"video_uri": uris, "rank": [1, 2, 3]})
+    assert of_videos(table, part)["video_uri"].to_pylist() == uris[:2]
+
+
 def test_a_video_that_failed_is_shown_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "--video", "empty.mp4")
     assert "(0 bytes)" in text
@@ -122,7 +129,7 @@ def test_every_column_is_written_as_json(capsys: pytest.CaptureFixture[str]) -> 
     assert [{name: row[name] for name in written[0]} for row in rows] == written
     assert {row["run_date"] for row in rows} == {"2026-11-24"}
     assert set(rows[0]) == {*RANKINGS.names, "run_date"}
-    some = json.loads(shown(capsys, "--json", "--video", "THIRD"))
+    some = json.loads(shown(capsys, "--json", "--video", "third"))
     assert some == [row for row in rows if "THIRD" in row["video_uri"]] != []
     assert json.loads(shown(capsys, "--json", "--video", "nowhere")) == []
 

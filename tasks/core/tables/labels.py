@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.core.errors import SettingsError
+from tasks.core.names import composed
 from tasks.core.tables.library import LibraryEntry
 from tasks.core.tables.schemas import LABELS
 
@@ -108,6 +109,26 @@ def checked_labels(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Labe
         more = [f"... and {len(wrong) - MAX_ERRORS} more"] if len(wrong) > MAX_ERRORS else []
         raise SettingsError("\n".join([*wrong[:MAX_ERRORS], *more]))
     return [label for _, label in labels.values()]
+
+
+def as_stored(labels: Iterable[Label], uris: Iterable[str], *, name: str) -> list[Label]:
+    """The labels of a file with the URIs as they are stored: names compare in their composed form.
+
+    Raises:
+        SettingsError: two labels are of the same segment then.
+    """
+    stored: dict[str, list[str]] = {}
+    for uri in uris:
+        stored.setdefault(composed(uri), []).append(uri)
+    found: dict[tuple[str, float, float], Label] = {}
+    for label in labels:
+        forms = stored.get(composed(label.video_uri), [])
+        if label.video_uri not in forms and len(forms) == 1:
+            label = label.model_copy(update={"video_uri": forms[0]})
+        if label.segment in found:
+            raise SettingsError(f"{name}: the segment {label.segment} is there twice: keep one of both")
+        found[label.segment] = label
+    return list(found.values())
 
 
 def matched(

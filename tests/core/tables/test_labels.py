@@ -11,7 +11,14 @@ import pytest
 from tasks.core.errors import SettingsError
 from tasks.core.records import Timeline, VideoRef
 from tasks.core.tables.digests import Digests
-from tasks.core.tables.labels import Label, checked_labels, labels_table, matched, newest_labels
+from tasks.core.tables.labels import (
+    Label,
+    as_stored,
+    checked_labels,
+    labels_table,
+    matched,
+    newest_labels,
+)
 from tasks.core.tables.library import LibraryEntry
 from tasks.core.tables.schemas import LABELS
 
@@ -34,6 +41,32 @@ def test_labels_of_a_csv_become_what_they_mean() -> None:
         views=1200,
         labelled_on=date(2026, 11, 23),
     )
+
+
+COMPOSED = "s3://b/Caf\N{LATIN SMALL LETTER E WITH ACUTE}.mp4"
+DECOMPOSED = "s3://b/Cafe\N{COMBINING ACUTE ACCENT}.mp4"
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored", "found"),
+    [
+        (COMPOSED, [DECOMPOSED], DECOMPOSED),
+        (DECOMPOSED, [COMPOSED], COMPOSED),
+        (DECOMPOSED, [COMPOSED, DECOMPOSED], DECOMPOSED),
+        (COMPOSED, [COMPOSED, DECOMPOSED], COMPOSED),
+        (COMPOSED, ["s3://b/cafe.mp4"], COMPOSED),
+    ],
+)
+def test_a_label_gets_the_uri_as_it_is_stored(typed: str, stored: list[str], found: str) -> None:
+    labels = checked_labels([row(video_uri=typed)], name="v.csv")
+    assert [label.video_uri for label in as_stored(labels, stored, name="v.csv")] == [found]
+
+
+def test_a_segment_labelled_in_both_forms_is_there_twice() -> None:
+    labels = checked_labels([row(video_uri=COMPOSED), row(video_uri=DECOMPOSED)], name="v.csv")
+    with pytest.raises(SettingsError, match=r"^v.csv: the segment .* is there twice"):
+        as_stored(labels, [DECOMPOSED], name="v.csv")
+    assert len(as_stored(labels, [COMPOSED, DECOMPOSED], name="v.csv")) == 2
 
 
 def test_rows_that_have_not_been_labelled_are_left_out() -> None:
