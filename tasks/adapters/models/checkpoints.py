@@ -18,6 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from tasks.adapters.models.file_hashes import file_sha256
 from tasks.core.errors import ModelError
 
 FILES_READ = ["*.json", "*.safetensors", "merges.txt", "vocab.txt", "tokenizer.model", "chat_template.jinja"]
@@ -160,9 +161,7 @@ def _content_hash(path: Path) -> str:
     """`sha256:` and twelve hex digits over the names and contents of the files that are read."""
     digest = hashlib.sha256()
     for file in sorted({file for pattern in FILES_READ for file in path.glob(pattern)}):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(f"{file.name}\0{content}\n".encode())
+        digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
     return f"sha256:{digest.hexdigest()[:12]}"
 
 
