@@ -71,7 +71,7 @@ def open_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
         stage = Stage.FETCH if isinstance(error, StorageError) else Stage.DECODE
         opened = Failure.from_error(video, stage, error, attempts=attempt())
     if isinstance(opened, Timeline):
-        seconds = opened.fetch_seconds + opened.decode_seconds
+        seconds = (opened.fetch_seconds or 0) + (opened.decode_seconds or 0)
         ticks, decoder = opened.n_ticks, opened.decoder
         log_event(
             run.spec.run_id, "decode", "opened", video=video, seconds=seconds, ticks=ticks, decoder=decoder

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -51,11 +52,12 @@ def legible(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class VideoRef:
-    """One version of one video in the store."""
+    """One version of one video in the store, and when it was written there, if that is known."""
 
     uri: str
     etag: str
     size_bytes: int
+    modified_at: datetime | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
@@ -130,6 +132,9 @@ class Timeline:
     and with square pixels. `duration_s` is the end of the last picture on the video's own clock.
     `damage` says in a sentence what is missing from a truncated file; it is None for a complete one.
     `worker` names the worker on whose disk the frames are; empty for the machine of the flow.
+    `source_width` and `source_height` are those of the video as a player shows it, `source_fps` is the number
+    of its pictures a second on average, `codec` ffmpeg's name; None, as the seconds, in what earlier versions
+    stored.
     """
 
     video: VideoRef
@@ -141,9 +146,13 @@ class Timeline:
     duration_s: float
     decoder: str
     damage: str | None = None
-    fetch_seconds: float = 0.0
-    decode_seconds: float = 0.0
+    fetch_seconds: float | None = None
+    decode_seconds: float | None = None
     worker: str = ""
+    codec: str | None = None
+    source_width: int | None = None
+    source_height: int | None = None
+    source_fps: float | None = None
 
     def seconds(self, tick: int) -> float:
         """The time of a tick in seconds; the last one ends with the video, not with the grid."""

@@ -23,8 +23,8 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
     ended_at = datetime.now(UTC)
     counts = ledger.counts
     seconds = {
-        "fetch": sum(video.timeline.fetch_seconds for video in ledger.ranked),
-        "decode": sum(video.timeline.decode_seconds for video in ledger.ranked),
+        "fetch": sum(video.timeline.fetch_seconds or 0 for video in ledger.ranked),
+        "decode": sum(video.timeline.decode_seconds or 0 for video in ledger.ranked),
         "fast": sum(video.scored.seconds for video in ledger.ranked),
         "deep": sum(video.deep_seconds for video in ledger.ranked),
     }

@@ -140,6 +140,14 @@ def test_a_night_with_nothing_new_looks_at_nothing_and_publishes_the_same(
         assert [row["status"] for row in remembered] == [
             "ranked", "rejected", "ranked", "ranked", "ranked"
         ]  # fmt: skip
+        for row in remembered:
+            path = Path(row["video_uri"].removeprefix("file://"))
+            assert abs(row["last_modified"].timestamp() - path.stat().st_mtime) < 1e-3
+            facts = {row[f"{stage}_seconds"] is None for stage in ("fetch", "decode", "fast", "deep")}
+            assert facts == {row["status"] == "rejected"}
+            if row["status"] == "ranked":
+                assert (row["codec"], row["source_width"], row["source_height"]) == ("h264", 160, 96)
+                assert round(row["source_fps"], 1) in (12.5, 25.0)
 
 
 def test_an_added_a_replaced_and_a_removed_video(

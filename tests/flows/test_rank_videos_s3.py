@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ def test_a_bucket_and_a_folder_give_the_same_rankings(
         from_disk = portable(read_table(tmp_path, kind, on_disk["run_id"]), f"file://{videos}")
         assert from_s3
         assert from_s3 == from_disk
+    uploaded = published(bucket, "library", on_s3)["last_modified"].to_pylist()
+    assert all(datetime.now(UTC) - timedelta(hours=1) < time <= datetime.now(UTC) for time in uploaded)
 
 
 def test_the_output_in_a_bucket_is_complete_when_the_pointer_names_it(

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -73,7 +74,9 @@ class FolderStore(Store):
     def _ref(self, path: str, status: os.stat_result) -> VideoRef:
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(path)
-        return VideoRef(self.scheme + path, f"{status.st_size:x}-{status.st_mtime_ns:x}", status.st_size)
+        etag = f"{status.st_size:x}-{status.st_mtime_ns:x}"
+        modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
+        return VideoRef(self.scheme + path, etag, status.st_size, modified_at)
 
     def _put(self, local: Path, path: str) -> None:
         with replacing(Path(path)) as part, local.open("rb") as stream:

@@ -107,7 +107,7 @@ class S3Store(Store):
             page = self._fs.call_s3("list_objects_v2", **request)
             for entry in page.get("Contents", ()):
                 empty = False
-                yield self._ref(f"{bucket}/{entry['Key']}", entry["ETag"], entry["Size"])
+                yield self._ref(f"{bucket}/{entry['Key']}", entry["Size"], entry)
             if not page.get("IsTruncated"):
                 break
             request["ContinuationToken"] = page["NextContinuationToken"]
@@ -127,10 +127,10 @@ class S3Store(Store):
     def _described(self, info: Mapping[str, Any]) -> VideoRef:
         if info["type"] != "file":
             raise FileNotFoundError(info["name"])
-        return self._ref(info["name"], info["ETag"], info["size"])
+        return self._ref(info["name"], info["size"], info)
 
-    def _ref(self, path: str, etag: str, size_bytes: int) -> VideoRef:
-        return VideoRef(self.scheme + path, etag.strip('"'), size_bytes)
+    def _ref(self, path: str, size_bytes: int, said: Mapping[str, Any]) -> VideoRef:
+        return VideoRef(self.scheme + path, said["ETag"].strip('"'), size_bytes, said.get("LastModified"))
 
     def _put(self, local: Path, path: str) -> None:
         # Never fs.open(path, "wb"): leaving that block by an exception commits half an object.

@@ -66,7 +66,18 @@ def decode(job: DecodeJob) -> dict[str, Any]:
         damage = damage_sentence(float(found.end_s), duration_s)
     else:
         _repeat_last_frame(Path(job.frames), n_ticks - n_decoded, frames_bytes(1, width, height))
-    return {**grid, "n_ticks": n_ticks, "duration_s": duration_s, "decoder": decoder, "damage": damage}
+    facts = {"n_ticks": n_ticks, "duration_s": duration_s, "decoder": decoder, "damage": damage}
+    return grid | facts | _source_facts(found)
+
+
+def _source_facts(found: Probe) -> dict[str, Any]:
+    seconds = float(found.end_s - found.pts[0] * found.time_base)
+    return {
+        "codec": found.codec,
+        "source_width": found.width,
+        "source_height": found.height,
+        "source_fps": round(len(found.pts) / seconds, 3) if seconds else None,
+    }
 
 
 def _check_limits(job: DecodeJob, found: Probe, *, needed_bytes: int) -> None:

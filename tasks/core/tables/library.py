@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tasks.core.records import RankedVideo, Timeline, VideoRef
 from tasks.core.tables.digests import Digests
-from tasks.core.tables.schemas import LIBRARY
+from tasks.core.tables.schemas import LIBRARY, upgraded
 
 KEPT_DAYS = 30
 """How long a video that no run lists stays in the library: runs may be over a part of the source."""
@@ -23,6 +23,7 @@ class LibraryEntry:
 
     `scored_in` and `scored_on` name the run whose `windows` hold its scores, and its day. `unanswered`
     counts the candidates without an answer. The frames of the timeline are gone: its path is empty.
+    `fast_seconds` and `deep_seconds` are what the models took; None in what earlier versions stored.
     """
 
     video: VideoRef
@@ -32,6 +33,8 @@ class LibraryEntry:
     scored_in: str | None = None
     scored_on: date | None = None
     unanswered: int = 0
+    fast_seconds: float | None = None
+    deep_seconds: float | None = None
 
     def holds_for(self, video: VideoRef, digests: Digests, *, at_any_size: bool) -> bool:
         """Whether this entry is still valid: same version of the video, same settings and models.
@@ -55,7 +58,10 @@ class LibraryEntry:
 def ranked_entry(video: RankedVideo, digests: Digests, *, run_id: str, run_date: date) -> LibraryEntry:
     """The entry of a video that this run scored."""
     timeline = replace(video.timeline, path="")
-    return LibraryEntry(timeline.video, digests, run_date, timeline, run_id, run_date, video.unanswered)
+    took = (video.scored.seconds, video.deep_seconds)
+    return LibraryEntry(
+        timeline.video, digests, run_date, timeline, run_id, run_date, video.unanswered, *took
+    )
 
 
 def library_table(entries: Iterable[LibraryEntry]) -> pa.Table:
@@ -70,7 +76,7 @@ def read_library(table: pa.Table) -> dict[str, LibraryEntry]:
     Raises:
         ValueError, KeyError, TypeError: it is not one.
     """
-    return {row["video_uri"]: _entry(row) for row in table.select(LIBRARY.names).cast(LIBRARY).to_pylist()}
+    return {row["video_uri"]: _entry(row) for row in upgraded(table, LIBRARY).to_pylist()}
 
 
 def _row(entry: LibraryEntry) -> dict[str, Any]:
@@ -86,6 +92,9 @@ def _row(entry: LibraryEntry) -> dict[str, Any]:
         "scoring_digest": entry.digests.scoring,
         "rejecting_digest": entry.digests.rejecting,
         "frame_budget": entry.digests.frame_budget,
+        "last_modified": entry.video.modified_at,
+        "fast_seconds": entry.fast_seconds,
+        "deep_seconds": entry.deep_seconds,
     }
     if timeline := entry.timeline:
         row |= {name: getattr(timeline, name) for name in TIMELINE_COLUMNS}
@@ -93,9 +102,11 @@ def _row(entry: LibraryEntry) -> dict[str, Any]:
 
 
 def _entry(row: dict[str, Any]) -> LibraryEntry:
-    video = VideoRef(row["video_uri"], row["video_etag"], row["size_bytes"])
+    video = VideoRef(row["video_uri"], row["video_etag"], row["size_bytes"], row["last_modified"])
     timeline = None
     if row["status"] == "ranked":
+        if row["n_ticks"] is None:
+            raise ValueError(f"{video.label} is ranked, but how many frames it has is not known")
         timeline = Timeline(video, "", **{name: row[name] for name in TIMELINE_COLUMNS})
     return LibraryEntry(
         video,
@@ -105,8 +116,13 @@ def _entry(row: dict[str, Any]) -> LibraryEntry:
         row["scored_in"],
         row["scored_on"],
         row["unanswered"],
+        row["fast_seconds"],
+        row["deep_seconds"],
     )
 
 
-TIMELINE_COLUMNS = ("n_ticks", "fps", "width", "height", "duration_s", "decoder", "damage")
+TIMELINE_COLUMNS = (
+    *("n_ticks", "fps", "width", "height", "duration_s", "decoder", "damage"),
+    *("codec", "source_width", "source_height", "source_fps", "fetch_seconds", "decode_seconds"),
+)
 """What describes a timeline; null for a rejected video."""

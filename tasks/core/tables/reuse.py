@@ -98,7 +98,7 @@ def match_videos(
             unknown.append(video)
         elif entry.timeline:
             is_settled = video.uri in ranked and not entry.unanswered
-            (settled if is_settled else scored).append(replace(entry, last_listed=today))
+            (settled if is_settled else scored).append(replace(entry, video=video, last_listed=today))
         elif refusal:
             refused.append(replace(refusal, video=video))
             remembered.append(replace(entry, last_listed=today))

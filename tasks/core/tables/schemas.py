@@ -125,6 +125,16 @@ LIBRARY = pa.schema(
         pa.field("scoring_digest", pa.string(), nullable=False),
         pa.field("rejecting_digest", pa.string(), nullable=False),
         pa.field("frame_budget", pa.string(), nullable=False),
+        # Since 4: what people asked of a video.
+        pa.field("last_modified", pa.timestamp("us", tz="UTC")),
+        pa.field("codec", pa.string()),
+        pa.field("source_width", pa.int32()),
+        pa.field("source_height", pa.int32()),
+        pa.field("source_fps", pa.float64()),
+        pa.field("fetch_seconds", pa.float64()),
+        pa.field("decode_seconds", pa.float64()),
+        pa.field("fast_seconds", pa.float64()),
+        pa.field("deep_seconds", pa.float64()),
     ]
 )
 """What the next run knows about each video before it opens it. `status` is `ranked` or `rejected`; the

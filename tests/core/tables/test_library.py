@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -16,10 +16,12 @@ from tasks.core.tables.schemas import LIBRARY
 
 TODAY = date(2026, 11, 22)
 DIGESTS = Digests("scoring", "rejecting", "50000-90000/28")
-A, B = VideoRef("s3://b/a.mp4", "etag", 9), VideoRef("s3://b/b.mp4", "etag", 9)
-RANKED = LibraryEntry(
-    A, DIGESTS, TODAY, Timeline(A, "", 122, 1, 28, 56, 121.5, "ffmpeg", "Cut off."), "run-1", TODAY, 2
+UPLOADED = datetime(2026, 11, 20, 12, tzinfo=UTC)
+A, B = VideoRef("s3://b/a.mp4", "etag", 9, UPLOADED), VideoRef("s3://b/b.mp4", "etag", 9)
+TIMELINE = Timeline(
+    *(A, "", 122, 1, 28, 56, 121.5, "ffmpeg", "Cut off.", 1.5, 2.5), "", *("hevc", 1080, 1920, 29.97)
 )
+RANKED = LibraryEntry(A, DIGESTS, TODAY, TIMELINE, "run-1", TODAY, 2, 3.5, 4.5)
 REJECTED = LibraryEntry(B, DIGESTS, TODAY)
 
 
@@ -27,7 +29,21 @@ def test_entries_are_read_back_by_uri() -> None:
     table = library_table([REJECTED, RANKED])
     assert table.schema.equals(LIBRARY)
     assert table.column("status").to_pylist() == ["ranked", "rejected"]
-    assert read_library(table) == {A.uri: RANKED, B.uri: REJECTED}
+    read = read_library(table)
+    assert read == {A.uri: RANKED, B.uri: REJECTED}
+    assert read[A.uri].video.modified_at == UPLOADED
+
+
+def test_a_library_of_an_earlier_version_is_read_without_what_came_later() -> None:
+    later = LIBRARY.names[LIBRARY.names.index("last_modified") :]
+    (entry,) = read_library(library_table([RANKED]).drop_columns(later)).values()
+    assert entry.timeline == replace(
+        TIMELINE,
+        **dict.fromkeys(("codec", "source_width", "source_height", "source_fps")),
+        **dict.fromkeys(("fetch_seconds", "decode_seconds")),
+    )
+    (row,) = library_table([entry]).to_pylist()
+    assert {row[name] for name in later} == {None}
 
 
 @pytest.mark.parametrize(
