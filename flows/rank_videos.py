@@ -37,7 +37,7 @@ def rank_videos(settings: Settings) -> State[Any]:
     in `failures`), or as `Failed` when nothing could be ranked.
     """
     listing = list_videos(settings)
-    if settings.dry_run or not listing.videos:
+    if settings.dry_run or not listing.listed:
         return conclude_without_run(listing, settings)
 
     with announce_end(), progress_on_the_page(), start_run(settings) as run:

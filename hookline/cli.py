@@ -56,7 +56,8 @@ def rank(
     Parameters
     ----------
     source
-        Where the videos are: s3://bucket/prefix, or a folder.
+        Where the videos are: s3://bucket/prefix, a folder, or a list of videos in either: .txt with a URI a
+        line, .csv or .parquet with a column uri.
     output
         Where the rankings go: s3://bucket/prefix, or a folder.
     settings

@@ -11,7 +11,7 @@ from rich.markup import escape
 from hookline import ExitCode
 from hookline.embedded import prefect_server
 from hookline.progress import shown_progress
-from hookline.show import print_left_out, print_run
+from hookline.show import failures_table, print_left_out, print_run
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
 from tasks.core.listing import LeftOut
@@ -58,6 +58,8 @@ def report(state: State[Any], settings: Settings, *, out: Console, err: Console,
     if state.name == DRY_RUN:
         for video in result["videos"]:
             out.print(escape(video["uri"]), soft_wrap=True)
+        if result["refused"]:
+            out.print(failures_table(result["refused"], open_store(settings.source).uri))
         out.print(escape(str(state.message)), soft_wrap=True)
         print_left_out(out, LeftOut.model_validate(result["left_out"]), verbose=verbose)
         return ExitCode.COMPLETE

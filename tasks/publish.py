@@ -84,6 +84,7 @@ def library_of(ledger: Ledger, spec: RunSpec) -> pa.Table:
     rejected = [
         LibraryEntry(failure.video, digests, run_date)
         for failure in ledger.refused
-        if failure.kind == FailureKind.REJECTED and failure.video.uri not in as_before
+        # Without an ETag there is no version to remember: a list names what is no place for a file.
+        if failure.kind == FailureKind.REJECTED and failure.video.etag and failure.video.uri not in as_before
     ]
     return library_table([*scored, *ledger.known.unchanged, *rejected, *ledger.known.remembered])

@@ -39,6 +39,7 @@ def workplace(aws: Server, demo_models: Path, tmp_path: Path, monkeypatch: pytes
     write_good_videos(tmp_path / "videos")
     (tmp_path / "2026-11").mkdir()
     shutil.copytree(tmp_path / "videos", tmp_path / "videos" / "2026-11")
+    (tmp_path / "videos" / "tonight.txt").write_text("first.mp4\n")
     (tmp_path / "settings.yaml").write_text(blocks("yaml")[0])
     return tmp_path
 

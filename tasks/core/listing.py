@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tasks.core.names import composed
 from tasks.core.patterns import pattern_regex
-from tasks.core.records import VideoRef, legible
+from tasks.core.records import Failure, VideoRef, legible
 from tasks.core.uris import name_in
 
 MAX_NAMED = 1000
@@ -78,10 +78,16 @@ class LeftOut(BaseModel, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The videos of a source by URI, and what is left out."""
+    """The videos of a source by URI, what is left out, and what a list names that cannot be used."""
 
     videos: Sequence[VideoRef]
     left_out: LeftOut = field(default_factory=LeftOut)
+    refused: Sequence[Failure] = ()
+
+    @property
+    def listed(self) -> list[VideoRef]:
+        """All that a run accounts for."""
+        return [*self.videos, *(failure.video for failure in self.refused)]
 
 
 class Sieve:
@@ -103,7 +109,7 @@ class Sieve:
     def add(self, file: VideoRef) -> None:
         """Sort one more file."""
         name = name_in(file.uri, self._source)
-        if self.is_own(file.uri):
+        if is_own(file.uri, self._output) or (name and file.uri != self._source and is_own_name(name)):
             self._own += 1
         elif file.uri == self._source:
             self._videos.append(file)
@@ -127,13 +133,6 @@ class Sieve:
         """Leave something out that is not for ranking."""
         self._passed_over.add(uri)
 
-    def is_own(self, uri: str) -> bool:
-        """Whether Hookline wrote this file."""
-        if self._output and uri.startswith(self._output + "/"):
-            name = name_in(uri, self._output)
-            return name == "latest.json" or is_own_name(name)
-        return uri != self._source and is_own_name(name_in(uri, self._source))
-
     def listing(self, *, limit: int = 0) -> Listing:
         """All that was sorted; of the videos at most the first `limit` by URI, 0 = all."""
         videos = sorted(self._videos, key=lambda video: video.uri)
@@ -144,6 +143,14 @@ class Sieve:
             own=self._own,
         )
         return Listing(videos[:limit] if limit else videos, left_out)
+
+
+def is_own(uri: str, output: str) -> bool:
+    """Whether Hookline wrote this file under this output; empty = under none."""
+    if not output or not uri.startswith(f"{output}/"):
+        return False
+    name = name_in(uri, output)
+    return name == "latest.json" or is_own_name(name)
 
 
 def is_own_name(name: str) -> bool:

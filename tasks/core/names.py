@@ -16,6 +16,11 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def forms(name: str) -> list[str]:
+    """The forms in which a name that was typed may be stored, each once: as it is, composed, decomposed."""
+    return list(dict.fromkeys([name, composed(name), unicodedata.normalize("NFD", name)]))
+
+
 def caseless(name: str) -> str:
     """A name in the form in which names are compared where letter case does not matter."""
     return composed(composed(name).casefold())

@@ -18,13 +18,15 @@ class Ledger:
 
     def __init__(self, listing: Listing, known: Reuse | None = None, *, run_id: str = "") -> None:
         self.run_id = run_id
-        self.listed, self.left_out = listing.videos, listing.left_out
+        self.listed, self.left_out = listing.listed, listing.left_out
         self.known = known or Reuse(listing.videos)
         self.ranked: list[RankedVideo] = []
         self.refused: list[Failure] = list(self.known.refused)
         if self.left_out.sentence:
             log_event(run_id, "list", self.left_out.sentence)
-        current_progress.get().expect("videos", len(self.known.to_open))
+        current_progress.get().expect("videos", len(self.known.to_open) + len(listing.refused))
+        for failure in listing.refused:
+            self.refuse(failure)
 
     def rank(self, video: RankedVideo) -> None:
         """Enter a video that was ranked."""

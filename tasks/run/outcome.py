@@ -34,15 +34,20 @@ def conclude(manifest: Manifest) -> State[Any]:
 def conclude_without_run(listing: Listing, settings: Settings) -> State[Any]:
     """The final state of a dry run, or of one that found no video."""
     videos, left_out = listing.videos, listing.left_out
-    if not videos:
+    if not listing.listed:
         return Failed(
             message=f"No video under {settings.source} matches {settings.select.pattern!r}: "
             f"check source and select.pattern. {left_out.sentence}".rstrip()
         )
     size = size_text(sum(video.size_bytes for video in videos))
     listed = [{"uri": video.label, "size_bytes": video.size_bytes} for video in videos]
+    refused = [
+        {"video_uri": failure.video.label, "reason": failure.reason, "detail": failure.detail}
+        for failure in listing.refused
+    ]
     return Completed(
         name=DRY_RUN,
-        message=f"Dry run: {len(videos)} video{'s' * (len(videos) > 1)}, {size} would be ranked",
-        data={"videos": listed, "left_out": left_out.model_dump()},
+        message=f"Dry run: {len(videos)} video{'s' * (len(videos) > 1)}, {size} would be ranked"
+        + f"; {len(refused)} cannot be used" * bool(refused),
+        data={"videos": listed, "refused": refused, "left_out": left_out.model_dump()},
     )

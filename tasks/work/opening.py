@@ -17,6 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tasks.adapters.stopping import raise_if_stopped
+from tasks.adapters.storage import store_of
 from tasks.adapters.storage.scratch import WORKER, run_folder, video_folder
 from tasks.adapters.video.timeline import FRAMES_NAME, DecodeLimits, decode_timeline, read_frames
 from tasks.adapters.workers.processes import this_worker
@@ -55,7 +56,7 @@ def open_video(video: VideoRef, spec: RunSpec, scratch: Path, *, gpus: int = 1) 
         source.parent.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
         deadline_s = settings.limits.deadline_seconds
-        spec.source.download(video, source, deadline_s=deadline_s)
+        store_of(video).download(video, source, deadline_s=deadline_s)
         fetched = time.perf_counter()
         timeline = decode_timeline(
             source,

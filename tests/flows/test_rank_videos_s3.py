@@ -88,6 +88,27 @@ def test_models_may_lie_in_a_bucket(videos: Path, bucket: Bucket, demo_models: P
     assert from_s3["models"]["videollama3"] == f"{bucket.uri}/models/videollama3"
 
 
+def test_a_list_of_videos_is_ranked_wherever_they_lie(
+    videos: Path, bucket: Bucket, demo_models: Path, tmp_path: Path
+) -> None:
+    bucket.put("library/first.mp4", (videos / "first.mp4").read_bytes())
+    named = [f"{bucket.uri}/library/first.mp4", str(videos / "second.mkv")]
+    wrong = [f"{bucket.uri}/library/gone.mp4", "https://host/a.mp4"]
+    (tmp_path / "tonight.csv").write_text("\n".join(["uri", *named, *wrong]))
+    source, output = tmp_path / "tonight.csv", tmp_path / "out"
+    first = run(source, output, demo_models, deep={"enabled": False})
+    again = run(source, output, demo_models, deep={"enabled": False})
+    assert first["message"] == "2 of 4 videos ranked, 1 rejected, 1 failed"
+    assert again["message"] == "0 of 4 videos ranked, 2 unchanged, 1 rejected, 1 failed"
+    ranked = {row["video_uri"] for row in read_table(output, "rankings", again["run_id"]).to_pylist()}
+    assert ranked == {named[0], f"file://{named[1]}"}
+    failures = read_table(output, "failures", again["run_id"]).to_pylist()
+    assert sorted((row["video_uri"], row["stage"], row["reason"]) for row in failures) == [
+        (wrong[1], "fetch", "invalid"),
+        (wrong[0], "fetch", "not_found"),
+    ]
+
+
 def test_a_video_replaced_after_listing_fails_alone(
     videos: Path, network: Disturbance, moto_server: Any, demo_models: Path, tmp_path: Path
 ) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from tasks.adapters.storage.folder import FolderStore
 from tasks.adapters.storage.store import Store
+from tasks.core.records import VideoRef
 from tasks.core.uris import split_uri
 
-__all__ = ["Store", "open_store"]
+__all__ = ["Store", "open_store", "store_of"]
 
 
 def open_store(uri: str) -> Store:
@@ -22,7 +23,17 @@ def open_store(uri: str) -> Store:
     scheme, rest = split_uri(uri)
     if scheme == "file":
         return FolderStore(str(Path(rest).expanduser().absolute()))
+    return _bucket(rest.strip("/"))
+
+
+def store_of(video: VideoRef) -> Store:
+    """The store that a listed video is downloaded from: a list of videos may lie in another one."""
+    scheme, _, path = video.uri.partition("://")
+    return FolderStore(path) if scheme == "file" else _bucket(path)
+
+
+def _bucket(path: str) -> Store:
     # s3fs takes most of a second to import, and a folder needs none of it.
     from tasks.adapters.storage.s3 import S3Store
 
-    return S3Store(rest.strip("/"))
+    return S3Store(path)

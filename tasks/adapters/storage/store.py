@@ -103,6 +103,23 @@ class Store(ABC):
         """The videos alone."""
         return list(self.listing(pattern, limit=limit).videos)
 
+    def is_file(self) -> bool:
+        """Whether the store is one single file or object."""
+        with self._reporting(self.uri):
+            with suppress(FileNotFoundError):
+                return bool(self._stat(self._root))
+            return False
+
+    def file(self) -> VideoRef:
+        """The one file or object that the store is."""
+        with self._reporting(self.uri):
+            return self._stat(self._root)
+
+    def content(self) -> bytes:
+        """The whole of the one small file that the store is."""
+        with self._reporting(self.uri):
+            return bytes(self._fs.cat_file(self._root))
+
     def names(self, folder: str = "") -> list[str]:
         """Everything under `folder`, at any depth, sorted; empty where there is no such folder."""
         path = self._path(folder) if folder else self._root

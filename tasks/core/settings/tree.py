@@ -148,9 +148,10 @@ class Settings(Group):
 
     source: str = Field(
         title="Source",
-        description="Where the videos are: s3://bucket/prefix, or a folder on the worker.",
+        description="Where the videos are: s3://bucket/prefix, a folder on the worker, or a list of videos "
+        "in either: .txt with a URI a line, .csv or .parquet with a column uri.",
         min_length=1,
-        examples=["s3://my-bucket/videos"],
+        examples=["s3://my-bucket/videos", "s3://my-bucket/tonight.csv"],
         json_schema_extra=forms.URI_PATTERN,
     )
     output: str = Field(
