@@ -174,7 +174,7 @@ def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa
         "end": [seconds(item.window.end) for item in scored.windows],
         "videomae_score": [item.score for item in scored.windows],
         "fast_kind": [scored.fast_kind] * count,
-        "embedding": _fixed_size_list(scored.embeddings),
+        "embedding": _fixed_size_list(scored.embeddings.astype(np.float32)),
         "is_candidate": [item.is_candidate for item in scored.windows],
         "suppressed_by": [
             seconds(item.suppressed_by.start) if item.suppressed_by else None for item in scored.windows
@@ -196,5 +196,5 @@ def _why_not_ranked(scored: ScoredWindow, ranked: set[Window]) -> str | None:
     return "below_top_n" if scored.is_candidate else "below_cut"
 
 
-def _fixed_size_list(rows: npt.NDArray[np.float16]) -> pa.FixedSizeListArray:
+def _fixed_size_list(rows: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])

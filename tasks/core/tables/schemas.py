@@ -171,7 +171,8 @@ def windows_schema(dimensions: int) -> pa.Schema:
             pa.field("end", pa.float64(), nullable=False),
             pa.field("videomae_score", pa.int32(), nullable=False),
             pa.field("fast_kind", pa.string(), nullable=False),
-            pa.field("embedding", pa.list_(pa.float16(), dimensions), nullable=False),
+            # Until 3 it was float16, which Spark refuses together with all other columns of its table.
+            pa.field("embedding", pa.list_(pa.float32(), dimensions), nullable=False),
             pa.field("is_candidate", pa.bool_(), nullable=False),
             pa.field("suppressed_by", pa.float64()),
             pa.field("reason", pa.string()),

@@ -35,7 +35,15 @@ def test_tables_of_every_released_layout_are_read(output: Path, kind: str) -> No
 def test_columns_are_only_ever_added_and_keep_their_types(output: Path, kind: str) -> None:
     (path,) = output.glob(f"{kind}/*/*.parquet")
     before, now = pq.read_schema(path).remove_metadata(), SCHEMAS[kind]
-    assert [now.field(name) for name in before.names] == list(before)
+    types = [(now.field(name).type, now.field(name).nullable) for name in before.names]
+    kept = [(field.type, field.nullable) for field in before]
+    if kind == "windows":  # the one exception, of which docs/data.md says why
+        place = before.names.index("embedding")
+        assert (types.pop(place)[0], kept.pop(place)[0]) == (
+            pa.list_(pa.float32(), 48),
+            pa.list_(pa.float16(), 48),
+        )
+    assert types == kept
     assert now.names[: len(before.names)] == before.names
     assert all(field.nullable for field in list(now)[len(before.names) :])
 
