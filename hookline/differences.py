@@ -20,6 +20,11 @@ from tasks.core.views.escaping import printable
 MAX_CHANGES = 100
 """Changes that are printed."""
 
+MIN_WHY_WIDTH = 16
+"""Columns that the reasons have at least; where there are few, names of videos are cut short for them."""
+
+ARROW = "→"
+
 
 def read_run(store: Store, manifest: Manifest) -> ComparedRun:
     """What is compared of a run, of whatever version.
@@ -45,16 +50,17 @@ def print_changes(
     table = titled("What changed", first_column="video")
     for name in ("", "from", "to", "#", "score"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("why")
-    for change in changes[:MAX_CHANGES]:
+    table.add_column("why", min_width=MIN_WHY_WIDTH)
+    for previous, change in zip([None, *changes], changes[:MAX_CHANGES], strict=False):
+        same_video = previous is not None and previous.video_uri == change.video_uri
         table.add_row(
-            short_name(change.video_uri, source),
+            "" if same_video else short_name(change.video_uri, source),
             change.what,
-            clock(change.start),
-            clock(change.end),
+            "" if change.start is None else clock(change.start),
+            "" if change.end is None else clock(change.end),
             _from_to(change.rank_before, change.rank),
             _from_to(change.score_before, change.score),
-            escape(printable(change.detail, width=500)),
+            escape(printable(change.detail.replace(" -> ", ARROW), width=500)),
         )
     if changes:
         console.print(table)
@@ -62,14 +68,14 @@ def print_changes(
         console.print(f"... and {left_out:,} more: --csv lists them all\n")
     counts = Counter(change.what for change in changes)
     stayed = len(after.rankings) - counts["entered"] - counts["moved"]
+    named = "".join(f"{counts[what]} {what}, " for what in ("renamed", "copied") if counts[what])
     console.print(
-        f"{counts['entered']} entered, {counts['left']} left, {counts['moved']} moved, {stayed} as before: "
-        f"run {before.manifest.run_id} -> {after.manifest.run_id}",
+        f"{named}{counts['entered']} entered, {counts['left']} left, {counts['moved']} moved, "
+        f"{stayed} as before: run {before.manifest.run_id} -> {after.manifest.run_id}",
         soft_wrap=True,
     )
 
 
 def _from_to(before: int | None, after: int | None) -> str:
-    if before == after:
-        return str(after)
-    return f"{'-' if before is None else before} -> {'-' if after is None else after}"
+    values = [str(value) for value in (before, after) if value is not None]
+    return ARROW.join(dict.fromkeys(values))

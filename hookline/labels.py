@@ -30,9 +30,11 @@ from tasks.core.tables.labels import (
     checked_labels,
     labels_table,
     matched,
+    under_current_names,
 )
 from tasks.core.tables.library import LibraryEntry, read_library
 from tasks.core.tables.parquet_options import write_options
+from tasks.core.tables.renames import etags
 from tasks.core.tables.schemas import SCHEMA_VERSION
 from tasks.core.views.clock import clock
 
@@ -65,7 +67,9 @@ def import_labels(store: Store, file: Path, newest: Manifest) -> tuple[list[Labe
         raise SettingsError(f"{file.name} has no labels: fill in the column verdict (published or rejected)")
     entries = read_library(read_table(store, "library", newest))
     labels = as_stored(labels, entries, name=file.name)
-    ranked = spans([read_table(store, "rankings", newest, SPAN)], labels)
+    rankings = read_table(store, "rankings", newest, [*SPAN, "video_etag"])
+    labels = list(under_current_names(labels, entries, etags(rankings)))
+    ranked = spans([rankings], labels)
     windows = spans(scored_windows(store, labels, entries), labels)
     found = list(matched(labels, entries, ranked=ranked, windows=windows))
     return found, keep(store, found)

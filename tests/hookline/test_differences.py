@@ -55,6 +55,31 @@ def test_the_newest_run_is_compared_with_the_one_before(
     assert "first.mp4" in text
 
 
+def test_eighty_columns_hold_every_change_and_the_settings_once(
+    output: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rename_before(output, "first.mp4", "a folder with a long name/and the first name of a video.mp4")
+    lines = printed(capsys, str(output)).splitlines()
+    table = lines[[line.strip() for line in lines].index("What changed") : -1]
+    assert max(map(len, table)) <= 80
+    assert sum("ranking.top_n" in line for line in lines) == 1
+    (renamed,) = (line for line in table if "renamed" in line)
+    assert "first.mp4" in renamed
+    assert "1 renamed, 3 entered, 0 left, 0 moved, 3 as before" in lines[-1]
+    # A change has a line, and no more than a second one for its reason.
+    assert len(table) <= 3 + 2 * 4
+
+
+def rename_before(output: Path, name: str, old_name: str) -> None:
+    """The same file had another name in the night before."""
+    (path,) = output.glob("rankings/run_date=2026-11-23/*.parquet")
+    table = pq.ParquetFile(path).read()
+    uris = [uri.replace(name, old_name) for uri in table["video_uri"].to_pylist()]
+    index = table.schema.get_field_index("video_uri")
+    pq.write_table(table.set_column(index, table.schema.field(index), pa.array(uris, pa.string())), path)
+
+
 def test_runs_are_compared_in_the_order_they_are_named(
     output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.manifest import Manifest
+from tasks.core.tables.renames import etags, new_names, under_new_names
 from tasks.core.tables.run_ranking import segment_keys
+from tasks.core.uris import name_in
 
 COMPARED = (
     *("video_uri", "video_etag", "start", "end", "rank", "score", "videomae_score"),
@@ -33,12 +35,15 @@ class ComparedRun:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How one segment changed. `why` is a short stable code, `detail` a sentence."""
+    """How one segment changed, or the name of a video. `why` is a short stable code, `detail` a sentence.
 
-    what: Literal["entered", "left", "moved"]
+    A video that was renamed or copied has no start and end.
+    """
+
+    what: Literal["entered", "left", "moved", "renamed", "copied"]
     video_uri: str
-    start: float
-    end: float
+    start: float | None
+    end: float | None
     rank_before: int | None
     rank: int | None
     score_before: int | None
@@ -48,11 +53,24 @@ class Change:
 
 
 def changes(before: ComparedRun, after: ComparedRun) -> Iterator[Change]:
-    """Every segment whose rank in its video or whose score has changed, by video and start."""
+    """Videos with another name, then every segment whose rank in its video or whose score has changed.
+
+    Both by video and start. Segments of a video that was renamed or copied are compared with those under its
+    old name.
+    """
+    now = etags(after.rankings)
+    names = new_names(etags(before.rankings), now)
+    for uri, old_name in sorted(names.items()):
+        what: Literal["renamed", "copied"] = "copied" if old_name in now else "renamed"
+        detail = (
+            f"{'A copy of' if what == 'copied' else 'It was'} {name_in(old_name, before.manifest.source)}."
+        )
+        yield Change(what, uri, None, None, None, None, None, None, what, detail)
+    before = replace(before, rankings=under_new_names(before.rankings, names, kept=now))
     new = {_key(row): row for row in _rows_without_equal(after.rankings, before.rankings)}
     old = {_key(row): row for row in _rows_without_equal(before.rankings, after.rankings)}
     causes = changed(before.manifest, after.manifest)
-    videos = [dict(zip(*_columns(run.rankings), strict=True)) for run in (before, after)]
+    videos = [etags(before.rankings), now]
     for key in sorted({*new, *old}):
         yield _change(old.get(key), new.get(key), videos=videos, runs=(before, after), causes=causes)
 
@@ -84,16 +102,12 @@ def _rows_without_equal(rankings: pa.Table, other: pa.Table) -> list[dict[str, A
     """The rows that are not in the other ranking, or not with the same values."""
     position = pc.index_in(segment_keys(rankings), value_set=segment_keys(other))
     same = pc.is_valid(position)
-    for name in ("video_etag", "rank", "score", "videomae_score", "virality_score"):
+    for name in ("rank", "score", "videomae_score", "virality_score"):
         mine, others = rankings[name], other[name].take(position)
         both_null = pc.and_(pc.is_null(mine), pc.is_null(others))
         same = pc.and_(same, pc.or_(both_null, pc.fill_null(pc.equal(mine, others), fill_value=False)))
     rows: list[dict[str, Any]] = rankings.filter(pc.invert(same)).to_pylist()
     return rows
-
-
-def _columns(rankings: pa.Table) -> tuple[list[str], list[str]]:
-    return rankings["video_uri"].to_pylist(), rankings["video_etag"].to_pylist()
 
 
 def _key(row: dict[str, Any]) -> tuple[str, float, float]:
@@ -114,14 +128,14 @@ def _change(
     if what != "moved" and (missing := _video_is_missing(uri, what, videos, runs)):
         why, detail = missing
     elif videos[0].get(uri) != videos[1].get(uri):
-        why, detail = "replaced", "Another file has this name."
+        why, detail = "replaced", "Its file was written again."
     elif what == "moved" and old and new and _scores(old) == _scores(new):
-        why, detail = "others", "Its score is as it was; others of its video moved."
+        why, detail = "others", "Others moved."
     elif causes:
         why = "models" if any(name.startswith("models.") for name in causes) else "settings"
-        detail = f"Set or loaded otherwise: {', '.join(causes)}."
+        detail = f"Other {why}."
     else:
-        why, detail = "answers", "VideoLLaMA3's answers about this video are others."
+        why, detail = "answers", "Other answers of VideoLLaMA3."
     if old and new and (scores := _score_changes(old, new)):
         detail = f"{scores}. {detail}"
     before, now = old or {}, new or {}
@@ -147,10 +161,10 @@ def _video_is_missing(
     if uri in videos[without]:
         return None
     if reason := runs[without].failures.get(uri):
-        return "failed", f"It {'had' if without == 0 else 'has'} failed: {reason}."
+        return "failed", f"{'Had failed' if without == 0 else 'Failed'}: {reason}."
     if without == 0:
-        return "new_video", "It was not there before."
-    return "gone", "It is no longer listed."
+        return "new_video", "A new video."
+    return "gone", "No longer listed."
 
 
 def _scores(row: Mapping[str, Any]) -> tuple[Any, ...]:

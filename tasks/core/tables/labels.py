@@ -131,6 +131,23 @@ def as_stored(labels: Iterable[Label], uris: Iterable[str], *, name: str) -> lis
     return list(found.values())
 
 
+def under_current_names(
+    labels: Iterable[Label], entries: Mapping[str, LibraryEntry], ranked: Mapping[str, str]
+) -> Iterator[Label]:
+    """The labels, with the current name of each video that has been renamed since it was labelled.
+
+    `ranked` has the ETag of each video of the newest ranking, by URI. The same version under another name is
+    the same video.
+    """
+    names = {etag: uri for uri, etag in sorted(ranked.items(), reverse=True)}
+    for label in labels:
+        entry = entries.get(label.video_uri)
+        etag = label.video_etag or (entry.video.etag if entry else "")
+        if label.video_uri not in ranked and etag in names:
+            label = label.model_copy(update={"video_uri": names[etag], "video_etag": etag})
+        yield label
+
+
 def matched(
     labels: Iterable[Label], entries: Mapping[str, LibraryEntry], *, ranked: Spans, windows: Spans
 ) -> Iterator[Labelled]:

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.scoring.fast_scores import mid_ranks
+from tasks.core.tables.renames import etags, new_names, under_new_names
 from tasks.core.tables.reuse import PreviousRun
 
-RANK_COLUMNS = ("video_uri", "start", "end", "rank", "run_rank")
+RANK_COLUMNS = ("video_uri", "video_etag", "start", "end", "rank", "run_rank")
 """The columns of `rankings` that say which segment had which rank."""
 
 
@@ -45,17 +46,19 @@ def with_library_percentiles(rankings: pa.Table) -> pa.Table:
 def with_previous_ranks(rankings: pa.Table, previous: PreviousRun | None) -> pa.Table:
     """Rows with the ranks they had in the run before.
 
-    Segments with equal video, start and end are the same. Without a run before, all three columns are null;
-    for a segment that it did not rank, only the ranks are.
+    Segments with equal video, start and end are the same, also where the video has a new name. Without a
+    run before, all three columns are null; for a segment that it did not rank, only the ranks are.
     """
     if previous is None:
         for name in ("previous_run_id", "previous_rank", "previous_run_rank"):
             rankings = with_column(rankings, name, pa.nulls(len(rankings), rankings.schema.field(name).type))
         return rankings
-    before = pc.index_in(segment_keys(rankings), value_set=segment_keys(previous.ranks))
+    now, ranks = etags(rankings), previous.ranks
+    ranks = under_new_names(ranks, new_names(etags(ranks), now), kept=now)
+    before = pc.index_in(segment_keys(rankings), value_set=segment_keys(ranks))
     rankings = with_column(rankings, "previous_run_id", pa.repeat(previous.run_id, len(rankings)))
     for name in ("rank", "run_rank"):
-        rankings = with_column(rankings, f"previous_{name}", previous.ranks[name].take(before))
+        rankings = with_column(rankings, f"previous_{name}", ranks[name].take(before))
     return rankings
 
 

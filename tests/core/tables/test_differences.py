@@ -36,7 +36,7 @@ MANIFEST = {
 
 def segment(video: str, start: float, rank: int, score: int, **more: Any) -> dict[str, Any]:
     row = {"video_uri": video, "start": start, "end": start + 59, "rank": rank, "score": score}
-    return row | {"video_etag": "e", "videomae_score": 50, "deep_status": "ok", "virality_score": 60} | more
+    return row | {"video_etag": video, "videomae_score": 50, "deep_status": "ok", "virality_score": 60} | more
 
 
 def made_by(**changes: Any) -> Manifest:
@@ -88,6 +88,38 @@ OTHER_MODEL = {"models": {"videollama3": "7B", "settings_hash": "2"}}
         ),
         pytest.param(
             BEFORE,
+            night(
+                segment("a", 0, 1, 80, video_etag="touched"), segment("a", 90, 2, 70, video_etag="touched")
+            ),
+            [],
+            id="the same bytes, written again",
+        ),
+        pytest.param(
+            BEFORE,
+            night(segment("b", 0, 1, 80, video_etag="a"), segment("b", 90, 2, 70, video_etag="a")),
+            [("renamed", "b", None, None, None, "renamed")],
+            id="a video with another name",
+        ),
+        pytest.param(
+            night(segment("a", 0, 1, 80)),
+            night(segment("a", 0, 1, 80), segment("b", 0, 1, 80, video_etag="a")),
+            [("copied", "b", None, None, None, "copied")],
+            id="a copy",
+        ),
+        pytest.param(
+            BEFORE,
+            night(
+                segment("b", 0, 2, 60, video_etag="a"), segment("b", 90, 1, 70, video_etag="a"), **OTHER_MODEL
+            ),
+            [
+                ("renamed", "b", None, None, None, "renamed"),
+                ("moved", "b", 0, 1, 2, "models"),
+                ("moved", "b", 90, 2, 1, "others"),
+            ],
+            id="another name and another model",
+        ),
+        pytest.param(
+            BEFORE,
             night(segment("a", 3, 1, 90), segment("a", 0, 2, 80), virality_score=60),
             [
                 ("moved", "a", 0, 1, 2, "others"),
@@ -122,7 +154,7 @@ def test_every_change_has_a_cause(
 def test_a_change_says_which_scores_are_others() -> None:
     after = night(segment("a", 0, 1, 64, videomae_score=70, virality_score=None), segment("a", 90, 2, 70))
     (change,) = changes(BEFORE, after)
-    answers = "deep 60 -> None, fast 50 -> 70. VideoLLaMA3's answers about this video are others."
+    answers = "deep 60 -> None, fast 50 -> 70. Other answers of VideoLLaMA3."
     assert change == Change("moved", "a", 0.0, 59.0, 1, 1, 80, 64, "answers", answers)
 
 

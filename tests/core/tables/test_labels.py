@@ -18,6 +18,7 @@ from tasks.core.tables.labels import (
     labels_table,
     matched,
     newest_labels,
+    under_current_names,
 )
 from tasks.core.tables.library import LibraryEntry
 from tasks.core.tables.schemas import LABELS
@@ -145,6 +146,26 @@ def test_a_label_is_matched_with_its_window(
     assert found.match == match
     assert (found.label.start, found.label.end) == span
     assert found.scored_in == ("run-1" if match in ("ranked", "window") else None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ranked", "name"),
+    [
+        ({}, {"s3://b/new.mp4": "etag"}, "s3://b/new.mp4"),
+        (
+            {"video_uri": "s3://b/forgotten.mp4", "video_etag": "etag"},
+            {"s3://b/a.mp4": "etag"},
+            "s3://b/a.mp4",
+        ),
+        ({}, {"s3://b/a.mp4": "etag", "s3://b/A copy.mp4": "etag"}, "s3://b/a.mp4"),
+        ({"video_etag": "old"}, {"s3://b/new.mp4": "etag"}, "s3://b/a.mp4"),
+        ({"video_uri": "s3://b/unknown.mp4"}, {"s3://b/a.mp4": "etag"}, "s3://b/unknown.mp4"),
+    ],
+)
+def test_a_label_follows_a_renamed_video(changes: dict[str, Any], ranked: dict[str, str], name: str) -> None:
+    labels = checked_labels([row() | changes], name="v.csv")
+    (label,) = under_current_names(labels, ENTRIES, ranked)
+    assert label.video_uri == name
 
 
 def test_the_newest_label_of_a_segment_counts() -> None:

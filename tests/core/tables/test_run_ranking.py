@@ -19,11 +19,14 @@ from tasks.core.tables.schemas import RANKINGS
 NULLABLE = pa.schema([field.with_nullable(True) for field in RANKINGS])
 
 
-def ranking(*rows: tuple[str, float, int]) -> pa.Table:
-    """Rows of video, start and score, best first."""
+def ranking(*rows: tuple[str, float, int], **etag_of: str) -> pa.Table:
+    """Rows of video, start and score, best first; a video's ETag is its name, or as given."""
     return pa.Table.from_pylist(
         [
-            {"video_uri": uri, "start": start, "end": start + 59, "score": score, "rank": n, "run_rank": n}
+            {
+                **{"video_uri": uri, "video_etag": etag_of.get(uri, uri), "start": start, "end": start + 59},
+                **{"score": score, "rank": n, "run_rank": n},
+            }
             for n, (uri, start, score) in enumerate(rows, start=1)
         ],
         schema=NULLABLE,
@@ -47,6 +50,8 @@ def test_the_percentile_in_the_library_is_the_share_that_is_lower() -> None:
     [
         (ranking(("a", 3.0, 9), ("a", 0.0, 5), ("z", 0.0, 1)), [None, 2, 1, None]),
         (ranking(("c", 0.1, 90), ("b", 0.0, 90)), [2, None, None, 1]),
+        (ranking(("old name of a", 3.0, 9), ("b", 0.0, 8), **{"old name of a": "a"}), [2, None, 1, None]),
+        (ranking(("b", 0.0, 9), ("copied as a", 0.0, 8), **{"copied as a": "b"}), [1, None, None, None]),
         (ranking(), [None] * 4),
     ],
 )
