@@ -2,7 +2,8 @@
 
 decord 0.6 returns wrong frames without an error after a seek in some streams, after skipping over a key
 frame (it seeks then), and after skipping over frames that share one time. So it gets only files whose
-probe rules that out, and skips stop short of every key frame.
+probe rules that out, and skips stop short of every key frame. It scales bilinearly, 38 dB from what the
+other decoders give: at full size it reads ahead without a bound on memory.
 """
 
 from __future__ import annotations

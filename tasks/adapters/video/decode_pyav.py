@@ -51,7 +51,7 @@ def decode(
     shown = {probe.pts[index] for index in last_shown}
     wanted = [pts in shown for pts in probe.stored]
     needed = needed_packets(probe.packet_flags, wanted) if skip else [True] * len(wanted)
-    scaled = _Scaler(frame_filters(width, height, quarter_turns=probe.quarter_turns or 0))
+    scaled = Scaler(frame_filters(width, height, quarter_turns=probe.quarter_turns or 0))
     index, frame = -1, b""
     try:
         with open_video(source) as container:
@@ -94,8 +94,8 @@ def _known(pictures: list[Any], ahead: dict[int, int]) -> Iterator[tuple[int, An
             yield pts, picture
 
 
-class _Scaler:
-    """Scales and turns pictures as the ffmpeg program does, by the same filters."""
+class Scaler:
+    """Makes frames of pictures as the ffmpeg program does, by the same filters."""
 
     def __init__(self, filters: list[Filter]) -> None:
         self.filters = filters
