@@ -12,9 +12,10 @@ survives scaling and compression: `read_number` reads it back.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import av
 import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
@@ -135,3 +136,27 @@ def joined(path: Path, first: Path, *following: Path) -> Path:
     run_ffmpeg("-f", "concat", "-safe", "0", "-i", parts, "-c", "copy", path)
     parts.unlink()
     return path
+
+
+def remuxed(source: Path, path: Path, *, keep: Callable[[str, float], bool]) -> Path:
+    """The same streams without some packets: `keep` is asked with the kind of stream and the second."""
+    with av.open(str(source)) as before, av.open(str(path), "w") as after:
+        streams = {stream: after.add_stream_from_template(stream) for stream in before.streams}
+        start_s = (before.start_time or 0) / 1_000_000
+        for packet in before.demux():
+            if packet.size and keep(packet.stream.type, float(packet.pts * packet.time_base) - start_s):
+                packet.stream = streams[packet.stream]
+                after.mux(packet)
+    return path
+
+
+def program_table(maps: Mapping[int, int]) -> bytes:
+    """The packet of a transport stream that lists its programs (ISO/IEC 13818-1, 2.4.4.3)."""
+    programs = b"".join(number.to_bytes(2) + (0xE000 | pid).to_bytes(2) for number, pid in maps.items())
+    section = b"\x00" + (0xB000 | len(programs) + 9).to_bytes(2) + b"\x00\x01\xc1\x00\x00" + programs
+    crc = 0xFFFFFFFF
+    for byte in section:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
+    return (b"\x47\x40\x00\x10\x00" + section + crc.to_bytes(4)).ljust(188, b"\xff")

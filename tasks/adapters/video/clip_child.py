@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,19 +16,20 @@ import ffmpeg
 import imageio_ffmpeg
 
 from tasks.adapters.video.clips import ClipJob
-from tasks.adapters.video.packet_times import DISCONTINUOUS, MICROSECONDS
+from tasks.adapters.video.containers.clock import MAX_FORWARD_S, Clock
+from tasks.adapters.video.ffmpeg_input import ffmpeg_input
+from tasks.adapters.video.packet_times import MICROSECONDS
 from tasks.adapters.video.probe import (
-    MAX_PIXELS,
-    PROTOCOLS,
+    UNDECLARED,
     first_picture,
-    offset_us,
     open_video,
     quarter_turns,
     real_video,
+    scan,
+    sound_beside,
 )
 from tasks.adapters.video.sandbox import run_job
 from tasks.adapters.video.shaping import TURNS, steady_input
-from tasks.core.containers import FORMATS
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.views.pictures import Crop, Cut
 
@@ -58,14 +59,16 @@ AUDIO_CODING = {"c:a": "aac", "b:a": "160k", "ar": 48000, "ac": 2}
 class SourceInfo:
     """What must be known of a file to cut it.
 
-    `stream` is the index of the video stream, `rate` the frame rate of the clip. `offset_s`, added to
-    ffmpeg's times, gives the video's own; `quarter_turns` show it upright (see `probe`).
+    `stream` and `sound` are the indices of streams, `clocks` theirs. `rate` is the frame rate of the clip.
+    `offset_s`, added to the times of packets after their clock, gives the video's own; `quarter_turns` show
+    it upright (see `probe`).
     """
 
     stream: int
+    sound: int | None
+    clocks: Mapping[int, Clock]
     rate: Fraction
     offset_s: float
-    has_audio: bool
     can_seek: bool
     quarter_turns: int | None
 
@@ -94,19 +97,25 @@ def cut_out(job: ClipJob) -> None:
 
 
 def read_info(path: Path, *, name: str) -> SourceInfo:
-    """Reads what is needed from the beginning of a file."""
+    """Reads what is needed from the beginning of a file; all its packets where the clock may start anew."""
     with open_video(path) as container:
-        stream = real_video(container, name=name)
-        audio_streams = container.streams.audio[:1]
-        first = first_picture(container, stream, name=name)
+        turns = quarter_turns(first_picture(container, real_video(container, name=name), name=name))
+    with open_video(path) as container:
+        kind, stream = container.format.name, real_video(container, name=name)
+        sound = sound_beside(container, stream)
         rate = Fraction(stream.guessed_rate or stream.average_rate or DEFAULT_FPS)
+        clocks, origin_us = {}, max(0, container.start_time or 0)
+        if kind in MAX_FORWARD_S:
+            times, _ = scan(container, stream, name=name)
+            clocks, origin_us = times.clocks(stream.index), times.origin_us(container)
         return SourceInfo(
             stream=stream.index,
+            sound=sound.index if sound else None,
+            clocks=clocks,
             rate=min(max(rate, MIN_FPS), MAX_FPS).limit_denominator(1001),
-            offset_s=offset_us(container, stream, *audio_streams) / MICROSECONDS,
-            has_audio=bool(audio_streams),
-            can_seek=container.format.name not in DISCONTINUOUS,
-            quarter_turns=quarter_turns(first),
+            offset_s=-origin_us / MICROSECONDS,
+            can_seek=kind not in UNDECLARED and not any(clock.steps for clock in clocks.values()),
+            quarter_turns=turns,
         )
 
 
@@ -119,17 +128,9 @@ def clip_command(
     the last one, which is on screen when the clip starts.
     """
     seek_s = max(0.0, cut.start_s - PREROLL_S) if info.can_seek else 0.0
-    opened = ffmpeg.input(
-        f"file:{source}",
-        protocol_whitelist=PROTOCOLS,
-        format_whitelist=FORMATS,
-        max_pixels=MAX_PIXELS,
-        threads=THREADS,
-        **steady_input(info.quarter_turns),
-        **({"noaccurate_seek": None, "ss": f"{seek_s:.6f}"} if seek_s else {}),
-    )
-    # Not -itsoffset: in formats whose clock may jump, ffmpeg would mistake the shift for a jump.
-    shift_s = info.offset_s + seek_s - cut.start_s
+    seek = {"noaccurate_seek": None, "ss": f"{seek_s:.6f}"} if seek_s else {}
+    opened = ffmpeg_input(source, info.clocks, threads=THREADS, **steady_input(info.quarter_turns), **seek)
+    shift_s = info.offset_s - cut.start_s
     rate = f"{info.rate.numerator}/{info.rate.denominator}"
     # The first filter gives all pictures the size and format of the first one, or leaves them alone.
     picture = opened[str(info.stream)].filter("scale", interl=-1)
@@ -138,13 +139,13 @@ def clip_command(
     picture = picture.filter("fps", fps=rate, round="up", start_time=0)
     picture = picture.filter("tpad", stop_mode="clone", stop_duration=1)
     streams = [_shaped(_upright(picture, info.quarter_turns), crop)]
-    if info.has_audio:
-        streams.append(_audio(opened["a:0"], shift_s, seconds=float(count / info.rate)))
+    if info.sound is not None:
+        streams.append(_audio(opened[str(info.sound)], shift_s, seconds=float(count / info.rate)))
     output = ffmpeg.output(
         *streams,
         f"file:{target}",
         **VIDEO_CODING,
-        **(AUDIO_CODING if info.has_audio else {}),
+        **({} if info.sound is None else AUDIO_CODING),
         **{"frames:v": count, "g": round(2 * info.rate), "threads": THREADS, "map_metadata": -1},
         map_chapters=-1,
         movflags="+faststart",
@@ -155,7 +156,7 @@ def clip_command(
 
 def poster_command(video: Path, target: Path, *, at_s: float) -> list[str]:
     """The ffmpeg command for the first picture that begins at `at_s` of a clip or later."""
-    opened = ffmpeg.input(f"file:{video}", ss=f"{at_s:.6f}", protocol_whitelist=PROTOCOLS)
+    opened = ffmpeg.input(f"file:{video}", ss=f"{at_s:.6f}", protocol_whitelist="file")
     output = opened["0"].output(
         f"file:{target}", **{"frames:v": 1, "q:v": 3, "update": 1}, pix_fmt="yuvj420p", format="image2"
     )

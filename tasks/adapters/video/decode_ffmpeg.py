@@ -5,16 +5,17 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import IO
 
 import ffmpeg
 import imageio_ffmpeg
 
+from tasks.adapters.video.ffmpeg_input import ffmpeg_input
 from tasks.adapters.video.packet_times import MICROSECONDS
-from tasks.adapters.video.probe import MAX_PIXELS, PROTOCOLS, Probe
+from tasks.adapters.video.probe import Probe
 from tasks.adapters.video.shaping import frame_filters, steady_input
-from tasks.core.containers import FORMATS
 from tasks.core.errors import DecodeFailed
 from tasks.core.geometry import BYTES_PER_PIXEL
 
@@ -54,16 +55,10 @@ def command(
     source: Path, probe: Probe, *, width: int, height: int, fps: int, n_ticks: int, threads: int
 ) -> list[str]:
     """The ffmpeg command that writes the frame of each tick to its standard output."""
-    opened = ffmpeg.input(
-        f"file:{source}",
-        protocol_whitelist=PROTOCOLS,
-        format_whitelist=FORMATS,
-        max_pixels=MAX_PIXELS,
-        threads=threads,
-        itsoffset=f"{probe.offset_us / MICROSECONDS:.6f}",
-        **steady_input(probe.quarter_turns),
-    )
-    picture = opened[str(probe.stream)]
+    steady = steady_input(probe.quarter_turns)
+    opened = ffmpeg_input(source, {probe.stream: probe.clock}, threads=threads, **steady)
+    offset = round(Fraction(probe.offset_us, MICROSECONDS) / probe.time_base)
+    picture = opened[str(probe.stream)].filter("setpts", f"PTS+({offset})")
     if probe.tolerance_s:
         # Half a unit later, so that a time that was rounded down past its tick still counts as after it.
         picture = picture.filter("settb", "intb/2").filter("setpts", "PTS+1")

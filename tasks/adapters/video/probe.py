@@ -10,15 +10,16 @@ import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 
+from tasks.adapters.video.containers.clock import MAX_FORWARD_S, WRAP_S, Clock, SoundTimes
 from tasks.adapters.video.packet_references import PacketReferences
-from tasks.adapters.video.packet_times import DISCONTINUOUS, MICROSECONDS, PacketTimes
+from tasks.adapters.video.packet_times import MICROSECONDS, PacketTimes
 from tasks.adapters.video.sniffing import explain_unopenable, refuse, refuse_known_foreign
 from tasks.core.containers import FORMATS
 from tasks.core.geometry import display_size
@@ -27,6 +28,8 @@ PROTOCOLS = "file"
 MAX_PIXELS = 36_000_000
 """Larger pictures (8K is 33 million) are refused as an attack on memory."""
 
+UNDECLARED = frozenset({"mpegts", "mpeg", "ogg"})
+"""Containers that declare no duration."""
 MAX_PACKETS_TO_FIRST_PICTURE = 1000
 
 
@@ -35,10 +38,10 @@ class Probe:
     """What is known of the video in a file without decoding all of it.
 
     `width` and `height` are those a player shows, in square pixels. Time 0 is where the container's
-    presentation starts, as in ffmpeg and players. `pts` are the sorted times of all pictures in units of
-    `time_base`; the last one ends at `end_s`. `offset_us`, added to ffmpeg's times, gives times on this
-    clock. `stored` are the times in the order of the packets, `packet_flags` their `PacketReferences`.
-    `in_order` is true if every picture has its own time and none is discarded.
+    presentation starts, as in players. `pts` are the sorted times of all pictures in units of `time_base`;
+    the last one ends at `end_s`. `offset_us`, added to the times of packets after `clock`, gives these times.
+    `stored` are the times in the order of the packets, `packet_flags` their `PacketReferences`. `in_order`
+    is true if every picture has its own time and none is discarded. `damage` says what is missing.
     """
 
     container: str
@@ -56,6 +59,7 @@ class Probe:
     offset_us: int
     end_s: Fraction
     damage: str | None
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def tolerance_s(self) -> Fraction:
@@ -91,13 +95,12 @@ def probe(path: Path, *, name: str) -> Probe:
     refuse_known_foreign(path, name=name)
     with _open(path, name=name) as container:
         stream = real_video(container, name=name)
-        times, references = _scan(container, stream, name=name)
-        origin_us = max(0, container.start_time or 0)
+        times, references = scan(container, stream, name=name)
+        origin_us = times.origin_us(container)
         kind, codec = container.format.name, stream.codec_context.codec.canonical_name
         index, count = stream.index, len(container.streams.video)
-        zero_us = offset_us(container, stream)
         end_s = times.end_s(origin_us)
-        damage = times.damage(_declared_s(container, stream))
+        damage = times.damage(_declared_s(container, stream), start_s=origin_us / MICROSECONDS)
         stored = times.from_origin(origin_us)
     # PyAV's objects must not outlive their container: reading them then crashes.
     with _open(path, name=name) as container:
@@ -118,7 +121,8 @@ def probe(path: Path, *, name: str) -> Probe:
         stored=stored,
         packet_flags=bytes(references.flags),
         in_order=times.in_order(),
-        offset_us=zero_us,
+        offset_us=-origin_us,
+        clock=times.clock,
         end_s=end_s,
         damage=damage,
     )
@@ -140,7 +144,8 @@ def packets(container: Any, *streams: Any) -> Iterator[Any]:
             return
         except MemoryError:
             raise
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):
+            # PyAV raises IndexError at the end of a file in whose middle streams began.
             return
         if packet.size:
             yield packet
@@ -179,12 +184,28 @@ def real_video(container: Any, *, name: str) -> Any:
     return stream
 
 
-def _scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, PacketReferences]:
-    times = PacketTimes(stream.time_base, discontinuous=container.format.name in DISCONTINUOUS)
+def sound_beside(container: Any, stream: Any) -> Any | None:
+    """The first sound of the file; in one of several programs that of the video `stream`."""
+    sounds = container.streams.audio
+    if not sounds or len(container.streams.video) == 1 or container.format.name not in WRAP_S:
+        return sounds[0] if sounds else None
+    best = container.streams.best
+    sound = best("audio", related=stream)
+    return sound if best("video", related=sound) == stream else None
+
+
+def scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, PacketReferences]:
+    """The times of all packets of the video `stream` and of its sound, and their references."""
+    kind = container.format.name
+    beside = sound_beside(container, stream) if kind in MAX_FORWARD_S else None
+    sound = SoundTimes(beside) if beside else None
+    times = PacketTimes(stream.time_base, container=kind, sound=sound)
     references = PacketReferences(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     for packet in packets(container):
         if packet.stream_index != stream.index:
             times.add_audio(packet)
+            if sound and packet.stream_index == sound.index:
+                sound.add(packet, pictures_before=len(times.pts))
             continue
         if packet.has_sidedata("encryption_info"):
             raise refuse("encrypted", f"'{name}' is encrypted (DRM). Upload a copy without copy protection.")
@@ -198,26 +219,12 @@ def _scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, Packe
     return times, references
 
 
-def offset_us(container: Any, *streams: Any) -> int:
-    """What must be added to ffmpeg's times (option `-itsoffset`) so that 0 is the start of the presentation.
-
-    ffmpeg counts from the earliest time in the file, which may be negative, as that of audio often is. In
-    `DISCONTINUOUS` containers it counts from the earliest time of the `streams` it decodes.
-    """
-    start_us: int = container.start_time or 0
-    ffmpeg_zero_us = start_us
-    if container.format.name in DISCONTINUOUS:
-        starts = [(stream.start_time or 0) * stream.time_base for stream in streams]
-        ffmpeg_zero_us = round(min(starts) * MICROSECONDS)
-    return ffmpeg_zero_us - max(0, start_us)
-
-
 def _declared_s(container: Any, stream: Any) -> tuple[float, float]:
     """The durations that the file declares for its video and for all its streams; 0 if it declares none.
 
-    `DISCONTINUOUS` containers declare none: FFmpeg measures what it finds.
+    Some containers declare none: FFmpeg measures what it finds.
     """
-    if container.format.name in DISCONTINUOUS:
+    if container.format.name in UNDECLARED:
         return 0.0, 0.0
     return float((stream.duration or 0) * stream.time_base), (container.duration or 0) / MICROSECONDS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import av
@@ -12,7 +12,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from tasks.adapters.video.clips import Clip, cut_clip
+from tasks.adapters.video.clip_child import cut_out
+from tasks.adapters.video.clips import Clip, ClipJob, cut_clip
 from tasks.core.errors import DecodeFailed
 from tasks.core.views.pictures import Crop, Cut
 from tests.media import H264, numbered_video, read_number, run_ffmpeg, sound_only, with_display_rotation
@@ -122,6 +123,24 @@ def beeps_of(clip: Path) -> list[float]:
 def cut(source: Path, folder: Path, *, crop: Crop | None = None, at: Cut = MIDDLE) -> Clip:
     folder.mkdir()
     return cut_clip(source, folder, at, name="v", crop=crop, deadline_s=60, memory_bytes=MEMORY_BYTES)
+
+
+def cut_here(source: Path, at: Cut) -> Path:
+    """The clip, cut by this process: nothing that is started, no limits."""
+    clip, poster = source.parent / "clip.mp4", source.parent / "clip.jpg"
+    cut_out(
+        ClipJob(
+            source=str(source),
+            name="v",
+            memory_bytes=0,
+            file_bytes=0,
+            cut=asdict(at),
+            crop=None,
+            video=str(clip),
+            poster=str(poster),
+        )
+    )
+    return clip
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.make.__name__)

@@ -124,21 +124,23 @@ class Packet:
 
 
 @pytest.mark.parametrize(
-    ("times", "duration", "discontinuous", "end_s"),
+    ("times", "duration", "container", "end_s"),
     [
-        ([0, 4, 8], 4, False, "0.12"),
-        ([0, 4, 8], 0, False, "0.12"),
-        ([0], 0, False, "0"),
-        ([0, 4, 8, 2000], 4, False, "20.04"),
-        ([0, 4, 8, 2000], 4, True, "0.16"),
-        ([0, 4, 8, 500], 4, True, "5.04"),
-        ([100, 104, 0, 4], 4, True, "1.16"),
+        ([0, 4, 8], 4, "avi", "0.12"),
+        ([0, 4, 8], 0, "avi", "0.12"),
+        ([0], 0, "avi", "0"),
+        ([0, 4, 8, 2000], 4, "avi", "20.04"),
+        ([0, 4, 8, 2000], 4, "mpegts", "0.16"),
+        ([0, 4, 8, 500], 4, "mpegts", "5.04"),
+        ([100, 104, 0, 4], 4, "mpegts", "1.16"),
+        ([100, 104, 0, 4], 4, "flv", "1.16"),
+        ([0, 4, 8, 2000], 4, "flv", "20.04"),
     ],
 )
 def test_the_end_is_that_of_the_last_picture(
-    times: list[int], duration: int, discontinuous: bool, end_s: str
+    times: list[int], duration: int, container: str, end_s: str
 ) -> None:
-    packets = PacketTimes(Fraction(1, 100), discontinuous=discontinuous)
+    packets = PacketTimes(Fraction(1, 100), container=container)
     for time in times:
         packets.add(Packet(time, duration))
     assert packets.end_s(0) == Fraction(end_s)

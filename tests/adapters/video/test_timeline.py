@@ -147,6 +147,28 @@ def timeline_of(source: Path, *, fps: int = 1, limits: DecodeLimits = LIMITS, de
     return decode_timeline(source, video, folder, fps=fps, budget=BUDGET, limits=limits, decoder=decoder)
 
 
+def decoded_here(source: Path, *, fps: int = 1, decoder: str = "") -> Timeline:
+    """As `timeline_of`, decoded by this process: nothing that is started, no limits."""
+    frames = source.parent / f"frames{decoder}.rgb"
+    found = do_job(job_for(source, frames=str(frames), fps=fps, decoder=decoder))
+    return Timeline(VideoRef(source.as_uri(), "etag", source.stat().st_size), str(frames), **found)
+
+
+def job_for(source: Path, *, frames: str, fps: int = 1, decoder: str = "") -> DecodeJob:
+    return DecodeJob(
+        source=str(source),
+        name=source.name,
+        frames=frames,
+        fps=fps,
+        budget=asdict(BUDGET),
+        memory_bytes=LIMITS.memory_bytes,
+        file_bytes=LIMITS.max_frames_bytes,
+        max_duration_s=LIMITS.max_duration_s,
+        max_frames_bytes=LIMITS.max_frames_bytes,
+        decoder=decoder,
+    )
+
+
 def frames_of(timeline: Timeline) -> np.ndarray:
     return read_frames(timeline, range(timeline.n_ticks))
 
@@ -340,18 +362,7 @@ def test_too_little_memory_is_a_clean_failure(tmp_path: Path, file: str) -> None
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_no_fault_of_the_video(tmp_path: Path) -> None:
     source = numbered_video(tmp_path / "a.mp4", seconds=1)
-    job = DecodeJob(
-        source=str(source),
-        name="a.mp4",
-        frames="/dev/full",
-        fps=1,
-        budget=asdict(BUDGET),
-        memory_bytes=LIMITS.memory_bytes,
-        file_bytes=LIMITS.max_frames_bytes,
-        max_duration_s=LIMITS.max_duration_s,
-        max_frames_bytes=LIMITS.max_frames_bytes,
-        decoder="ffmpeg",
-    )
+    job = job_for(source, frames="/dev/full", decoder="ffmpeg")
     with pytest.raises(DecodeFailed, match="No room on scratch") as failed:
         do_job(job)
     assert failed.value.reason == "disk_full"

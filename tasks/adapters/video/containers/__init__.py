@@ -1,0 +1,1 @@
+"""What a video file holds: the clocks of its streams."""
