@@ -36,10 +36,12 @@ def rank_video(scored: ScoredVideo, analyses: Analyses, settings: Ranking) -> Ra
 
 
 def damage(timeline: Timeline) -> Iterator[Failure]:
-    """The failure of a truncated file, which is ranked as far as it goes."""
+    """The failures of a truncated file, and of one of joined recordings: it is ranked as far as it goes."""
     if timeline.damage:
         detail = f"{timeline.damage} What could be decoded is ranked."
         yield Failure(timeline.video, Stage.DECODE, FailureKind.REJECTED, "truncated", detail)
+    if timeline.unused:
+        yield Failure(timeline.video, Stage.DECODE, FailureKind.REJECTED, "joined", timeline.unused)
 
 
 def failed_analyses(timeline: Timeline, by_window: Mapping[Window, Analysis]) -> Iterator[Failure]:

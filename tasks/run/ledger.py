@@ -86,9 +86,9 @@ class Ledger:
     def counts(self) -> dict[str, int]:
         """Videos by outcome: ranked, unchanged, rejected and failed add up to `listed`.
 
-        `truncated` counts the ranked and unchanged videos whose file is cut off, `windows` those scored in
-        this run, `candidates` those to be analysed, `cached` those with an analysis in the cache, and
-        `unanswered` those without an answer.
+        `truncated` counts the ranked and unchanged videos of whose file a part is missing or not used,
+        `windows` those scored in this run, `candidates` those to be analysed, `cached` those with an analysis
+        in the cache, and `unanswered` those without an answer.
         """
         ranked, unchanged = self.ranked, self.known.unchanged
         timelines = [video.timeline for video in ranked] + [e.timeline for e in unchanged if e.timeline]
@@ -99,7 +99,7 @@ class Ledger:
             "unchanged": len(unchanged),
             "rejected": kinds.count(FailureKind.REJECTED),
             "failed": kinds.count(FailureKind.FAILED),
-            "truncated": sum(timeline.damage is not None for timeline in timelines),
+            "truncated": sum(bool(timeline.damage or timeline.unused) for timeline in timelines),
             "windows": sum(len(video.scored.windows) for video in ranked),
             "candidates": sum(len(video.analyses) for video in self.ranked_now),
             "cached": sum(video.cached for video in self.ranked_now),

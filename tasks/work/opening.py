@@ -195,4 +195,6 @@ def _too_short(timeline: Timeline, min_seconds: int) -> Failure:
     )
     if timeline.damage:
         return _rejected(timeline.video, Stage.DECODE, "truncated", f"{timeline.damage} {detail}")
+    if timeline.unused:
+        return _rejected(timeline.video, Stage.DECODE, "joined", f"{detail} {timeline.unused}")
     return _rejected(timeline.video, Stage.DECODE, "too_short", detail)

@@ -95,3 +95,14 @@ def test_the_decode_deadline_ends_as_a_failure_worth_another_try(video_file: Pat
     failure = open_video(only_video(spec), hurried, tmp_path)
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.reason) == ("failed", "deadline")
+
+
+def test_a_joined_recording_whose_first_part_is_too_short_says_so(tmp_path: Path) -> None:
+    part = numbered_video(tmp_path / "part.mp4", seconds=1).read_bytes()
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "v.mp4").write_bytes(part * 20)
+    spec = make_spec(tmp_path / "videos", windows={"min_window_seconds": 5})
+    failure = open_video(only_video(spec), spec, tmp_path / "scratch")
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.reason) == ("rejected", "joined")
+    assert f"{19 * len(part):,} bytes" in failure.detail

@@ -73,6 +73,7 @@ def decode(job: DecodeJob) -> dict[str, Any]:
 def _source_facts(found: Probe) -> dict[str, Any]:
     seconds = float(found.end_s - found.pts[0] * found.time_base)
     return {
+        "unused": found.unused,
         "codec": found.codec,
         "source_width": found.width,
         "source_height": found.height,

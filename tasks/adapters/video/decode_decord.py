@@ -29,6 +29,7 @@ def fits_decord(probe: Probe) -> bool:
         probe.codec in CODECS
         and probe.container in CONTAINERS
         and probe.video_streams == 1
+        and probe.unused is None
         and probe.quarter_turns is not None
         and probe.in_order
     )

@@ -9,7 +9,8 @@ from typing import Any
 import ffmpeg
 
 from tasks.adapters.video.containers.clock import Clock
-from tasks.adapters.video.probe import MAX_PIXELS, PROTOCOLS
+from tasks.adapters.video.containers.joined import PROTOCOLS, readable
+from tasks.adapters.video.probe import MAX_PIXELS
 from tasks.core.containers import FORMATS
 
 
@@ -17,7 +18,7 @@ def ffmpeg_input(source: Path, clocks: Mapping[int, Clock], **options: object) -
     """The input of an ffmpeg command; `clocks` are those of the streams that it decodes."""
     filters = {f"bsf:{index}": clock.bitstream_filter() for index, clock in clocks.items()}
     return ffmpeg.input(
-        f"file:{source}",
+        readable(source).url,
         protocol_whitelist=PROTOCOLS,
         format_whitelist=FORMATS,
         max_pixels=MAX_PIXELS,

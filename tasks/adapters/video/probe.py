@@ -18,13 +18,13 @@ from typing import Any
 import av
 
 from tasks.adapters.video.containers.clock import MAX_FORWARD_S, WRAP_S, Clock, SoundTimes
+from tasks.adapters.video.containers.joined import PROTOCOLS, readable
 from tasks.adapters.video.packet_references import PacketReferences
 from tasks.adapters.video.packet_times import MICROSECONDS, PacketTimes
 from tasks.adapters.video.sniffing import explain_unopenable, refuse, refuse_known_foreign
 from tasks.core.containers import FORMATS
 from tasks.core.geometry import display_size
 
-PROTOCOLS = "file"
 MAX_PIXELS = 36_000_000
 """Larger pictures (8K is 33 million) are refused as an attack on memory."""
 
@@ -41,7 +41,8 @@ class Probe:
     presentation starts, as in players. `pts` are the sorted times of all pictures in units of `time_base`;
     the last one ends at `end_s`. `offset_us`, added to the times of packets after `clock`, gives these times.
     `stored` are the times in the order of the packets, `packet_flags` their `PacketReferences`. `in_order`
-    is true if every picture has its own time and none is discarded. `damage` says what is missing.
+    is true if every picture has its own time and none is discarded. `damage` says what is missing, `unused`
+    what of the file is not read.
     """
 
     container: str
@@ -59,6 +60,7 @@ class Probe:
     offset_us: int
     end_s: Fraction
     damage: str | None
+    unused: str | None = None
     clock: Clock = field(default_factory=Clock)
 
     @property
@@ -125,13 +127,14 @@ def probe(path: Path, *, name: str) -> Probe:
         clock=times.clock,
         end_s=end_s,
         damage=damage,
+        unused=readable(path).unused,
     )
 
 
 def open_video(path: Path) -> Any:
     """Opens the file at `path` with PyAV, if its format is one that refers to no other files."""
     options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "max_pixels": str(MAX_PIXELS)}
-    return av.open(f"file:{path}", options=options, metadata_errors="replace")
+    return av.open(readable(path).url, options=options, metadata_errors="replace")
 
 
 def packets(container: Any, *streams: Any) -> Iterator[Any]:

@@ -135,6 +135,7 @@ LIBRARY = pa.schema(
         pa.field("decode_seconds", pa.float64()),
         pa.field("fast_seconds", pa.float64()),
         pa.field("deep_seconds", pa.float64()),
+        pa.field("unused", pa.string()),
     ]
 )
 """What the next run knows about each video before it opens it. `status` is `ranked` or `rejected`; the

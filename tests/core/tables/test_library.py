@@ -19,7 +19,9 @@ DIGESTS = Digests("scoring", "rejecting", "50000-90000/28")
 UPLOADED = datetime(2026, 11, 20, 12, tzinfo=UTC)
 A, B = VideoRef("s3://b/a.mp4", "etag", 9, UPLOADED), VideoRef("s3://b/b.mp4", "etag", 9)
 TIMELINE = Timeline(
-    *(A, "", 122, 1, 28, 56, 121.5, "ffmpeg", "Cut off.", 1.5, 2.5), "", *("hevc", 1080, 1920, 29.97)
+    *(A, "", 122, 1, 28, 56, 121.5, "ffmpeg", "Cut off.", 1.5, 2.5),
+    "",
+    *("hevc", 1080, 1920, 29.97, "More behind."),
 )
 RANKED = LibraryEntry(A, DIGESTS, TODAY, TIMELINE, "run-1", TODAY, 2, 3.5, 4.5)
 REJECTED = LibraryEntry(B, DIGESTS, TODAY)
@@ -39,7 +41,7 @@ def test_a_library_of_an_earlier_version_is_read_without_what_came_later() -> No
     (entry,) = read_library(library_table([RANKED]).drop_columns(later)).values()
     assert entry.timeline == replace(
         TIMELINE,
-        **dict.fromkeys(("codec", "source_width", "source_height", "source_fps")),
+        **dict.fromkeys(("codec", "source_width", "source_height", "source_fps", "unused")),
         **dict.fromkeys(("fetch_seconds", "decode_seconds")),
     )
     (row,) = library_table([entry]).to_pylist()
@@ -50,7 +52,7 @@ def test_a_library_of_an_earlier_version_is_read_without_what_came_later() -> No
     "table",
     [
         pa.table({"video_uri": ["a"]}),
-        library_table([RANKED]).drop_columns("n_ticks"),
+        library_table([RANKED]).drop_columns("size_bytes"),
         library_table([RANKED]).set_column(2, "size_bytes", pa.array(["many"])),
     ],
 )

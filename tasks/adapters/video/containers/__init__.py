@@ -1,1 +1,1 @@
-"""What a video file holds: the clocks of its streams."""
+"""What a video file holds: the recordings in it, and the clocks of its streams."""

@@ -1,0 +1,260 @@
+"""Finds recordings that were joined into one file by appending their bytes, and what of the file is read.
+
+Players show the first recording of an MP4, Matroska, ASF or Ogg file, and go on in FLV (and in MPEG and AVI
+files, where FFmpeg does so by itself). What follows a recording but begins none, such as a tag or zeros, is
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+PROTOCOLS = "file,subfile,concat"
+"""What ffmpeg opens: local files, and parts of them."""
+SEARCH_BYTES = 1 << 20
+ELEMENT_HEAD_BYTES = 27 + 255
+"""The longest header of an element: that of an Ogg page."""
+FLV_HEADER = b"FLV\x01"
+FLV_HEADER_BYTES = 13
+EBML, SEGMENT, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
+SEGMENT_PARTS = {
+    0x114D9B74,
+    0x1549A966,
+    0x1654AE6B,
+    0x1C53BB6B,
+    0x1941A469,
+    0x1043A770,
+    0x1254C367,
+    0xEC,
+    0xBF,
+}
+CLUSTER_PARTS = {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0x5854, 0xEC, 0xBF}
+"""The elements of a segment other than clusters, and those of a cluster (RFC 9559, 5.1)."""
+MP4_BEGINS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"}
+ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """What of a file is read: `url` names it for FFmpeg. `unused_bytes` behind it are another recording."""
+
+    url: str
+    unused_bytes: int = 0
+
+    @property
+    def unused(self) -> str | None:
+        """A sentence about what is not read; None if that is nothing."""
+        if not self.unused_bytes:
+            return None
+        return (
+            f"Another recording is joined to the end of this one in the same file; its {self.unused_bytes:,} "
+            "bytes are not used, as players don't show them. Upload it as a file of its own."
+        )
+
+
+def readable(path: Path) -> Readable:
+    """What FFmpeg shall read of the file at `path`."""
+    status = path.stat()
+    return _readable(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _readable(path: Path, size: int, _changed_ns: int) -> Readable:
+    with path.open("rb") as file:
+        head = file.read(16)
+        if head.startswith(FLV_HEADER):
+            parts = [_part_url(path, *part) for part in _flv_parts(file, size)]
+            return Readable(f"concat:{'|'.join(parts)}" if len(parts) > 1 else f"file:{path}")
+        for begins, steps in STEPS:
+            if begins(head) and (end := _next_recording(file, _end(file, size, steps()), size)) is not None:
+                return Readable(_part_url(path, 0, end), size - end)
+    return Readable(f"file:{path}")
+
+
+def _part_url(path: Path, begin: int, end: int) -> str:
+    return f"subfile,,start,{begin},end,{end},,:file:{path}"
+
+
+Step = Callable[[bytes], int | None]
+"""Says of an element by its first bytes where the next begins: how many bytes later.
+
+0: it begins another recording. None: it is none, or reaches to the end of the file.
+"""
+
+
+def _end(file: IO[bytes], size: int, step: Step) -> int:
+    """Where the elements of the first recording end, or the last one that may be whole begins."""
+    at = last = 0
+    while at < size:
+        file.seek(at)
+        length = step(file.read(ELEMENT_HEAD_BYTES))
+        if length == 0:
+            return at
+        if length is None or at + length > size:
+            return last
+        at, last = at + length, at
+    return at
+
+
+def _mp4_step() -> Step:
+    """Boxes (ISO/IEC 14496-12, 4.2)."""
+    kinds = set[bytes]()
+
+    def step(head: bytes) -> int | None:
+        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if kind == b"ftyp" and kinds & {b"moov", b"mdat"}:
+            return 0
+        kinds.add(kind)
+        return length if kind.isalnum() and length >= 8 else None
+
+    return step
+
+
+def _matroska_step() -> Step:
+    """Elements (RFC 8794, 4 to 6); what has no known length, as in live streams, is read from inside."""
+    begun = inside_cluster = False
+
+    def step(head: bytes) -> int | None:
+        nonlocal begun, inside_cluster
+        element, length, header_bytes = _ebml_header(head)
+        if element == EBML and begun:
+            return 0
+        begun = True
+        if element == SEGMENT or (element == CLUSTER and length is None):
+            inside_cluster = element == CLUSTER
+            return header_bytes
+        known = element in (EBML, CLUSTER) or element in SEGMENT_PARTS
+        if length is None or not (known or (inside_cluster and element in CLUSTER_PARTS)):
+            return None
+        return header_bytes + length
+
+    return step
+
+
+def _ebml_header(head: bytes) -> tuple[int, int | None, int]:
+    """An element's id, the length of its content (None if not said), and that of this header."""
+    id_bytes = 9 - head[0].bit_length()
+    if id_bytes > 4 or len(head) <= id_bytes:
+        return 0, None, 1
+    length_bytes = 9 - head[id_bytes].bit_length()
+    raw = head[id_bytes : id_bytes + length_bytes]
+    if length_bytes > 8 or len(raw) < length_bytes:
+        return 0, None, 1
+    ones = (1 << 7 * length_bytes) - 1
+    length = int.from_bytes(raw, "big") & ones
+    return int.from_bytes(head[:id_bytes], "big"), None if length == ones else length, id_bytes + length_bytes
+
+
+def _asf_step() -> Step:
+    """Objects (Advanced Systems Format, 2.1)."""
+    begun = False
+
+    def step(head: bytes) -> int | None:
+        nonlocal begun
+        if head.startswith(ASF_HEADER) and begun:
+            return 0
+        begun = True
+        length = int.from_bytes(head[16:24], "little")
+        return length if length >= 24 else None
+
+    return step
+
+
+def _ogg_step() -> Step:
+    """Pages (RFC 3533, 6): another chain begins with one that begins a stream, behind those that don't."""
+    begun = False
+
+    def step(head: bytes) -> int | None:
+        nonlocal begun
+        if not head.startswith(b"OggS") or len(head) < 27:
+            return None
+        begins_stream = bool(head[5] & 2)
+        if begins_stream and begun:
+            return 0
+        begun = begun or not begins_stream
+        return 27 + head[26] + sum(head[27 : 27 + head[26]])
+
+    return step
+
+
+def _flv_parts(file: IO[bytes], size: int) -> Iterator[tuple[int, int]]:
+    """Where the tags of each recording begin and end, the first with its header (FLV 10.1, E.2)."""
+    begin, at = 0, FLV_HEADER_BYTES
+    while at + 11 <= size:
+        file.seek(at)
+        tag = file.read(11)
+        if tag[0] & 0x1F in (8, 9, 18):
+            at += 11 + int.from_bytes(tag[1:4], "big") + 4
+            continue
+        following = _find(file, at, size, FLV_HEADER, _is_flv)
+        if following is None:
+            break
+        yield begin, at
+        begin = at = following + FLV_HEADER_BYTES
+    yield begin, min(at, size)
+
+
+def _next_recording(file: IO[bytes], at: int, size: int) -> int | None:
+    """Where another recording begins from `at` on."""
+    found = [_find(file, max(1, at), size, *sign) for sign in SIGNS]
+    return min((begin for begin in found if begin is not None), default=None)
+
+
+def _find(
+    file: IO[bytes], at: int, size: int, mark: bytes, begins: Callable[[bytes], bool], shift: int = 0
+) -> int | None:
+    """The first place from `at` on where `begins` is true of the bytes `shift` before a mark."""
+    while at < size:
+        file.seek(at)
+        chunk = file.read(SEARCH_BYTES + 64)
+        found = chunk.find(mark)
+        while 0 <= found < SEARCH_BYTES + shift:
+            if found >= shift and begins(chunk[found - shift : found + 64]):
+                return at + found - shift
+            found = chunk.find(mark, found + 1)
+        at += SEARCH_BYTES
+    return None
+
+
+def _is_mp4(head: bytes) -> bool:
+    length = int.from_bytes(head[:4], "big")
+    return head[4:8] == b"ftyp" and 16 <= length <= 256 and length % 4 == 0 and head[8:10].isalnum()
+
+
+def _is_matroska(head: bytes) -> bool:
+    return head[:4] == EBML.to_bytes(4, "big") and (b"webm" in head or b"matroska" in head)
+
+
+def _is_asf(head: bytes) -> bool:
+    return head.startswith(ASF_HEADER)
+
+
+def _is_ogg(head: bytes) -> bool:
+    return head.startswith(b"OggS\0\x02")
+
+
+def _is_flv(head: bytes) -> bool:
+    return head.startswith(FLV_HEADER) and head[4] in (1, 4, 5) and head[5:9] == b"\0\0\0\x09"
+
+
+SIGNS: tuple[tuple[bytes, Callable[[bytes], bool], int], ...] = (
+    (b"ftyp", _is_mp4, 4),
+    (EBML.to_bytes(4, "big"), _is_matroska, 0),
+    (ASF_HEADER, _is_asf, 0),
+    (b"OggS", _is_ogg, 0),
+    (FLV_HEADER, _is_flv, 0),
+)
+"""A mark, whether a recording begins with such bytes, and how many bytes before the mark."""
+STEPS: tuple[tuple[Callable[[bytes], bool], Callable[[], Step]], ...] = (
+    (lambda head: head[4:8] in MP4_BEGINS, _mp4_step),
+    (lambda head: head.startswith(EBML.to_bytes(4, "big")), _matroska_step),
+    (_is_asf, _asf_step),
+    (_is_ogg, _ogg_step),
+)
+"""What a file begins with, and how its elements are gone through."""
