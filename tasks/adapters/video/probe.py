@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.stream import Disposition
 
 from tasks.adapters.video.containers.clock import MAX_FORWARD_S, WRAP_S, Clock, SoundTimes
 from tasks.adapters.video.containers.joined import PROTOCOLS, readable
@@ -28,6 +29,7 @@ from tasks.core.geometry import display_size
 MAX_PIXELS = 36_000_000
 """Larger pictures (8K is 33 million) are refused as an attack on memory."""
 
+COVERS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 UNDECLARED = frozenset({"mpegts", "mpeg", "ogg"})
 """Containers that declare no duration."""
 MAX_PACKETS_TO_FIRST_PICTURE = 1000
@@ -164,13 +166,15 @@ def _open(path: Path, *, name: str) -> Any:
 
 
 def real_video(container: Any, *, name: str) -> Any:
-    """The first video stream that is not a cover picture."""
-    covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
-    real = [stream for stream in container.streams.video if not stream.disposition & covers]
+    """The video stream that players show: of those marked as default, or else of all, the largest.
+
+    Cover pictures and thumbnails are none, nor is a single picture beside a video.
+    """
+    real = [stream for stream in container.streams.video if not stream.disposition & COVERS]
     if not real:
         what = "only sound and a cover picture" if container.streams.video else "no picture"
         raise refuse("no_video_stream", f"'{name}' has {what}. Upload a file with a video track.")
-    stream = real[0]
+    stream = max(real, key=_prominence)
     if stream.codec_context is None:
         raise refuse(
             "unsupported_codec",
@@ -185,6 +189,12 @@ def real_video(container: Any, *, name: str) -> Any:
             "million pixels accepted. Scale the video down.",
         )
     return stream
+
+
+def _prominence(stream: Any) -> tuple[bool, bool, bool, int]:
+    context = stream.codec_context
+    pixels = context.width * context.height if context else 0
+    return context is not None, stream.frames != 1, bool(stream.disposition & Disposition.default), pixels
 
 
 def sound_beside(container: Any, stream: Any) -> Any | None:

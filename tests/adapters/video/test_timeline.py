@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -20,7 +21,9 @@ from tasks.adapters.video.decode_child import do_job
 from tasks.adapters.video.timeline import DecodeJob, DecodeLimits, decode_timeline, read_frames
 from tasks.core.errors import DecodeFailed, RunEnded, VideoRefused
 from tasks.core.records import FrameBudget, Timeline, VideoRef
+from tasks.core.views.pictures import Cut
 from tests import ROOT
+from tests.adapters.video.test_clips import cut_here
 from tests.media import (
     H264,
     cut_short,
@@ -218,15 +221,39 @@ def test_wide_pixels_widen_the_frame(tmp_path: Path) -> None:
     assert (timeline.width, timeline.height) == (196, 84)
 
 
-def test_the_first_of_two_videos_is_taken(tmp_path: Path) -> None:
-    numbered_video(tmp_path / "small.mp4", seconds=2, size=(96, 64))
-    numbered_video(tmp_path / "large.mp4", seconds=2, size=(320, 192), filters="negate")
-    both = tmp_path / "a.mp4"
-    run_ffmpeg(
-        *("-i", tmp_path / "small.mp4", "-i", tmp_path / "large.mp4"),
-        *("-map", "0", "-map", "1", "-c", "copy", both),
+TRACKS = {
+    "a proxy first": ("a.mp4", ("default", "default"), 1),
+    "a proxy first, in Matroska": ("a.mkv", ("default", "default"), 1),
+    "a proxy first, in a transport stream": ("a.ts", ("0", "0"), 1),
+    "none is the default": ("a.mkv", ("0", "0"), 1),
+    "the default is the smaller": ("a.mkv", ("default", "0"), 0),
+    "a large cover": ("a.mp4", ("default", "attached_pic"), 0),
+    "a single picture beside it": ("a.mp4", ("0", "default"), 0),
+}
+
+
+@pytest.mark.parametrize(("file", "dispositions", "taken"), TRACKS.values(), ids=TRACKS)
+def test_of_several_videos_the_largest_default_one_is_taken(
+    tmp_path: Path, file: str, dispositions: tuple[str, str], taken: int
+) -> None:
+    still = dispositions[1] == "attached_pic" or (file, dispositions[0]) == ("a.mp4", "0")
+    cover = ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-frames:v", "1")
+    numbered_video(tmp_path / "s.mkv", seconds=2, fps="10", size=(96, 64))
+    numbered_video(
+        tmp_path / "l.mkv",
+        seconds=2,
+        fps="10",
+        size=(320, 192),
+        filters="negate",
+        codec=cover if still else H264,
     )
-    assert numbers_of(timeline_of(both)) == [24, 49]
+    both = tmp_path / file
+    marks = [word for k in (0, 1) for word in (f"-disposition:v:{k}", dispositions[k])]
+    parts = ("-i", tmp_path / "s.mkv", "-i", tmp_path / "l.mkv", "-map", "0", "-map", "1")
+    run_ffmpeg(*parts, "-c", "copy", *marks, both)
+    assert [number == -1 for number in numbers_of(decoded_here(both))] == [bool(taken)] * 2
+    with av.open(str(cut_here(both, Cut(0, 1, 0.5)))) as clip:
+        assert clip.streams.video[0].width == (320 if taken else 96)
 
 
 def test_longer_sound_does_not_lengthen_the_video(tmp_path: Path) -> None:
