@@ -16,11 +16,10 @@ import ffmpeg
 import imageio_ffmpeg
 
 from tasks.adapters.video.clips import ClipJob
-from tasks.adapters.video.containers.clock import MAX_FORWARD_S, Clock
+from tasks.adapters.video.containers.clock import RESTARTING, Clock
 from tasks.adapters.video.ffmpeg_input import ffmpeg_input
 from tasks.adapters.video.packet_times import MICROSECONDS
 from tasks.adapters.video.probe import (
-    UNDECLARED,
     first_picture,
     open_video,
     quarter_turns,
@@ -105,7 +104,7 @@ def read_info(path: Path, *, name: str) -> SourceInfo:
         sound = sound_beside(container, stream)
         rate = Fraction(stream.guessed_rate or stream.average_rate or DEFAULT_FPS)
         clocks, origin_us = {}, max(0, container.start_time or 0)
-        if kind in MAX_FORWARD_S:
+        if kind in RESTARTING:
             times, _ = scan(container, stream, name=name)
             clocks, origin_us = times.clocks(stream.index), times.origin_us(container)
         return SourceInfo(
@@ -114,7 +113,7 @@ def read_info(path: Path, *, name: str) -> SourceInfo:
             clocks=clocks,
             rate=min(max(rate, MIN_FPS), MAX_FPS).limit_denominator(1001),
             offset_s=-origin_us / MICROSECONDS,
-            can_seek=kind not in UNDECLARED and not any(clock.steps for clock in clocks.values()),
+            can_seek=kind not in RESTARTING,
             quarter_turns=turns,
         )
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from array import array
 from dataclasses import replace
 from fractions import Fraction
+from math import inf
 from typing import Any
 
 from tasks.adapters.video.containers.clock import (
     MAX_BACKWARD_S,
     MAX_FORWARD_S,
+    RESTARTING,
     WRAP_S,
     Clock,
     SoundTimes,
@@ -34,12 +36,14 @@ class PacketTimes:
         self.sound = sound
         self._complete = True
         self._last_end = 0
-        self._audio_s = 0.0
+        self._audio_end_s = 0.0
         self._packets = 0
         self._offset = 0
         self._next_dts: int | None = None
         self._first_pictures: list[int] = []
-        self._max_forward_s = MAX_FORWARD_S.get(container)
+        self._restarting = container in RESTARTING
+        # A screen recording without sound may show one picture for long.
+        self._max_forward_s = inf if container == "flv" and not sound else MAX_FORWARD_S
 
     def add(self, packet: Any) -> None:
         """Adds a packet of the video; one marked as discarded shows no picture."""
@@ -61,8 +65,8 @@ class PacketTimes:
     def add_audio(self, packet: Any) -> None:
         """Adds a packet of another stream; only audio counts."""
         if packet.stream.type == "audio" and packet.pts is not None:
-            units = packet.pts - (packet.stream.start_time or 0) + (packet.duration or 0)
-            self._audio_s = max(self._audio_s, float(units * packet.time_base))
+            end = packet.pts + (packet.duration or 0)
+            self._audio_end_s = max(self._audio_end_s, float(end * packet.time_base))
 
     def from_origin(self, origin_us: int) -> array[int]:
         """When the pictures begin, in units of the time base after the origin."""
@@ -90,15 +94,16 @@ class PacketTimes:
         """When the last picture ends, in seconds after the origin."""
         return self._end() * self.time_base - Fraction(origin_us, MICROSECONDS)
 
-    def damage(self, declared_s: tuple[float, float], *, start_s: float) -> str | None:
+    def damage(self, declared_s: tuple[float, float], origin_us: int) -> str | None:
         """A sentence if the video ends before its declared duration, or if it has none, that of the file.
 
-        Some programs declare as the duration of a file when it ends, although it starts at `start_s`.
+        Some programs declare as the duration of a file when it ends, although it starts at the origin.
         """
         reached_s = video_s = float((self._end() - min(self.pts)) * self.time_base)
         promised_s, promised_for_all_s = declared_s
         if not promised_s:
-            promised_s, reached_s = promised_for_all_s, max(video_s, self._audio_s)
+            start_s, video_s = origin_us / MICROSECONDS, float(self.end_s(origin_us))
+            promised_s, reached_s = promised_for_all_s, max(video_s, self._audio_end_s - start_s)
             if promised_s - reached_s > start_s - MIN_DAMAGE_S:
                 promised_s -= start_s
         return damage_sentence(promised_s, video_s) if promised_s - reached_s > MIN_DAMAGE_S else None
@@ -121,7 +126,7 @@ class PacketTimes:
 
     def _follow_clock(self, dts: int) -> None:
         """Continues one clock over the parts of a file."""
-        if self._max_forward_s is None or self._next_dts is None:
+        if not self._restarting or self._next_dts is None:
             return
         expected = self._next_dts - self._offset
         gap_s = float((dts - expected) * self.time_base)

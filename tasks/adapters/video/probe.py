@@ -18,7 +18,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-from tasks.adapters.video.containers.clock import MAX_FORWARD_S, WRAP_S, Clock, SoundTimes
+from tasks.adapters.video.containers.clock import RESTARTING, WRAP_S, Clock, SoundTimes
 from tasks.adapters.video.containers.joined import PROTOCOLS, readable
 from tasks.adapters.video.packet_references import PacketReferences
 from tasks.adapters.video.packet_times import MICROSECONDS, PacketTimes
@@ -104,7 +104,7 @@ def probe(path: Path, *, name: str) -> Probe:
         kind, codec = container.format.name, stream.codec_context.codec.canonical_name
         index, count = stream.index, len(container.streams.video)
         end_s = times.end_s(origin_us)
-        damage = times.damage(_declared_s(container, stream), start_s=origin_us / MICROSECONDS)
+        damage = times.damage(_declared_s(container, stream), origin_us)
         stored = times.from_origin(origin_us)
     # PyAV's objects must not outlive their container: reading them then crashes.
     with _open(path, name=name) as container:
@@ -210,7 +210,7 @@ def sound_beside(container: Any, stream: Any) -> Any | None:
 def scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, PacketReferences]:
     """The times of all packets of the video `stream` and of its sound, and their references."""
     kind = container.format.name
-    beside = sound_beside(container, stream) if kind in MAX_FORWARD_S else None
+    beside = sound_beside(container, stream) if kind in RESTARTING else None
     sound = SoundTimes(beside) if beside else None
     times = PacketTimes(stream.time_base, container=kind, sound=sound)
     references = PacketReferences(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)

@@ -9,12 +9,13 @@ from fractions import Fraction
 from math import inf
 from typing import Any
 
-MAX_FORWARD_S = {"mpegts": 10.0, "mpeg": 10.0, "ogg": 10.0, "flv": inf}
-"""Containers whose clock may start anew in the middle, and the longest step forward that is a pause.
+RESTARTING = frozenset({"mpegts", "mpeg", "ogg", "flv"})
+"""Containers whose clock may start anew in the middle.
 
-The first three are those that FFmpeg marks AVFMT_TS_DISCONT, with its `dts_delta_threshold`; FLV files are
-written on after a reconnect.
+The first three are those that FFmpeg marks AVFMT_TS_DISCONT; FLV files are written on after a reconnect.
 """
+MAX_FORWARD_S = 10.0
+"""A larger step forward of sound and picture is a new clock, no pause: FFmpeg's `dts_delta_threshold`."""
 MAX_BACKWARD_S = 0.1
 """A larger step back is a new clock, too."""
 WRAP_S = {"mpegts": Fraction(1 << 33, 90_000), "mpeg": Fraction(1 << 33, 90_000)}
@@ -77,7 +78,7 @@ class SoundTimes:
     def went_on(self, begin_s: float, end_s: float) -> bool:
         """Whether the sound came without a jump from about one time to about another."""
         begun_s, last_s = self._run_s
-        return begun_s <= begin_s + MAX_FORWARD_S["mpegts"] and _follows(abs(last_s - end_s))
+        return begun_s <= begin_s + MAX_FORWARD_S and _follows(abs(last_s - end_s))
 
     def follow(self, video: VideoParts) -> tuple[Clock, Fraction | None]:
         """The clock of the sound, which goes with that of the pictures, and when it begins, in seconds.
@@ -126,4 +127,4 @@ class VideoParts:
 
 
 def _follows(gap_s: float) -> bool:
-    return -MAX_BACKWARD_S <= gap_s <= MAX_FORWARD_S["mpegts"]
+    return -MAX_BACKWARD_S <= gap_s <= MAX_FORWARD_S

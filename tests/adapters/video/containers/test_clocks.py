@@ -128,3 +128,38 @@ def test_frames_and_clip_show_the_second_of_the_row(
     for time_s, number in pictures_of(clip):
         assert number == pytest.approx((18 + time_s - late_s) * RATE, abs=1.5), time_s
     assert [at for at in beeps_of(clip) if 0.5 < at < 7.5] == pytest.approx(range(1, 8), abs=0.1)
+
+
+def test_sound_that_goes_on_before_a_late_picture_is_no_missing_picture(
+    recording: Path, tmp_path: Path
+) -> None:
+    """FLV and Matroska declare one duration for all: it begins with the sound."""
+    later = ("-itsoffset", "2.5", "-i", recording)
+    for name in ("v.flv", "v.mkv"):
+        run_ffmpeg("-i", recording, *later, "-map", "1:v", "-map", "0:a", "-c", "copy", tmp_path / name)
+        timeline = decoded_here(tmp_path / name)
+        assert (timeline.damage, timeline.n_ticks) == (None, pytest.approx(SECONDS + 2.5, abs=0.6))
+
+
+def test_a_flv_recording_goes_on_with_a_clock_far_ahead(recording: Path, tmp_path: Path) -> None:
+    """A reconnect appends tags; picture and sound leap together, as they don't in a pause of one."""
+    parts = []
+    for number, by_s in enumerate((0, 4000)):
+        part = shifted(recording, tmp_path / f"{number}.flv", by_s=by_s, options=("-t", "6"))
+        parts.append(part.read_bytes()[13 * number :])
+    (tmp_path / "v.flv").write_bytes(b"".join(parts))
+    timeline = decoded_here(tmp_path / "v.flv")
+    assert timeline.duration_s == pytest.approx(12, abs=0.5)
+    clip = cut_here(tmp_path / "v.flv", Cut(7, 11, 8))
+    beeps = [at for at in beeps_of(clip) if at > 0.3]
+    shown = pictures_of(clip)
+    numbers = [max(picture for picture in shown if picture[0] <= at + 0.05)[1] for at in beeps]
+    assert numbers == pytest.approx([20, 30, 40], abs=1)
+
+
+def test_pictures_few_and_far_between_are_cut_where_they_are_on_screen(tmp_path: Path) -> None:
+    """ffmpeg seeks in FLV to a key picture behind the second that was asked for."""
+    few = ("select='not(mod(n,100))'", "-c:v", "libx264", "-g", "2", "-pix_fmt", "yuv420p")
+    source = numbered_video(tmp_path / "v.flv", seconds=40, fps="10", filters=few[0], codec=few[1:])
+    clip = cut_here(source, Cut(25, 29, 26))
+    assert {number for _, number in pictures_of(clip)} == {200}
