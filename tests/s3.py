@@ -30,6 +30,17 @@ ACCESS_KEY = "testing-access-key"
 SECRET_KEY = "testing-secret-key"
 DRIP_S = 0.05
 
+SEEN_HEADERS = (
+    b"authorization:",
+    b"range:",
+    b"if-",
+    b"x-amz-checksum-",
+    b"x-amz-sdk-checksum",
+    b"x-amz-trailer",
+    b"x-amz-request-payer",
+)
+"""Headers that belong to the requests a `Disturbance` sees."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -97,6 +108,7 @@ class Bucket:
 class Fault:
     """What goes wrong, with which requests, and how often.
 
+    It concerns requests that have `only` in their line or headers, and have not `unless`.
     `reply` answers with an error of this `status`, `code` and `message` instead of asking the server; `reset`
     and `close` break the connection after so many bytes of the response; `stall` never answers; `drip` lets
     the rest come a byte at a time, until the proxy closes.
@@ -105,11 +117,16 @@ class Fault:
     action: Literal["reply", "reset", "close", "stall", "drip"]
     method: str = "GET"
     only: str = ""
+    unless: str = "no request has this"
     times: int = 1
     after_bytes: int = 0
     status: int = 503
     code: str = "SlowDown"
     message: str = "<Message>as told</Message>"
+
+    def concerns(self, request: str) -> bool:
+        method, _, rest = request.partition(" ")
+        return method in self.method.split("|") and self.only in rest and self.unless not in rest
 
     def __str__(self) -> str:
         """Short, for the name of a test."""
@@ -133,7 +150,7 @@ class Disturbance:
         self.requests.append(request)
         self.before(request)
         for fault in self.faults:
-            if fault.times and request.startswith(fault.method + " ") and fault.only in request:
+            if fault.times and fault.concerns(request):
                 fault.times -= 1
                 return fault
         return None
@@ -163,14 +180,14 @@ class _Exchange(socketserver.BaseRequestHandler):
         if not head:
             return
         lines = head.split(b"\r\n")
-        wanted = [line.decode() for line in lines if line.lower().startswith(b"range:")]
+        wanted = [line.decode() for line in lines if line.lower().startswith(SEEN_HEADERS)]
         signed = [b"signed"] if b"\nauthorization:" in head.lower() else [b"unsigned"]
         request = " ".join([lines[0].decode(), *wanted, signed[0].decode()])
         fault = self.server.disturbance.next_fault(request)
         if fault and fault.action == "stall":
             self.server.closing.wait()
         elif fault and fault.action == "reply":
-            self._reply(fault, with_body=not request.startswith("HEAD"))
+            self._reply(fault, with_body=fault.status != 304 and not request.startswith("HEAD"))
         else:
             kept = [line for line in lines if not line.lower().startswith(b"connection:")]
             for theirs, ours in self.server.disturbance.aliases.items():

@@ -12,6 +12,7 @@ import pytest
 
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.s3 import S3Store
+from tasks.adapters.storage.uri_list import is_uri_list, videos_of_list
 from tasks.core.errors import ObjectChanged, StorageError
 from tasks.core.records import VideoRef
 from tests.s3 import Bucket, Server, point_at
@@ -125,6 +126,43 @@ def test_a_public_bucket_is_read_without_credentials(
     with pytest.raises(StorageError) as caught:
         open_store(bucket.uri).videos("*")
     assert caught.value.reason == "no_credentials"
+
+
+def test_an_error_repeats_what_the_gateway_says(
+    bucket: Bucket, radosgw: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("a.mp4")
+    point_at(monkeypatch, replace(radosgw, secret_key="not-the-right-one"))
+    for attempt in (lambda: open_store(bucket.uri).videos("**"), open_store(f"{bucket.uri}/a.mp4").file):
+        with pytest.raises(StorageError, match="the store answered SignatureDoesNotMatch"):
+            attempt()
+
+
+def test_checksums_conditions_and_a_payer_are_taken(
+    bucket: Bucket, radosgw: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point_at(monkeypatch, radosgw)
+    monkeypatch.setenv("AWS_REQUEST_PAYER", "requester")
+    store = open_store(bucket.uri)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: store.update("count", count_up), range(8)))
+    assert bucket.get("count") == b"8"
+    assert store._fs.connect().meta.config.request_checksum_calculation == "when_supported"
+
+
+def count_up(current: bytes | None) -> bytes:
+    return str(int(current or b"0") + 1).encode()
+
+
+def test_a_list_of_videos_is_read_from_the_gateway(bucket: Bucket) -> None:
+    for key in ("in/a b.mp4", "in/c.mp4"):
+        bucket.put(key)
+    bucket.put("lists/tonight.csv", f"uri\n../in/a b.mp4\n{bucket.uri}/in/c.mp4\n../in/gone.mp4\n".encode())
+    source = open_store(f"{bucket.uri}/lists/tonight.csv")
+    assert is_uri_list(source)
+    listing = videos_of_list(source)
+    assert [video.uri for video in listing.videos] == [f"{bucket.uri}/in/a b.mp4", f"{bucket.uri}/in/c.mp4"]
+    assert [failure.reason for failure in listing.refused] == ["not_found"]
 
 
 def test_a_missing_bucket_is_an_error(bucket: Bucket) -> None:

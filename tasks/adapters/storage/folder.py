@@ -104,9 +104,6 @@ class FolderStore(Store):
                 if time.time() - path.stat().st_mtime > PART_IS_DEAD_AFTER_S:
                     path.unlink()
 
-    def _is_opaque(self, ref: VideoRef) -> bool:
-        return False
-
 
 def _skip(top: str, error: OSError) -> None:
     """Warn of a folder below `top` that cannot be looked into; `top` itself must be."""

@@ -2,11 +2,13 @@
 
 Endpoint, region and credentials come from the standard AWS chain (AWS_ENDPOINT_URL, AWS_REGION,
 AWS_PROFILE, AWS_ACCESS_KEY_ID, the shared config files, the machine's role). Where that yields no
-credentials, requests go out unsigned, which is how public buckets are read.
+credentials, requests go out unsigned, which is how public buckets are read. AWS_REQUEST_PAYER=requester
+pays for buckets whose owner does not. docs/storage.md says what each vendor's store needs.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -27,7 +29,16 @@ from s3fs import S3FileSystem
 from s3fs.core import S3File, _inner_fetch, set_custom_error_handler
 from s3fs.utils import FileExpired
 
+from tasks.adapters.storage.s3_refusals import (
+    OVERTAKEN_STATUSES,
+    is_transient,
+    may_be_of_checksums,
+    reason_of_reply,
+    reply_behind,
+    status_of,
+)
 from tasks.adapters.storage.store import BLOCK_BYTES, PART_IS_DEAD_AFTER_S, Store
+from tasks.core.errors import SettingsError
 from tasks.core.listing import Sieve
 from tasks.core.records import VideoRef
 
@@ -40,20 +51,6 @@ MAX_ATTEMPTS = 3
 
 MAX_UPLOADS = 4
 """Parts of one large upload in flight, each `BLOCK_BYTES`."""
-
-_CODES = {
-    "SlowDown": "throttled",
-    "ExpiredToken": "denied",
-    "InvalidToken": "denied",
-    "TokenRefreshRequired": "denied",
-    "RequestTimeTooSkewed": "clock_skew",
-    "RequestTimeout": "unavailable",
-    "BadDigest": "torn",
-    "IncompleteBody": "torn",
-    "XAmzContentSHA256Mismatch": "torn",
-}
-_STATUSES = {401: "denied", 403: "denied", 404: "not_found", 412: "changed", 416: "changed"}
-_THROTTLED_STATUSES = {429, 503}
 
 _CREDENTIAL_ERRORS = (
     boto.NoCredentialsError,
@@ -72,8 +69,11 @@ _TORN_ERRORS = (
     boto.ConnectionClosedError,
     boto.ResponseStreamingError,
     boto.IncompleteReadError,
+    boto.FlexibleChecksumError,
 )
 _INVALID_ERRORS = (boto.ParamValidationError, boto.InvalidDNSNameError, boto.EndpointProviderError)
+
+log = logging.getLogger(__name__)
 
 _connections: dict[int, S3FileSystem] = {}
 
@@ -119,7 +119,8 @@ class S3Store(Store):
         return self._described(self._fs.info(path))
 
     def _open(self, path: str, ends_at: float) -> Any:
-        return _TimedFile(self._fs, path, block_size=BLOCK_BYTES, cache_type="none", ends_at=ends_at)
+        options = {"cache_type": "none", "requester_pays": self._fs.requester_pays}
+        return _TimedFile(self._fs, path, block_size=BLOCK_BYTES, ends_at=ends_at, **options)
 
     def _opened(self, stream: Any) -> VideoRef:
         return self._described(stream.details)
@@ -134,10 +135,11 @@ class S3Store(Store):
 
     def _put(self, local: Path, path: str) -> None:
         # Never fs.open(path, "wb"): leaving that block by an exception commits half an object.
-        self._fs.put_file(str(local), path, chunksize=BLOCK_BYTES, max_concurrency=MAX_UPLOADS)
+        options = {"chunksize": BLOCK_BYTES, "max_concurrency": MAX_UPLOADS}
+        _written(self._fs, partial(self._fs.put_file, str(local), path, **options))
 
     def _put_bytes(self, content: bytes, path: str) -> None:
-        self._fs.pipe_file(path, content)
+        _written(self._fs, partial(self._fs.pipe_file, path, content))
 
     def _update(self, path: str, change: Callable[[bytes | None], bytes | None], *, sure: bool) -> bool:
         bucket, key, _ = self._fs.split_path(path)
@@ -152,15 +154,18 @@ class S3Store(Store):
             return True
         put = partial(self._fs.call_s3, "put_object", Bucket=bucket, Key=key, Body=changed)
         try:
-            put(**(condition if sure else {}))
+            _written(self._fs, partial(put, **(condition if sure else {})))
         except Exception as error:
-            status = _status(reply) if (reply := _reply_behind(error)) else 0
-            if status == 501:  # the store has no conditional writes
-                put()
-            elif status in {404, 409, 412}:  # 409: another conditional write is under way
-                return False
-            else:
+            refusal = reply_behind(error)
+            if refusal is None or not sure:
                 raise
+        else:
+            return True
+        if status_of(refusal) in OVERTAKEN_STATUSES:
+            return False
+        # Either the store has no conditional writes, or the request is wrong: then this one is refused, too.
+        _written(self._fs, put)
+        log.info("The store has no conditional writes (%s): the last of two writers wins.", refusal)
         return True
 
     def _remove(self, path: str) -> None:
@@ -178,21 +183,14 @@ class S3Store(Store):
                     "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                 )
 
-    def _is_opaque(self, ref: VideoRef) -> bool:
-        # docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html: under SSE-KMS and SSE-C the ETag
-        # is no MD5 of the data.
-        bucket, key, _ = self._fs.split_path(ref.uri)
-        head = self._fs.call_s3("head_object", Bucket=bucket, Key=key)
-        return head.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in head
-
-    def _explain(self, error: Exception) -> tuple[str, str]:
+    def _explain(self, error: Exception, path: str) -> tuple[str, str]:
         if isinstance(error, FileExpired):
             return "changed", ""
-        if reply := _reply_behind(error):
-            reason, code = _reason_of_reply(reply)
+        if reply := reply_behind(error):
+            reason, answer = reason_of_reply(self._in_full(reply, path))
             if reason == "denied" and self._fs.anon:
-                return "no_credentials", f"no AWS credentials were found, and it is not public ({code})"
-            return reason, f"the store answered {code}"
+                return "no_credentials", f"no AWS credentials were found, and it is not public ({answer})"
+            return reason, f"the store answered {answer}"
         for kinds, reason in (
             (_CREDENTIAL_ERRORS, "no_credentials"),
             (_TORN_ERRORS, "torn"),
@@ -200,7 +198,50 @@ class S3Store(Store):
         ):
             if isinstance(error, kinds):
                 return reason, f"{type(error).__name__}: {error}"
-        return super()._explain(error)
+        return super()._explain(error, path)
+
+    def _in_full(self, reply: boto.ClientError, path: str) -> boto.ClientError:
+        """The store's refusal with its reason: the answer to HEAD has no body, that to GET would have."""
+        bucket, key, _ = self._fs.split_path(path)
+        if reply.operation_name == "HeadObject" and key:
+            try:
+                body = self._fs.call_s3("get_object", Bucket=bucket, Key=key, Range="bytes=0-0")["Body"]
+                body.close()
+            except Exception as error:
+                full = reply_behind(error)
+                return full if full and status_of(full) == status_of(reply) else reply
+        return reply
+
+
+def _written(connection: S3FileSystem, put: Callable[[], Any]) -> Any:
+    """What `put` returns. Where the store refuses it for its checksum, that is left out from then on."""
+    had_checksums = _checksums(connection)
+    try:
+        return put()
+    except Exception as error:
+        refusal = reply_behind(error)
+        if not had_checksums or refusal is None or not may_be_of_checksums(refusal):
+            raise
+    _use_checksums(connection, False)
+    try:
+        done = put()
+    except Exception:
+        _use_checksums(connection, True)
+        raise
+    log.info("The store refuses checksums (%s): they are left out.", refusal)
+    return done
+
+
+def _checksums(connection: S3FileSystem) -> bool:
+    """Whether requests carry the checksums (x-amz-checksum-*) that botocore adds by itself."""
+    client = connection.connect()
+    return bool(client.meta.config.request_checksum_calculation != "when_required")
+
+
+def _use_checksums(connection: S3FileSystem, used: bool) -> None:
+    how = "when_supported" if used else "when_required"
+    connection.connect().meta.config.request_checksum_calculation = how
+    connection.config_kwargs["request_checksum_calculation"] = how  # for the next client
 
 
 class _TimedFile(S3File):  # type: ignore[misc]
@@ -226,8 +267,12 @@ class _Session(AIOHTTPSession):  # type: ignore[misc]
 
 
 def _connection() -> S3FileSystem:
-    set_custom_error_handler(_is_transient)
+    set_custom_error_handler(is_transient)
+    payer = os.environ.get("AWS_REQUEST_PAYER", "")
+    if payer.lower() not in ("", "requester"):
+        raise SettingsError(f"AWS_REQUEST_PAYER is {payer!r}: write requester, or leave it out.")
     connection = S3FileSystem(
+        requester_pays=bool(payer),
         anon=botocore.session.Session().get_credentials() is None,
         # A cached listing would vouch for versions that are gone.
         use_listings_cache=False,
@@ -235,40 +280,17 @@ def _connection() -> S3FileSystem:
         # One request an object in cat_file(): ranges fetched side by side name no version.
         max_concurrency=1,
         config_kwargs={
+            # botocore itself reads AWS_DEFAULT_REGION only, where all other SDKs read this.
+            "region_name": os.environ.get("AWS_REGION") or None,
             "http_session_cls": _Session,
             "connect_timeout": CONNECT_TIMEOUT_S,
             "read_timeout": READ_TIMEOUT_S,
+            # Some stores refuse to be asked for checksums (x-amz-checksum-mode), or give that of the whole
+            # object for each block. What is read is compared by size and ETag.
+            "response_checksum_validation": "when_required",
             # s3fs tries again by itself; both together would multiply.
             "retries": {"mode": "standard", "total_max_attempts": 1},
         },
     )
     connection.retries = MAX_ATTEMPTS
     return connection
-
-
-def _reply_behind(error: BaseException | None) -> boto.ClientError | None:
-    """The server's answer that led to `error`, even where s3fs stumbled over it on its way out."""
-    while error is not None and not isinstance(error, boto.ClientError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _is_transient(error: Exception) -> bool:
-    """What s3fs should try again besides broken transfers: trouble inside the server."""
-    return isinstance(error, boto.ClientError) and (
-        _status(error) >= 500 or _status(error) in _THROTTLED_STATUSES
-    )
-
-
-def _status(reply: boto.ClientError) -> int:
-    return int(reply.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _reason_of_reply(reply: boto.ClientError) -> tuple[str, str]:
-    status = _status(reply)
-    code = str(reply.response.get("Error", {}).get("Code", status))
-    if code in _CODES:
-        return _CODES[code], code
-    if status in _THROTTLED_STATUSES:
-        return "throttled", code
-    return _STATUSES.get(status, "unavailable" if status >= 500 else "invalid"), code

@@ -23,7 +23,8 @@ from uuid import uuid4
 from fsspec import AbstractFileSystem
 from fsspec.exceptions import FSTimeoutError
 
-from tasks.core.errors import HooklineError, ObjectChanged, StorageError
+from tasks.adapters.storage.reasons import may_be_shown, storage_error
+from tasks.core.errors import HooklineError
 from tasks.core.listing import Listing, Sieve
 from tasks.core.records import VideoRef
 from tasks.core.secrets import redacted
@@ -44,26 +45,8 @@ PART_IS_DEAD_AFTER_S = 24 * 3600
 log = logging.getLogger(__name__)
 
 _MD5 = re.compile("[0-9a-f]{32}")
-
-_FIXES = {
-    "not_found": "Check the bucket or folder, and the name.",
-    "denied": "Check that the credentials (are they still valid?), or the file permissions, allow this.",
-    "no_credentials": "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
-    "invalid": "Check the name of the bucket or folder, AWS_REGION and AWS_ENDPOINT_URL.",
-    "unavailable": "Check the network and AWS_ENDPOINT_URL, and try again.",
-    "throttled": "Try again later, or with fewer workers.",
-    "torn": "Try again.",
-    "deadline": "Raise limits.deadline_seconds, or find out what holds up the store.",
-    "clock_skew": "Set this machine's clock (NTP): the store takes no request that is minutes off.",
-    "no_space": "Free some space on that disk and try again.",
-}
-_FOLDER_FIXES = {
-    "not_found": "Check the name.",
-    "denied": "Check who may read and write there.",
-    "invalid": "Check the name.",
-    "unavailable": "Check the disk, and that it can be written, and try again.",
-}
-_RETRYABLE = {"unavailable", "throttled", "torn", "no_space"}
+_opaque_etags: set[str] = set()
+"""Buckets whose ETags look like MD5 and are none."""
 
 
 class Store(ABC):
@@ -152,8 +135,8 @@ class Store(ABC):
                 _expect(ref, self._opened(stream))
                 save(stream, part, ends_at=ends_at)
             _expect(ref, self._stat(source))
-            if not self._same_bytes(ref, part):
-                raise _storage_error(ref.uri, "torn", "the bytes that came are not the object's")
+            if not self._same_bytes(ref, part, ends_at=ends_at):
+                raise storage_error(ref.uri, "torn", "the bytes that came are not the object's")
 
     def fetch(self, name: str, path: Path) -> None:
         """Bring what is under `name` now to `path`, as `download` does."""
@@ -170,12 +153,12 @@ class Store(ABC):
         with self._reporting(self.uri):
             found = list(self._files(self._root))
         if not found:
-            raise _storage_error(self.uri, "not_found", "there is nothing under this name")
+            raise storage_error(self.uri, "not_found", "there is nothing under this name")
         inside = folder.resolve()
         for ref in found:
             target = (inside / name_in(ref.uri, self.uri)).resolve()
             if not target.is_relative_to(inside):
-                raise _storage_error(ref.uri, "invalid", "the name leads out of its folder")
+                raise storage_error(ref.uri, "invalid", "the name leads out of its folder")
             self.download(ref, target)
 
     def publish(self, local: Path, name: str) -> str:
@@ -188,7 +171,7 @@ class Store(ABC):
         with self._reporting(uri):
             self._put(local, path)
             if not self._same_bytes(self._stat(path), local):
-                raise _storage_error(uri, "torn", "what arrived is not what was sent")
+                raise storage_error(uri, "torn", "what arrived is not what was sent")
         return uri
 
     def write_bytes(self, name: str, content: bytes) -> None:
@@ -230,14 +213,31 @@ class Store(ABC):
     def _path(self, name: str) -> str:
         return f"{self._root}/{name.strip('/')}"
 
-    def _same_bytes(self, ref: VideoRef, local: Path) -> bool:
-        """Whether the two are the same, as far as size and ETag can tell."""
+    def _same_bytes(self, ref: VideoRef, local: Path, *, ends_at: float = math.inf) -> bool:
+        """Whether the two are the same, as far as size and ETag can tell.
+
+        An ETag may look like an MD5 and be none, for encryption or as the vendor likes it. Where it is not
+        that of the local file, the object is read once more; if that gives the same bytes, the ETags of its
+        bucket are not compared again.
+        """
         if local.stat().st_size != ref.size_bytes:
             return False
-        if not _MD5.fullmatch(ref.etag):
+        bucket = ref.uri.removeprefix(self.scheme).partition("/")[0]
+        if bucket in _opaque_etags or not _MD5.fullmatch(ref.etag):
             return True
         with local.open("rb") as file:
-            return hashlib.file_digest(file, "md5").hexdigest() == ref.etag or self._is_opaque(ref)
+            digest = hashlib.file_digest(file, "md5").hexdigest()
+        if digest == ref.etag:
+            return True
+        again = hashlib.md5(usedforsecurity=False)
+        with self._open(ref.uri.removeprefix(self.scheme), ends_at) as stream:
+            while block := stream.read(BLOCK_BYTES):
+                again.update(block)
+        if again.hexdigest() != digest:
+            return False
+        _opaque_etags.add(bucket)
+        log.info("The ETags of %s%s are not the MD5 of its objects.", self.scheme, bucket)
+        return True
 
     @contextmanager
     def _reporting(self, uri: str, *, missing: str = "not_found") -> Iterator[None]:
@@ -246,11 +246,11 @@ class Store(ABC):
         except HooklineError:
             raise
         except Exception as error:  # s3fs lets TypeErrors and IndexErrors out on odd replies
-            reason, detail = self._explain(error)
+            reason, detail = self._explain(error, uri.removeprefix(self.scheme))
             reason = missing if reason == "not_found" else reason
-            explained = _storage_error(uri, reason, redacted(detail))
+            explained = storage_error(uri, reason, redacted(detail))
             # What is behind it is shown with it in every log.
-            raise explained from (error if _may_be_shown(error) else None)
+            raise explained from (error if may_be_shown(error) else None)
 
     @property
     @abstractmethod
@@ -295,12 +295,8 @@ class Store(ABC):
     def _remove_parts(self) -> None:
         """Remove unfinished files that nobody can be writing any more."""
 
-    @abstractmethod
-    def _is_opaque(self, ref: VideoRef) -> bool:
-        """Whether the ETag is no MD5 although it looks like one."""
-
-    def _explain(self, error: Exception) -> tuple[str, str]:
-        """The reason behind an error, and a sentence about it."""
+    def _explain(self, error: Exception, path: str) -> tuple[str, str]:
+        """The reason behind an error that came with fsspec's `path`, and a sentence about it."""
         detail = f"{type(error).__name__}: {error}"
         match error:
             case FSTimeoutError():
@@ -318,29 +314,9 @@ class Store(ABC):
         return "unavailable", detail
 
 
-def _storage_error(uri: str, reason: str, detail: str) -> StorageError:
-    if reason == "changed":
-        return ObjectChanged(f"{uri} was replaced or removed after it was listed. List it again.")
-    fixes = _FIXES | _FOLDER_FIXES if uri.startswith("file://") else _FIXES
-    return StorageError(
-        f"{uri}: {detail.rstrip('.')} ({reason}). {fixes[reason]}",
-        reason=reason,
-        retryable=reason in _RETRYABLE,
-    )
-
-
-def _may_be_shown(error: BaseException | None) -> bool:
-    """Whether neither an error nor any behind it tells a secret."""
-    while error is not None:
-        if redacted(str(error)) != str(error):
-            return False
-        error = error.__cause__ or error.__context__
-    return True
-
-
 def _expect(ref: VideoRef, found: VideoRef) -> None:
     if found != ref:
-        raise _storage_error(ref.uri, "changed", "")
+        raise storage_error(ref.uri, "changed", "")
 
 
 def save(stream: BinaryIO, path: Path, *, ends_at: float = math.inf) -> None:

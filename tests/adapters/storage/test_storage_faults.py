@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import time
@@ -135,28 +134,6 @@ def test_an_object_replaced_during_the_download_is_not_taken(
         download(film, scratch)
     assert network.before is not replace
     assert os.listdir(scratch) == []  # noqa: PTH208
-
-
-def test_bytes_that_contradict_their_etag_are_not_taken(
-    bucket: Bucket, network: Disturbance, scratch: Path
-) -> None:
-    bucket.put("a.mp4", b"film")
-    network.aliases[hashlib.md5(b"film").hexdigest().encode()] = b"0" * 32
-    [video] = open_store(bucket.uri).videos("*")
-    assert video.etag == "0" * 32
-    error = refusal(lambda: download(video, scratch))
-    assert (error.reason, error.retryable) == ("torn", True)
-    assert os.listdir(scratch) == []  # noqa: PTH208
-
-
-def test_an_etag_that_is_no_md5_for_encryption_is_not_taken_for_one(
-    bucket: Bucket, network: Disturbance, scratch: Path
-) -> None:
-    bucket.put("a.mp4", b"film", ServerSideEncryption="aws:kms", SSEKMSKeyId="some-key")
-    network.aliases[hashlib.md5(b"film").hexdigest().encode()] = b"0" * 32
-    [video] = open_store(bucket.uri).videos("*")
-    assert video.etag == "0" * 32
-    assert download(video, scratch) == b"film"
 
 
 def test_a_changed_object_is_known_even_when_the_server_gives_no_message(

@@ -1,0 +1,47 @@
+"""Errors of storage: for each reason what to do about it, and nothing that tells a secret."""
+
+from __future__ import annotations
+
+from tasks.core.errors import ObjectChanged, StorageError
+from tasks.core.secrets import redacted
+
+_FIXES = {
+    "not_found": "Check the bucket or folder, and the name.",
+    "denied": "Check that the credentials (are they still valid?), or the file permissions, allow this; a "
+    "bucket whose readers pay wants AWS_REQUEST_PAYER=requester.",
+    "no_credentials": "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+    "invalid": "Check the name of the bucket or folder, AWS_REGION and AWS_ENDPOINT_URL.",
+    "unavailable": "Check the network and AWS_ENDPOINT_URL, and try again.",
+    "throttled": "Try again later, or with fewer workers.",
+    "torn": "Try again.",
+    "deadline": "Raise limits.deadline_seconds, or find out what holds up the store.",
+    "clock_skew": "Set this machine's clock (NTP): the store takes no request that is minutes off.",
+    "no_space": "Free some space on that disk and try again.",
+}
+_FOLDER_FIXES = {
+    "not_found": "Check the name.",
+    "denied": "Check who may read and write there.",
+    "invalid": "Check the name.",
+    "unavailable": "Check the disk, and that it can be written, and try again.",
+}
+_RETRYABLE = {"unavailable", "throttled", "torn", "no_space"}
+
+
+def storage_error(uri: str, reason: str, detail: str) -> StorageError:
+    if reason == "changed":
+        return ObjectChanged(f"{uri} was replaced or removed after it was listed. List it again.")
+    fixes = _FIXES | _FOLDER_FIXES if uri.startswith("file://") else _FIXES
+    return StorageError(
+        f"{uri}: {detail.rstrip('.')} ({reason}). {fixes[reason]}",
+        reason=reason,
+        retryable=reason in _RETRYABLE,
+    )
+
+
+def may_be_shown(error: BaseException | None) -> bool:
+    """Whether neither an error nor any behind it tells a secret."""
+    while error is not None:
+        if redacted(str(error)) != str(error):
+            return False
+        error = error.__cause__ or error.__context__
+    return True
