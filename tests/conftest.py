@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,14 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 # Without the fixture `prefect`, what needs a server fails, instead of starting one in secret.
 os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+
+# Whoever looks up another host is written down, here and in what the tests start.
+OTHER_HOSTS = Path(HOME.name) / "other-hosts"
+OTHER_HOSTS.touch()
+os.environ["HOOKLINE_TEST_OTHER_HOSTS"] = str(OTHER_HOSTS)
+WATCH = Path(__file__).parent / "watch"
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(WATCH), os.environ.get("PYTHONPATH")]))
+runpy.run_path(str(WATCH / "sitecustomize.py"))
 
 SLOWEST_FIRST = [
     "integration/test_operations.py",
@@ -94,3 +103,12 @@ def _no_error_is_logged(request: pytest.FixtureRequest, caplog: pytest.LogCaptur
             record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR
         ]
         assert not errors
+
+
+@pytest.fixture(autouse=True)
+def _no_other_host_is_called() -> Iterator[None]:
+    """A test, and what it started, neither looks up nor calls another host than this one."""
+    yield
+    if called := OTHER_HOSTS.read_text():
+        OTHER_HOSTS.write_text("")
+        pytest.fail(f"Other hosts were called:\n{called}")

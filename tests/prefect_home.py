@@ -14,6 +14,13 @@ from unittest.mock import patch
 from hookline.server import EmbeddedServer
 
 
+def environment_of_a_user(home: Path) -> dict[str, str]:
+    """This process's environment as a user would have it: nothing of Prefect is set or switched off."""
+    ours = ("DO_NOT_TRACK", "CI")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_") and k not in ours}
+    return kept | {"PREFECT_HOME": str(home)}
+
+
 def new_home(folder: Path) -> Path:
     """Make `folder` a home like one that a server has already run in."""
     shutil.copytree(_template(), folder, dirs_exist_ok=True)

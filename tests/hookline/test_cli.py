@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from pydantic import BaseModel
 from hookline.cli import run
 from tasks.core.settings import Settings
 from tests.media import numbered_video
+from tests.prefect_home import environment_of_a_user
 
 pytest_plugins = ["tests.s3"]
 
@@ -170,7 +170,6 @@ def test_show_without_a_ranking_says_how_to_get_one(
 @pytest.fixture
 def embedded(home: Path, tmp_path: Path, demo_models: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts `hookline rank` in a process of its own."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     # What was started in the background ignores Ctrl-C; so would its children.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     entry_point = f"{heed}; import sys; from hookline.cli import main; main(sys.argv[1:])"
@@ -179,7 +178,7 @@ def embedded(home: Path, tmp_path: Path, demo_models: Path) -> Iterator[Callable
         arguments = [str(videos), str(tmp_path / "out"), *quick(demo_models)]
         return subprocess.Popen(
             [sys.executable, "-c", entry_point, "rank", *arguments, f"--limits.scratch_dir={tmp_path}"],
-            env=clean | {"PREFECT_HOME": str(home)},
+            env=environment_of_a_user(home),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from hookline.cli import run
 from tests.hookline.test_cli import quick
 from tests.library import upload, write_broken_videos, write_good_videos
 from tests.media import numbered_video
+from tests.prefect_home import environment_of_a_user
 from tests.s3 import SECRET_KEY, Bucket, Server
 
 pytest_plugins = ["tests.s3"]
@@ -31,9 +31,8 @@ CANARIES = {
 
 def hookline(home: Path, *arguments: str, **variables: str) -> tuple[int, str]:
     """Runs the command with everything logged; returns its exit code, and what it printed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= CANARIES | variables | {"PREFECT_HOME": str(home), "PREFECT_LOGGING_LEVEL": "DEBUG"}
-    environment |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "DEBUG"}
+    environment = environment_of_a_user(home) | CANARIES | variables
+    environment |= {"PREFECT_LOGGING_LEVEL": "DEBUG", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "DEBUG"}
     program = [sys.executable, "-c", "from hookline.cli import main; main()"]
     done = subprocess.run(
         [*program, *arguments], env=environment, capture_output=True, timeout=250, check=False
@@ -54,7 +53,7 @@ def told(printed: str, home: Path, bucket: Bucket) -> list[str]:
     return texts
 
 
-def test_an_embedded_run_tells_its_result_and_no_secret_and_loses_no_history(
+def test_an_embedded_run_tells_its_result_and_no_secret_calls_nobody_and_loses_no_history(
     bucket: Bucket, demo_models: Path, home: Path, tmp_path: Path
 ) -> None:
     write_good_videos(tmp_path / "videos")
