@@ -32,6 +32,7 @@ MAX_FAILURES = 50
 """Failures that are printed."""
 
 SHOWN = ["video_uri", "rank", "start", "end", "score", "is_viral", "videomae_score"]
+SHOWN_SINCE_4 = ["fast_reason"]
 SHOWN_OF_ANSWER = ["virality_score", "hook_quality", "engagement_potential"]
 WHY = {
     "% video": "video_percentile",
@@ -50,7 +51,7 @@ def print_run(console: Console, store: Store, manifest: Manifest, *, verbose: bo
     cached = counts.get("cached")  # runs of the first versions had no cache
     source = manifest.source
     columns = [*SHOWN, *(f"videollama3.{name}" for name in SHOWN_OF_ANSWER)]
-    ranking = read_table(store, "rankings", manifest, columns)
+    ranking = read_table(store, "rankings", manifest, columns, optional=SHOWN_SINCE_4)
     if len(ranking):
         best, left_out = best_videos(ranking)
         console.print(ranking_table(best.to_pylist(), source))
@@ -136,7 +137,7 @@ def best_videos(ranking: pa.Table) -> tuple[pa.Table, int]:
 
 
 def ranking_table(ranking: list[dict[str, Any]], source: str, *, why: bool = False) -> Table:
-    """The segments of a run by video and rank; VideoLLaMA3's columns stay empty where it gave no answer.
+    """The segments of a run by video and rank; what a model did not say, or could not, stays empty.
 
     `why` adds the percentiles in the video and in the library, the margin, and the rank of the run before.
     """
@@ -154,7 +155,7 @@ def ranking_table(ranking: list[dict[str, Any]], source: str, *, why: bool = Fal
             clock(row["end"]),
             f"[bold]{row['score']}[/]" if row["is_viral"] else str(row["score"]),
             str(deep.get("virality_score", "")),
-            str(row["videomae_score"]),
+            "" if row.get("fast_reason") else str(row["videomae_score"]),
             str(deep.get("hook_quality", "")),
             str(deep.get("engagement_potential", "")),
             *(("" if row[name] is None else f"{row[name]:.0f}" for name in WHY.values()) if why else ()),

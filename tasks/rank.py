@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 
 from tasks.core.records import (
     Analysis,
@@ -22,11 +23,13 @@ from tasks.work.analyses import Analyses
 def rank_video(scored: ScoredVideo, analyses: Analyses, settings: Ranking) -> RankedVideo:
     """The ranked segments of one video, with what went wrong on the way."""
     weights = {"deep_weight": settings.deep_weight, "fast_weight": settings.fast_weight}
+    if scored.fast_reason:  # a number that says nothing gives no segment its place in the run
+        weights = {"deep_weight": Decimal(1), "fast_weight": Decimal(0)}
     every = rank_segments(scored.candidates, analyses.by_window, top_n=settings.candidates, **weights)
     ranked, missed = every[: settings.top_n], every[settings.top_n :]
     return RankedVideo(
         scored,
-        tuple(explained(ranked, missed, scored.windows, **weights)),
+        tuple(explained(ranked, missed, scored.windows, fast_reason=scored.fast_reason, **weights)),
         tuple(analyses.by_window.values()),
         (*damage(scored.timeline), *failed_analyses(scored.timeline, analyses.by_window)),
         analyses.cached,

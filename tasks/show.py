@@ -25,7 +25,7 @@ MAX_ROWS = 100
 MAX_PICTURED = 5
 
 SHOWN = [
-    *("run_rank", "video_uri", "start", "end", "score", "is_viral", "videomae_score"),
+    *("run_rank", "video_uri", "start", "end", "score", "is_viral", "videomae_score", "fast_reason"),
     *("videollama3", "deep_status", "deep_reason", "thumbnail_uri", "clip_uri"),
 ]
 

@@ -214,6 +214,16 @@ class ScoredVideo:
     def candidates(self) -> list[ScoredWindow]:
         return [scored for scored in self.windows if scored.is_candidate]
 
+    @property
+    def fast_reason(self) -> str | None:
+        """Why its fast scores say nothing, None if they do: salience compares the windows of one video.
+
+        `one_window` has nothing to be compared with, `all_alike` is a video that stands still.
+        """
+        if self.fast_kind == "head" or len({scored.score for scored in self.windows}) > 1:
+            return None
+        return "one_window" if len(self.windows) == 1 else "all_alike"
+
 
 def tidy(text: str) -> str:
     """Text without control characters, which no table or page can hold."""
@@ -285,7 +295,8 @@ class Why:
     The weights are those of its score: without a deep score `deep_weight` is None and `fast_weight` 1.
     `video_percentile` is the percentile of its fast score among all windows of the video. `margin` is its
     score less that of the best candidate that is not ranked; None if all are. `suppressed` are the weaker
-    windows that it kept from being candidates.
+    windows that it kept from being candidates. `fast_reason` says why its fast score has no weight beside a
+    deep one; None if it has.
     """
 
     deep_weight: float | None
@@ -293,6 +304,7 @@ class Why:
     video_percentile: float
     margin: int | None
     suppressed: tuple[ScoredWindow, ...] = ()
+    fast_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,14 +96,24 @@ def _manifest(store: Store, name: str) -> Manifest:
         ) from error
 
 
-def read_table(store: Store, table: str, run: Manifest, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(
+    store: Store,
+    table: str,
+    run: Manifest,
+    columns: Sequence[str] | None = None,
+    *,
+    optional: Sequence[str] = (),
+) -> pa.Table:
     """A table of a run, or some columns of it; `struct.field` names one field of a struct.
+
+    `optional` columns are read too, where the version that wrote the table had them.
 
     Raises:
         StorageError: it is not there, or cannot be read.
     """
     name = table_name(table, run_date=run.run_date, run_id=run.run_id)
-    return _parquet(pa.BufferReader(store.read_bytes(name)), columns, f"{store.uri}/{name}")
+    content, uri = pa.BufferReader(store.read_bytes(name)), f"{store.uri}/{name}"
+    return _parquet(content, columns, uri, optional=optional)
 
 
 def read_columns(
@@ -122,11 +132,15 @@ def read_columns(
         local.unlink(missing_ok=True)
 
 
-def _parquet(file: Path | pa.BufferReader, columns: Sequence[str] | None, uri: str) -> pa.Table:
+def _parquet(
+    file: Path | pa.BufferReader, columns: Sequence[str] | None, uri: str, *, optional: Sequence[str] = ()
+) -> pa.Table:
     try:
         parquet = pq.ParquetFile(file)
         if missing := {name.split(".")[0] for name in columns or ()} - set(parquet.schema_arrow.names):
             raise KeyError(f"no column {', '.join(sorted(missing))}")
+        if columns is not None:
+            columns = [*columns, *(name for name in optional if name in parquet.schema_arrow.names)]
         # pq.read_table starts threads that now and then abort the process as it exits (pyarrow 26).
         return parquet.read(columns=columns, use_threads=False)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:

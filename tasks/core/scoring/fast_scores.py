@@ -17,7 +17,8 @@ def salience(features: WindowFeatures) -> list[int]:
 
     Two measures are standardised over the video and added: the cosine distance of the window's
     embedding from the video's mean embedding, and the change inside the window. A video of one
-    window scores 50: among itself it is neither high nor low.
+    window, or of windows that are all alike, scores 50: there is nothing that could stand out (see
+    `ScoredVideo.fast_reason`).
     """
     distance = 1 - cosine(features.embeddings, features.embeddings.mean(axis=0, keepdims=True))
     return percentiles(standardised(distance) + standardised(features.change))

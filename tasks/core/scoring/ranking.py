@@ -66,6 +66,7 @@ def explained(
     *,
     deep_weight: Decimal,
     fast_weight: Decimal,
+    fast_reason: str | None = None,
 ) -> list[Segment]:
     """The ranked segments of one video, with the reasons for their ranks. `windows` are all of the video."""
     fast = mid_ranks([segment.fast_score for segment in ranked], among=[item.score for item in windows])
@@ -81,6 +82,7 @@ def explained(
                 video_percentile=float(percentile),
                 margin=segment.score - missed[0].score if missed else None,
                 suppressed=tuple(suppressed[segment.window]),
+                fast_reason=fast_reason,
             ),
         )
         for segment, percentile in zip(ranked, fast, strict=True)

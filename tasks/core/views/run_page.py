@@ -34,7 +34,7 @@ def _ranking_row(row: Row, source: str) -> dict[str, Any]:
         "from - to": f"{clock(row['start'])} - {clock(row['end'])}",
         "score": row["score"],
         "viral": "yes" if row["is_viral"] else "no",
-        "fast": row["videomae_score"],
+        "fast": UNKNOWN if row["fast_reason"] else row["videomae_score"],
         "deep": _or_unknown(deep.get("virality_score")),
         "hook": _or_unknown(deep.get("hook_quality")),
         "engagement": _or_unknown(deep.get("engagement_potential")),

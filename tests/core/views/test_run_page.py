@@ -26,6 +26,7 @@ def ranked(**change: Any) -> dict[str, Any]:
         "score": 75,
         "is_viral": True,
         "videomae_score": 66,
+        "fast_reason": None,
         "videollama3": ANSWER,
         "deep_status": "ok",
         "deep_reason": None,
