@@ -22,12 +22,14 @@ from tasks.run.ledger import Ledger
 from tasks.run.outcome import conclude, conclude_without_run, final_state
 from tasks.run.progress_artifact import progress_on_the_page
 from tasks.run.run import Run, start_run
+from tasks.run.settings import checking_settings, run_name
 from tasks.run.suspension import announce_end, result_of
 from tasks.score import load_fast_model, score_video, score_windows, window_batches
 from tasks.show import show_results
 
 
-@flow(name="rank-videos", flow_run_name="rank {settings.source}")
+@flow(name="rank-videos", flow_run_name=run_name, validate_parameters=False)
+@checking_settings
 def rank_videos(settings: Settings) -> State[Any]:
     """Rank the moments of all videos of a source, and publish the rankings.
 

@@ -14,6 +14,7 @@ from rich.console import Console, ConsoleOptions
 
 from hookline.settings_file import read_settings
 from tasks.core.errors import SettingsError
+from tasks.core.settings.wrong import what_is_wrong
 
 LISTS = ("--windows.window_seconds",)
 """Options that take several numbers."""
@@ -77,13 +78,4 @@ def explain(error: Exception) -> str:
     wrong = error if isinstance(error, ValidationError) else error.__cause__
     if not isinstance(wrong, ValidationError):
         return str(error)
-    group = [] if wrong.title == "Settings" else [wrong.title.lower()]
-    items = wrong.errors()
-    # A list of which an item is wrong is one item short as well.
-    inner = {item["loc"][:-1] for item in items}
-    return "\n".join(
-        f"{'.'.join([*group, *map(str, item['loc'])])}: {item['msg'].removeprefix('Value error, ')}"
-        + (f", not {item['input']!r}" if item["type"] != "value_error" else "")
-        for item in items
-        if item["type"] != "too_short" or item["loc"] not in inner
-    )
+    return what_is_wrong(wrong)

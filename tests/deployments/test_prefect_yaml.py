@@ -289,7 +289,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(deploy: Deploy) -> None:
 
 
 def test_a_worker_runs_what_was_deployed_from_another_place(server: PrefectServer, tmp_path: Path) -> None:
-    """Relative paths of a run count from the clone of its worker."""
+    """Relative paths count from the clone of its worker. Settings that no form can check end the run."""
     theirs, ours = (copy_of_the_code(tmp_path / name) for name in ("theirs", "ours"))
     environment = {**server.environment, "PREFECT_WORKER_QUERY_SECONDS": "1"}
     deploy = [sys.executable, "-m", "deployments.deploy"]
@@ -300,13 +300,20 @@ def test_a_worker_runs_what_was_deployed_from_another_place(server: PrefectServe
     settings = {"source": "videos", "output": "rankings", "dry_run": True}
     create = f"deployments/{deployment('on-demand')['id']}/create_flow_run"
     run = api(create, {"parameters": {"settings": settings}}).json()
+    wrong = api(create, {"parameters": {"settings": settings | {"ranking": {"deep_weight": 0.7}}}}).json()
     worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL]
     with running(worker, environment | {"PYTHONPATH": str(ours)}, tmp_path / "worker.log"):
         deadline = time.monotonic() + RUN_TIMEOUT_S
-        while (state := api(f"flow_runs/{run['id']}").json()["state"])["type"] not in TERMINAL:
+        states: list[dict[str, Any]] = [{}]
+        while not all(state.get("type") in TERMINAL for state in states):
             assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()
             time.sleep(0.5)
-    assert re.fullmatch("Dry run: 1 video, [0-9.]+ kB would be ranked", state["message"])
+            states = [api(f"flow_runs/{each['id']}").json()["state"] for each in (run, wrong)]
+    done, refused = states
+    assert re.fullmatch(r"Dry run: 1 video, \d+ bytes would be ranked", done["message"])
+    assert (refused["type"], "set fast_weight to 0.3" in refused["message"]) == ("FAILED", True)
+    logs = api("logs/filter", {"logs": {"flow_run_id": {"any_": [wrong["id"]]}}}).json()
+    assert "Traceback" not in str(logs)
 
 
 def copy_of_the_code(clone: Path) -> Path:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from tasks.core.errors import SettingsError
 from tasks.core.scoring.answers import DEFAULT_PROMPT
+from tasks.core.settings import forms
 from tasks.core.settings.group import Group
 
 _REDIS_URL = re.compile(r"rediss?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?(/[0-9]*)?")
@@ -61,6 +62,7 @@ class Deep(Group):
         description="Where analyses are kept, so that none is made twice: output = under the output, "
         "redis://host:port/0 = in Redis (its password: HOOKLINE_REDIS_PASSWORD), off = nowhere.",
         examples=["output", "redis://cache.internal:6379/0", "off"],
+        json_schema_extra=forms.CACHE_PATTERN,
     )
 
     @field_validator("cache")

@@ -6,8 +6,16 @@ from typing import Any
 
 from pydantic.config import JsonDict
 
-URI_PATTERN: JsonDict = {"pattern": "^((s3|file)://|(?!.*://))"}
+URI_PATTERN: JsonDict = {"pattern": "^(([sS]3|[fF][iI][lL][eE])://|(?!.*://)).*[^/]"}
 """What forms can check of a URI; `split_uri` checks the rest."""
+
+CACHE_PATTERN: JsonDict = {"pattern": "^(output|off|rediss?://[^@]+)$"}
+"""What forms can check of a cache; `check_cache` checks the rest."""
+
+_ALTERNATIVES = r"\{([^{}]|\{([^{}]|\{[^{}]*\})*\})*\}"
+
+BRACES_PATTERN: JsonDict = {"pattern": f"^([^{{}}]|{_ALTERNATIVES})+$"}
+"""Braces that pair up, as `pattern_regex` wants them; alternatives may nest three deep."""
 
 
 def number(schema: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from tasks.core.containers import VIDEO_FILES
 from tasks.core.patterns import pattern_regex
+from tasks.core.settings import forms
 from tasks.core.settings.group import Group
 
 
@@ -19,6 +20,7 @@ class Select(Group):
         "letter case does not matter. Hidden ones are passed over.",
         min_length=1,
         examples=["**/*.mp4", "2026-11/**/*.{mp4,mov}"],
+        json_schema_extra=forms.BRACES_PATTERN,
     )
     limit: int = Field(
         0, title="Limit", description="Look at the first so many videos by name; 0 = all.", ge=0

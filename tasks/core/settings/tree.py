@@ -81,7 +81,7 @@ class Publish(Group):
     report: bool = Field(
         True,
         title="Report",
-        description="Write reports/<run_id>/index.html: every video with its timeline and its best moments.",
+        description="Write reports/RUN_ID/index.html: every video with its timeline and its best moments.",
     )
     thumbnails: bool = Field(
         True,
@@ -92,7 +92,7 @@ class Publish(Group):
         False,
         title="Clips",
         description="Cut every ranked segment of the videos opened in this run into "
-        "clips/<run_id>/, as mp4 with sound and a poster; select.rescore opens all videos.",
+        "clips/RUN_ID/, as mp4 with sound and a poster; select.rescore opens all videos.",
     )
     crop: Literal["none", "9:16", "4:5", "1:1"] = Field(
         "none",
@@ -164,14 +164,14 @@ class Settings(Group):
     dry_run: bool = Field(
         False, title="Dry run", description="List the videos and stop: nothing is read or written."
     )
-    select: Select = Field(Select(), title="Select")
+    select: Select = Field(Select(), title="Which videos")
     windows: Windows = Field(Windows(), title="Windows")
     fast: Fast = Field(Fast(), title="Fast stage (VideoMAE)")
     deep: Deep = Field(Deep(), title="Deep stage (VideoLLaMA3)")
     ranking: Ranking = Field(Ranking(), title="Ranking", json_schema_extra=forms.default_by_field)
-    publish: Publish = Field(Publish(), title="Publish")
+    publish: Publish = Field(Publish(), title="Report, pictures and clips")
     limits: Limits = Field(Limits(), title="Limits")
-    engine: Engine = Field(Engine(), title="Engine")
+    engine: Engine = Field(Engine(), title="Machines")
 
     @field_validator("source", "output")
     @classmethod
