@@ -11,6 +11,7 @@ from typing import Any
 from tasks.adapters.video.containers.clock import (
     MAX_BACKWARD_S,
     MAX_FORWARD_S,
+    MAX_STEPS,
     RESTARTING,
     WRAP_S,
     Clock,
@@ -38,6 +39,7 @@ class PacketTimes:
         self._last_end = 0
         self._audio_end_s = 0.0
         self._packets = 0
+        self.end_byte = 0
         self._offset = 0
         self._next_dts: int | None = None
         self._first_pictures: list[int] = []
@@ -49,6 +51,7 @@ class PacketTimes:
         """Adds a packet of the video; one marked as discarded shows no picture."""
         pts, dts = packet.pts, packet.dts if packet.dts is not None else packet.pts
         self._packets += 1
+        self.end_byte = max(self.end_byte, (packet.pos or 0) + packet.size)
         self._complete = self._complete and pts is not None and not packet.is_discard
         if packet.is_discard or dts is None:
             return
@@ -130,7 +133,7 @@ class PacketTimes:
             return
         expected = self._next_dts - self._offset
         gap_s = float((dts - expected) * self.time_base)
-        if -MAX_BACKWARD_S <= gap_s <= self._max_forward_s:
+        if -MAX_BACKWARD_S <= gap_s <= self._max_forward_s or len(self.clock.steps) == MAX_STEPS:
             return
         between_s = float(expected * self.time_base), float(dts * self.time_base)
         if gap_s > 0 and self.sound and self.sound.went_on(*between_s):

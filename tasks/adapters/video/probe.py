@@ -19,7 +19,7 @@ import av
 from av.stream import Disposition
 
 from tasks.adapters.video.containers.clock import RESTARTING, WRAP_S, Clock, SoundTimes
-from tasks.adapters.video.containers.joined import PROTOCOLS, readable
+from tasks.adapters.video.containers.joined import PROTOCOLS, part_url, readable, unused_sentence
 from tasks.adapters.video.packet_references import PacketReferences
 from tasks.adapters.video.packet_times import MICROSECONDS, PacketTimes
 from tasks.adapters.video.sniffing import explain_unopenable, refuse, refuse_known_foreign
@@ -30,6 +30,9 @@ MAX_PIXELS = 36_000_000
 """Larger pictures (8K is 33 million) are refused as an attack on memory."""
 
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+PROGRAM_SEARCH_BYTES = 4_000_000
+MIN_OTHER_PROGRAM_BYTES = 188 * 50
+"""Less is the end of a stream, whose last packets lie between those of others."""
 UNDECLARED = frozenset({"mpegts", "mpeg", "ogg"})
 """Containers that declare no duration."""
 MAX_PACKETS_TO_FIRST_PICTURE = 1000
@@ -106,6 +109,7 @@ def probe(path: Path, *, name: str) -> Probe:
         end_s = times.end_s(origin_us)
         damage = times.damage(_declared_s(container, stream), origin_us)
         stored = times.from_origin(origin_us)
+        other_program = other_program_bytes(path, kind, times.end_byte)
     # PyAV's objects must not outlive their container: reading them then crashes.
     with _open(path, name=name) as container:
         stream = container.streams[index]
@@ -129,14 +133,38 @@ def probe(path: Path, *, name: str) -> Probe:
         clock=times.clock,
         end_s=end_s,
         damage=damage,
-        unused=readable(path).unused,
+        unused=unused_sentence(readable(path).unused_bytes or other_program),
     )
 
 
 def open_video(path: Path) -> Any:
     """Opens the file at `path` with PyAV, if its format is one that refers to no other files."""
+    return _open_url(readable(path).url)
+
+
+def _open_url(url: str) -> Any:
     options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "max_pixels": str(MAX_PIXELS)}
-    return av.open(readable(path).url, options=options, metadata_errors="replace")
+    return av.open(url, options=options, metadata_errors="replace")
+
+
+def other_program_bytes(path: Path, kind: str, end: int) -> int:
+    """How many bytes behind `end` are a video of a program that a transport stream does not begin with.
+
+    Recordings that are joined there are one only where both have the same ids.
+    """
+    size = path.stat().st_size
+    if kind != "mpegts" or size - end < MIN_OTHER_PROGRAM_BYTES:
+        return 0
+    ids = []
+    for begin in (0, end):
+        part_end = min(begin + PROGRAM_SEARCH_BYTES, size if begin else end)
+        try:
+            with _open_url(part_url(path, begin, part_end)) as container:
+                ids.append({stream.id for stream in container.streams.video})
+        except av.FFmpegError:
+            return 0
+    known, behind = ids
+    return size - end if behind - known else 0
 
 
 def packets(container: Any, *streams: Any) -> Iterator[Any]:

@@ -117,6 +117,7 @@ class Packet:
     """A video packet with times in hundredths of a second."""
 
     is_discard = False
+    pos, size = 0, 100
 
     def __init__(self, time: int, duration: int = 4) -> None:
         self.pts = self.dts = time
@@ -144,3 +145,11 @@ def test_the_end_is_that_of_the_last_picture(
     for time in times:
         packets.add(Packet(time, duration))
     assert packets.end_s(0) == Fraction(end_s)
+
+
+def test_a_clock_that_starts_anew_with_every_picture_fits_an_argument_of_ffmpeg() -> None:
+    """Linux allows 128 KiB, MAX_ARG_STRLEN."""
+    packets = PacketTimes(Fraction(1, 90_000), container="mpegts")
+    for number in range(5000):
+        packets.add(Packet(10**6 * (5000 - number)))
+    assert 20_000 < len(packets.clock.bitstream_filter()) < 128 * 1024

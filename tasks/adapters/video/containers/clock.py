@@ -18,6 +18,8 @@ MAX_FORWARD_S = 10.0
 """A larger step forward of sound and picture is a new clock, no pause: FFmpeg's `dts_delta_threshold`."""
 MAX_BACKWARD_S = 0.1
 """A larger step back is a new clock, too."""
+MAX_STEPS = 1000
+"""A file whose clock starts anew more often is broken; each step is a part of one argument of ffmpeg."""
 WRAP_S = {"mpegts": Fraction(1 << 33, 90_000), "mpeg": Fraction(1 << 33, 90_000)}
 """After how long a container's clock starts at 0 again (ISO/IEC 13818-1, 2.4.3.7)."""
 

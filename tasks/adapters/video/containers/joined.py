@@ -45,15 +45,15 @@ class Readable:
     url: str
     unused_bytes: int = 0
 
-    @property
-    def unused(self) -> str | None:
-        """A sentence about what is not read; None if that is nothing."""
-        if not self.unused_bytes:
-            return None
-        return (
-            f"Another recording is joined to the end of this one in the same file; its {self.unused_bytes:,} "
-            "bytes are not used, as players don't show them. Upload it as a file of its own."
-        )
+
+def unused_sentence(unused_bytes: int) -> str | None:
+    """`Timeline.unused` of a file of which so many bytes are not read; None if all are."""
+    if not unused_bytes:
+        return None
+    return (
+        f"Another recording is joined to the end of this one in the same file; its {unused_bytes:,} bytes "
+        "are not used. Upload it as a file of its own."
+    )
 
 
 def readable(path: Path) -> Readable:
@@ -67,15 +67,15 @@ def _readable(path: Path, size: int, _changed_ns: int) -> Readable:
     with path.open("rb") as file:
         head = file.read(16)
         if head.startswith(FLV_HEADER):
-            parts = [_part_url(path, *part) for part in _flv_parts(file, size)]
+            parts = [part_url(path, *part) for part in _flv_parts(file, size)]
             return Readable(f"concat:{'|'.join(parts)}" if len(parts) > 1 else f"file:{path}")
         for begins, steps in STEPS:
             if begins(head) and (end := _next_recording(file, _end(file, size, steps()), size)) is not None:
-                return Readable(_part_url(path, 0, end), size - end)
+                return Readable(part_url(path, 0, end), size - end)
     return Readable(f"file:{path}")
 
 
-def _part_url(path: Path, begin: int, end: int) -> str:
+def part_url(path: Path, begin: int, end: int) -> str:
     return f"subfile,,start,{begin},end,{end},,:file:{path}"
 
 

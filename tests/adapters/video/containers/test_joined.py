@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,20 @@ def test_a_recording_whose_media_reach_to_the_end_of_the_file_ends_where_another
     assert timeline.n_ticks == FIRST_S
     assert timeline.unused
     assert f"its {len(second):,} bytes" in timeline.unused
+
+
+@pytest.mark.parametrize("service", ["1", "7"])
+def test_a_recording_of_another_encoder_in_a_transport_stream_is_named(
+    recordings: tuple[Path, Path], tmp_path: Path, service: str
+) -> None:
+    """Its packets have other ids, and FFmpeg reads them as streams that were not there."""
+    ids = ("-mpegts_start_pid", "0x200", "-mpegts_pmt_start_pid", "0x1200", "-mpegts_service_id", service)
+    first = as_("transport stream", recordings[0], tmp_path)
+    run_ffmpeg("-i", recordings[1], *COPY, *ids, tmp_path / "other.ts")
+    second = (tmp_path / "other.ts").read_bytes()
+    (tmp_path / "v.ts").write_bytes(first + second)
+    timeline = decoded_here(tmp_path / "v.ts")
+    assert timeline.duration_s == pytest.approx(FIRST_S, abs=0.1)
+    assert timeline.unused
+    said = int(re.search(r"its ([\d,]+) bytes", timeline.unused)[1].replace(",", ""))
+    assert said == pytest.approx(len(second), abs=5000)
