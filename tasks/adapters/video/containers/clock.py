@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
@@ -48,11 +49,7 @@ class Clock:
         if not self.wrap and not self.steps:
             return ""
         wrapped = f"-{self.wrap}*round(({{0}}-({self.near}))/{self.wrap})" if self.wrap else ""
-        added, before = "", 0
-        for packet, offset in self.steps:
-            added += f"+gte(N,{packet})*({offset - before})"
-            before = offset
-        time = f"'if(eq({{0}},NOPTS),NOPTS,{{0}}{wrapped}{added})'"
+        time = f"'if(eq({{0}},NOPTS),NOPTS,{{0}}{wrapped}+{_added(self.steps)})'"
         return f"setts=pts={time.format('PTS')}:dts={time.format('DTS')}"
 
 
@@ -126,6 +123,19 @@ class VideoParts:
     clock: Clock
     pts: array[int]
     first_pictures: list[int]
+
+
+def _added(steps: Sequence[tuple[int, int]], before: int = 0) -> str:
+    """What is added to the time of packet `N`, as an expression: ffmpeg bears no long sum, but nesting.
+
+    >>> _added([(10, 500), (20, 700)])
+    'if(lt(N,20),if(lt(N,10),(0),(500)),(700))'
+    """
+    if not steps:
+        return f"({before})"
+    middle = len(steps) // 2
+    packet, offset = steps[middle]
+    return f"if(lt(N,{packet}),{_added(steps[:middle], before)},{_added(steps[middle + 1 :], offset)})"
 
 
 def _follows(gap_s: float) -> bool:

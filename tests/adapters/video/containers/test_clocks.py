@@ -163,3 +163,11 @@ def test_pictures_few_and_far_between_are_cut_where_they_are_on_screen(tmp_path:
     source = numbered_video(tmp_path / "v.flv", seconds=40, fps="10", filters=few[0], codec=few[1:])
     clip = cut_here(source, Cut(25, 29, 26))
     assert {number for _, number in pictures_of(clip)} == {200}
+
+
+def test_a_clock_may_start_anew_many_times(tmp_path: Path) -> None:
+    part = numbered_video(tmp_path / "p.ts", seconds=1, fps="10", size=(96, 64)).read_bytes()
+    (tmp_path / "v.ts").write_bytes(part * 150)
+    timeline = decoded_here(tmp_path / "v.ts")
+    assert timeline.duration_s == pytest.approx(150, abs=0.1)
+    assert numbers_of(timeline) == [9] * 150
