@@ -9,7 +9,7 @@ from typing import Any
 import ffmpeg
 
 from tasks.adapters.video.containers.clock import Clock
-from tasks.adapters.video.containers.joined import PROTOCOLS, readable
+from tasks.adapters.video.containers.joined import protocols, readable
 from tasks.adapters.video.probe import MAX_PIXELS
 from tasks.core.containers import FORMATS
 
@@ -17,9 +17,10 @@ from tasks.core.containers import FORMATS
 def ffmpeg_input(source: Path, clocks: Mapping[int, Clock], **options: object) -> Any:
     """The input of an ffmpeg command; `clocks` are those of the streams that it decodes."""
     filters = {f"bsf:{index}": clock.bitstream_filter() for index, clock in clocks.items()}
+    url = readable(source).url
     return ffmpeg.input(
-        readable(source).url,
-        protocol_whitelist=PROTOCOLS,
+        url,
+        protocol_whitelist=protocols(url),
         format_whitelist=FORMATS,
         max_pixels=MAX_PIXELS,
         copyts=None,

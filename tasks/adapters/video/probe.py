@@ -19,7 +19,7 @@ import av
 from av.stream import Disposition
 
 from tasks.adapters.video.containers.clock import RESTARTING, WRAP_S, Clock, SoundTimes
-from tasks.adapters.video.containers.joined import PROTOCOLS, part_url, readable, unused_sentence
+from tasks.adapters.video.containers.joined import part_url, protocols, readable, unused_sentence
 from tasks.adapters.video.packet_references import PacketReferences
 from tasks.adapters.video.packet_times import MICROSECONDS, PacketTimes
 from tasks.adapters.video.sniffing import explain_unopenable, refuse, refuse_known_foreign
@@ -143,7 +143,11 @@ def open_video(path: Path) -> Any:
 
 
 def _open_url(url: str) -> Any:
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "max_pixels": str(MAX_PIXELS)}
+    options = {
+        "format_whitelist": FORMATS,
+        "protocol_whitelist": protocols(url),
+        "max_pixels": str(MAX_PIXELS),
+    }
     return av.open(url, options=options, metadata_errors="replace")
 
 

@@ -13,8 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
-PROTOCOLS = "file,subfile,concat"
-"""What ffmpeg opens: local files, and parts of them."""
 SEARCH_BYTES = 1 << 20
 ELEMENT_HEAD_BYTES = 27 + 255
 """The longest header of an element: that of an Ogg page."""
@@ -54,6 +52,11 @@ def unused_sentence(unused_bytes: int) -> str | None:
         f"Another recording is joined to the end of this one in the same file; its {unused_bytes:,} bytes "
         "are not used. Upload it as a file of its own."
     )
+
+
+def protocols(url: str) -> str:
+    """The protocols that FFmpeg needs to open a `Readable.url`: no others are allowed."""
+    return "file" if url.startswith("file:") else "file,subfile,concat"
 
 
 def readable(path: Path) -> Readable:
@@ -186,17 +189,19 @@ def _ogg_step() -> Step:
 def _flv_parts(file: IO[bytes], size: int) -> Iterator[tuple[int, int]]:
     """Where the tags of each recording begin and end, the first with its header (FLV 10.1, E.2)."""
     begin, at = 0, FLV_HEADER_BYTES
+    last = at
     while at + 11 <= size:
         file.seek(at)
         tag = file.read(11)
         if tag[0] & 0x1F in (8, 9, 18):
-            at += 11 + int.from_bytes(tag[1:4], "big") + 4
+            at, last = at + 11 + int.from_bytes(tag[1:4], "big") + 4, at
             continue
-        following = _find(file, at, size, FLV_HEADER, _is_flv)
+        # The last tag may break off, with another recording inside of what should be its bytes.
+        following = _find(file, last, size, FLV_HEADER, _is_flv)
         if following is None:
             break
-        yield begin, at
-        begin = at = following + FLV_HEADER_BYTES
+        yield begin, at if at <= following else last
+        begin = at = last = following + FLV_HEADER_BYTES
     yield begin, min(at, size)
 
 

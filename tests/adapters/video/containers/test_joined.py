@@ -132,6 +132,16 @@ def test_a_recording_behind_one_that_breaks_off_is_named(
     assert f"its {len(second):,} bytes" in timeline.unused
 
 
+def test_an_flv_recording_that_breaks_off_does_not_hide_the_next(
+    recordings: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first, second = (as_("FLV", recording, tmp_path) for recording in recordings)
+    (tmp_path / "v.flv").write_bytes(first[: len(first) // 2] + second)
+    timeline = decoded_here(tmp_path / "v.flv")
+    assert timeline.duration_s == pytest.approx(FIRST_S / 2 + SECOND_S, abs=0.6)
+    assert numbers_of(timeline)[-2:] == pytest.approx([(SECOND_S - 1) * RATE - 1] * 2, abs=RATE + 1)
+
+
 def test_a_recording_whose_media_reach_to_the_end_of_the_file_ends_where_another_begins(
     recordings: tuple[Path, Path], tmp_path: Path
 ) -> None:
