@@ -103,7 +103,7 @@ class SoundTimes:
                     steps.append((number, chosen))
                     offset = chosen
             last = time + offset
-            first = last if first is None else min(first, last)
+            first = last if first is None else first
         begin_s = None if first is None else first * self.time_base
         return Clock(clock.wrap, clock.near, tuple(steps)), begin_s
 

@@ -1,8 +1,8 @@
 """Finds recordings that were joined into one file by appending their bytes, and what of the file is read.
 
-Players show the first recording of an MP4, Matroska, ASF or Ogg file, and go on in FLV (and in MPEG and AVI
-files, where FFmpeg does so by itself). What follows a recording but begins none, such as a tag or zeros, is
-nothing.
+Players show the first recording of an MP4, Matroska, ASF, MXF or Ogg file, and go on in FLV (and in MPEG and
+AVI files, where FFmpeg does so by itself). What follows a recording but begins none, such as a tag or zeros,
+is nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ SEGMENT_PARTS = {
 CLUSTER_PARTS = {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0x5854, 0xEC, 0xBF}
 """The elements of a segment other than clusters, and those of a cluster (RFC 9559, 5.1)."""
 MP4_BEGINS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"}
+MXF_KEY = bytes.fromhex("060e2b34020501010d0102010102")
+"""The key of a header partition."""
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 
 
@@ -186,6 +188,24 @@ def _ogg_step() -> Step:
     return step
 
 
+def _mxf_step() -> Step:
+    """Triplets of key, length and value (SMPTE ST 377-1, 6.3): a header partition begins a file."""
+    begun = False
+
+    def step(head: bytes) -> int | None:
+        nonlocal begun
+        if not head.startswith(MXF_KEY[:4]) or len(head) < 25:
+            return None
+        if _is_mxf(head) and begun:
+            return 0
+        begun = True
+        length_bytes = head[16] - 0x80 if head[16] > 0x80 else 0
+        length = int.from_bytes(head[17 : 17 + length_bytes], "big") if length_bytes else head[16]
+        return 17 + length_bytes + length
+
+    return step
+
+
 def _flv_parts(file: IO[bytes], size: int) -> Iterator[tuple[int, int]]:
     """Where the tags of each recording begin and end, the first with its header (FLV 10.1, E.2)."""
     begin, at = 0, FLV_HEADER_BYTES
@@ -244,6 +264,14 @@ def _is_ogg(head: bytes) -> bool:
     return head.startswith(b"OggS\0\x02")
 
 
+def _is_mxf(head: bytes) -> bool:
+    return head.startswith(MXF_KEY)
+
+
+def _is_avi(head: bytes) -> bool:
+    return head.startswith(b"RIFF") and head[8:12] == b"AVI "
+
+
 def _is_flv(head: bytes) -> bool:
     return head.startswith(FLV_HEADER) and head[4] in (1, 4, 5) and head[5:9] == b"\0\0\0\x09"
 
@@ -253,6 +281,8 @@ SIGNS: tuple[tuple[bytes, Callable[[bytes], bool], int], ...] = (
     (EBML.to_bytes(4, "big"), _is_matroska, 0),
     (ASF_HEADER, _is_asf, 0),
     (b"OggS", _is_ogg, 0),
+    (MXF_KEY, _is_mxf, 0),
+    (b"RIFF", _is_avi, 0),
     (FLV_HEADER, _is_flv, 0),
 )
 """A mark, whether a recording begins with such bytes, and how many bytes before the mark."""
@@ -261,5 +291,6 @@ STEPS: tuple[tuple[Callable[[bytes], bool], Callable[[], Step]], ...] = (
     (lambda head: head.startswith(EBML.to_bytes(4, "big")), _matroska_step),
     (_is_asf, _asf_step),
     (_is_ogg, _ogg_step),
+    (_is_mxf, _mxf_step),
 )
 """What a file begins with, and how its elements are gone through."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tasks.adapters.video.containers.clock import SoundTimes
+from tasks.adapters.video.packet_times import PacketTimes
 from tasks.core.views.pictures import Cut
 from tests.adapters.video.test_clips import beeps_of, cut_here, pictures_of, with_beeps
 from tests.adapters.video.test_timeline import B_FRAMES, decoded_here, numbers_of
@@ -171,3 +175,15 @@ def test_a_clock_may_start_anew_many_times(tmp_path: Path) -> None:
     timeline = decoded_here(tmp_path / "v.ts")
     assert timeline.duration_s == pytest.approx(150, abs=0.1)
     assert numbers_of(timeline) == [9] * 150
+
+
+def test_one_broken_time_of_the_sound_does_not_move_the_origin() -> None:
+    sound = SoundTimes(SimpleNamespace(index=1, time_base=Fraction(1, 90_000)))
+    times = PacketTimes(Fraction(1, 90_000), container="mpegts", sound=sound)
+    for second in range(100, 110):
+        units = 90_000 * second
+        packet = SimpleNamespace(pts=units, dts=units, duration=90_000, is_discard=False, pos=0, size=9)
+        times.add(packet)
+        broken = SimpleNamespace(pts=5, dts=5) if second == 105 else packet
+        sound.add(broken, pictures_before=len(times.pts))
+    assert times.origin_us(SimpleNamespace(start_time=0)) == 100_000_000

@@ -33,6 +33,7 @@ CONTAINERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "WebM": ("webm", (*VP8, "-c:a", "libopus")),
     "WebM, live": ("webm", (*VP8, "-c:a", "libopus", "-live", "1")),
     "WMV": ("wmv", ("-c:v", "wmv2", "-c:a", "wmav2")),
+    "MXF": ("mxf", (*MPEG2, "-c:a", "pcm_s16le", "-ar", "48000")),
     "Ogg": ("ogv", ("-c:v", "libtheora", "-c:a", "libvorbis")),
 }
 READ_ON = {"FLV", "transport stream", "program stream", "AVI"}
