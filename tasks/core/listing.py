@@ -63,8 +63,11 @@ class LeftOut(BaseModel, frozen=True):
         parts = []
         if self.by_ending:
             files = sum(self.by_ending.values())
-            parts.append(f"{files:,} files that select.pattern does not take ({self._endings()})")
-        parts += [f"{self.passed_over:,} hidden files, markers and links"] * bool(self.passed_over)
+            what = "file" if files == 1 else "files"
+            parts.append(f"{files:,} {what} that select.pattern does not take ({self._endings()})")
+        if self.passed_over:
+            what = "file, marker or link" if self.passed_over == 1 else "files, markers or links"
+            parts.append(f"{self.passed_over:,} hidden {what}")
         parts += [f"{self.own:,} that Hookline wrote"] * bool(self.own)
         return f"Left out: {', '.join(parts)}" if parts else ""
 

@@ -138,7 +138,7 @@ def test_a_sentence_names_the_most_frequent_endings() -> None:
         "Left out: 465 files that select.pattern does not take (30 .x30, 29 .x29"
     )
     assert left_out.sentence.endswith(
-        "23 .x23, 253 with others), 3 hidden files, markers and links, 1,234 that Hookline wrote"
+        "23 .x23, 253 with others), 3 hidden files, markers or links, 1,234 that Hookline wrote"
     )
 
 

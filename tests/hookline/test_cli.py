@@ -123,7 +123,7 @@ def test_nothing_to_rank_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixt
     assert run(["rank", str(tmp_path), str(tmp_path / "out")]) == 1
     errors = " ".join(capsys.readouterr().err.split())
     assert "No video under" in errors
-    assert "1 files that select.pattern does not take (1 .pptx)" in errors
+    assert "1 file that select.pattern does not take (1 .pptx)" in errors
 
 
 @pytest.mark.usefixtures("prefect")
@@ -138,7 +138,7 @@ def test_a_run_says_what_it_leaves_out(
     options = [option, *quick(demo_models), "--deep.enabled=false", "--publish.report=false"]
     assert run(["rank", str(tmp_path), str(tmp_path), *options]) == 0
     printed = capsys.readouterr().out
-    assert "Left out: 1 files that select.pattern does not take (1 .srt), 1 hidden files" in printed
+    assert "Left out: 1 file that select.pattern does not take (1 .srt), 1 hidden file" in printed
     assert (f"  file://{tmp_path}/._one.m4v" in printed) is (option == "-v")
 
 

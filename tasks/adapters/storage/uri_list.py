@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import StringIO
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,16 +67,23 @@ def _look_up(entry: str, *, folder: str, source: str) -> VideoRef | Failure:
         if not entry:
             raise SettingsError(f"A row of {source} has no {COLUMN}: write one, or leave the row out.")
         uri = _whole_uri(entry, folder)
-        *others, last = forms(uri)
-        for form in others:
-            if open_store(form).is_file():
-                return open_store(form).file()
-        return open_store(last).file()
+        return _stored(uri)
     except SettingsError as error:
         video = VideoRef(redacted(entry) or source, "", 0)
         return Failure(video, Stage.FETCH, FailureKind.REJECTED, "invalid", redacted(str(error)))
     except StorageError as error:
         return Failure.from_error(VideoRef(uri, "", 0), Stage.FETCH, error)
+
+
+def _stored(uri: str) -> VideoRef:
+    """The file that a URI names: as it is, else composed or decomposed, else with its %-escapes undone."""
+    try:
+        return open_store(uri).file()
+    except StorageError as error:
+        for form in [*forms(uri)[1:], *forms(unquote(uri))] if error.reason == "not_found" else ():
+            if form != uri and (store := open_store(form)).is_file():
+                return store.file()
+        raise
 
 
 def _whole_uri(entry: str, folder: str) -> str:

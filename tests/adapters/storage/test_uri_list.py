@@ -88,6 +88,15 @@ def test_names_are_found_in_whatever_unicode_form_they_are_stored(place: Place) 
     assert found == [f"{place.uri}/in/{DECOMPOSED}.mp4", f"{place.uri}/in/{COMPOSED} 2.mp4"]
 
 
+def test_escapes_are_undone_only_where_there_is_no_such_name(place: Place) -> None:
+    for name in (f"in/{DECOMPOSED} 1.mp4", "in/100%25.mp4", "in/100%.mp4"):
+        place.put(name)
+    content = b"../in/Caf%C3%A9%201.mp4\n../in/100%25.mp4\n../in/gone%20too.mp4\n"
+    listing = listed(place, "escaped.txt", content)
+    assert uris(listing) == [f"{place.uri}/in/100%25.mp4", f"{place.uri}/in/{DECOMPOSED} 1.mp4"]
+    assert [failure.video.uri for failure in listing.refused] == [f"{place.uri}/in/gone%20too.mp4"]
+
+
 def test_a_name_that_is_no_text_is_found(tmp_path: Path) -> None:
     name = b"not\xfftext.mp4"
     (tmp_path / "list.txt").write_bytes(name)

@@ -107,7 +107,7 @@ def test_the_summary_counts_reasons_and_says_what_was_skipped() -> None:
     assert rf"| segments analysed | 0 \({UNKNOWN}\) |" in text
     assert "- 5 videos are unchanged, and were not opened." in text
     assert "The deep stage: skipped, disabled." in text
-    assert r"7 files that select.pattern does not take \(7 .jpg\), 1 hidden files, markers and links." in text
+    assert r"7 files that select.pattern does not take \(7 .jpg\), 1 hidden file, marker or link." in text
     assert "a.parquet" in text
     assert "pw@" not in text
     assert "Report:" not in text
