@@ -87,4 +87,5 @@ def library_of(ledger: Ledger, spec: RunSpec) -> pa.Table:
         # Without an ETag there is no version to remember: a list names what is no place for a file.
         if failure.kind == FailureKind.REJECTED and failure.video.etag and failure.video.uri not in as_before
     ]
-    return library_table([*scored, *ledger.known.unchanged, *rejected, *ledger.known.remembered])
+    entries = [*scored, *ledger.known.unchanged, *rejected, *ledger.known.remembered]
+    return library_table(entries, listed={video.label for video in ledger.listed})

@@ -117,7 +117,7 @@ def rerank_all(entries: Sequence[LibraryEntry], run: Run) -> Iterator[tuple[Libr
         rows = read_scores(run_date, run_id, run)
         for entry in scored:
             if ranked := rerank(entry, rows.get(entry.video.uri), run.spec):
-                yield replace(entry, unanswered=ranked.unanswered), ranked
+                yield replace(entry, unanswered=ranked.unanswered, ranked_in=run.spec.run_id), ranked
 
 
 @retried("read scores", run_name="read scores of {run_id}")

@@ -96,28 +96,41 @@ def test_the_page_says_what_came_with_this_schema_version() -> None:
 def nights(
     demo_models: Path, prefect: None, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
-    """A folder with the `output` of three nights, and labels.
+    """A folder with the `output` of three nights, and labels of the second.
 
-    The first was published by an earlier version, the last has a new video and other weights.
+    The first was published by an earlier version. The last has other weights, and videos that are new,
+    renamed, replaced and gone.
     """
     from flows.rank_videos import rank_videos
 
     folder = tmp_path_factory.mktemp("analyst")
-    write_good_videos(folder / "videos")
-    write_broken_videos(folder / "videos")
-    manifest: dict[str, Any] = {}
-    for ranking in ({"top_n": 3}, {"top_n": 3, "deep_weight": "0.8", "fast_weight": "0.2"}):
-        settings = quick_settings(folder / "videos", folder / "output", demo_models, ranking=ranking)
-        manifest = rank_videos(settings, return_state=True).result(raise_on_failure=False)
-        numbered_video(folder / "videos" / "added.mp4", seconds=16)
+    videos, output = folder / "videos", folder / "output"
+    write_good_videos(videos)
+    write_broken_videos(videos)
+    numbered_video(videos / "gone.mp4", seconds=10)
+    first = quick_settings(videos, output, demo_models, ranking={"top_n": 3})
+    manifest: dict[str, Any] = rank_videos(first, return_state=True).result(raise_on_failure=False)
+    for verdict in ("rejected", "published"):  # of which the newest counts
+        write_labels(folder / "labels.parquet", output, manifest, verdict)
+        assert cli(["labels", str(output), str(folder / "labels.parquet")]) == 0
+    change_videos(videos)
+    weights = {"top_n": 3, "deep_weight": "0.8", "fast_weight": "0.2"}
+    second = quick_settings(videos, output, demo_models, ranking=weights)
+    manifest = rank_videos(second, return_state=True).result(raise_on_failure=False)
     yesterday = f"run_date={date.today() - timedelta(days=1)}"
     for path in PUBLISHED.glob("*/run_date=*/*.parquet"):
         (before := folder / "output" / path.parts[-3] / yesterday).mkdir()
         shutil.copy(path, before)
-    for verdict in ("rejected", "published"):  # of which the newest counts
-        write_labels(folder / "labels.parquet", folder / "output", manifest, verdict)
-        assert cli(["labels", str(folder / "output"), str(folder / "labels.parquet")]) == 0
     return folder, manifest
+
+
+def change_videos(videos: Path) -> None:
+    """A video is new, one is gone, one has another name, and one of the same name is another."""
+    numbered_video(videos / "added.mp4", seconds=16)
+    (videos / "gone.mp4").unlink()
+    (videos / "second.mkv").rename(videos / "renamed.mkv")
+    (videos / "more" / "THIRD.MP4").unlink()
+    numbered_video(videos / "more" / "THIRD.MP4", seconds=13)
 
 
 def write_labels(path: Path, output: Path, manifest: dict[str, Any], verdict: str) -> None:
@@ -220,6 +233,76 @@ def test_every_tool_answers_alike(question: str, answers: dict[str, Any]) -> Non
         for row, same in zip(other, duckdb, strict=True):
             assert list(row) == list(same)
             assert all(alike(row[name], same[name]) for name in same), (row, same)
+
+
+def names_in(rows: list[dict[str, Any]]) -> set[str]:
+    return {row["video_uri"].rpartition("/")[2] for row in rows}
+
+
+def test_after_such_a_night_every_answer_speaks_of_what_is_there(answers: Answers) -> None:
+    changed = "What changed since last night?"
+    for question, rows in answers["DuckDB"].items():
+        if rows and "video_uri" in rows[0]:
+            assert "second.mkv" not in names_in(rows), question
+            assert "gone.mp4" not in names_in(rows) or question == changed, question
+    gone = [row for row in answers["DuckDB"][changed] if row["video_uri"].endswith("/gone.mp4")]
+    assert [row["rank"] for row in gone] == [None] * 3
+
+
+def test_a_renamed_video_is_compared_with_itself(
+    nights: tuple[Path, dict[str, Any]], answers: Answers
+) -> None:
+    """In the cookbook, and in the columns about the run before."""
+    folder, manifest = nights
+    rows = read_table(folder / "output", "rankings", manifest["run_id"]).to_pylist()
+    renamed = [row for row in rows if row["video_uri"].endswith("/renamed.mkv")]
+    assert None not in {row["previous_rank"] for row in renamed}
+    found = answers["DuckDB"]["What changed since last night?"]
+    compared = [row for row in found if row["video_uri"].endswith("/renamed.mkv")]
+    assert compared
+    assert None not in {value for row in compared for value in row.values()}
+
+
+def test_what_just_missed_has_scores_of_the_same_settings(
+    nights: tuple[Path, dict[str, Any]], answers: Answers
+) -> None:
+    folder, manifest = nights
+    library = read_table(folder / "output", "library", manifest["run_id"]).to_pylist()
+    decided = {row["video_uri"]: row["ranked_in"] == row["scored_in"] for row in library if row["listed"]}
+    first = next(uri for uri in decided if uri.endswith("/first.mp4"))
+    assert not decided[first], "it was to be ranked anew from stored scores"
+    missed = answers["DuckDB"]["What just missed the ranking, and by how much?"]
+    assert {decided[row["video_uri"]] for row in missed} == {True}
+    assert all(row["missing"] >= 0 for row in missed)
+
+
+def test_where_a_run_decided_windows_and_ranking_they_agree(nights: tuple[Path, dict[str, Any]]) -> None:
+    folder, manifest = nights
+    output = folder / "output"
+    library = read_table(output, "library", manifest["run_id"]).to_pylist()
+    decided = {
+        row["video_uri"] for row in library if row["ranked_in"] == row["scored_in"] == manifest["run_id"]
+    }
+    key = ("video_uri", "start", "end", "score")
+    windows = read_table(output, "windows", manifest["run_id"]).to_pylist()
+    rankings = read_table(output, "rankings", manifest["run_id"]).to_pylist()
+    ranked = {tuple(row[name] for name in key) for row in rankings if row["video_uri"] in decided}
+    assert len(decided) == 3
+    assert {tuple(row[name] for name in key) for row in windows if row["reason"] is None} == ranked
+
+
+def test_a_label_counts_for_its_version_of_a_video_under_any_name(
+    nights: tuple[Path, dict[str, Any]], answers: Answers
+) -> None:
+    folder, manifest = nights
+    labelled = pq.ParquetFile(next(iter((folder / "output").glob("labels/*.parquet")))).read().to_pylist()
+    of_version = {(row["video_etag"], row["start"], row["end"]) for row in labelled}
+    rows = read_table(folder / "output", "rankings", manifest["run_id"]).to_pylist()
+    counted = [row for row in rows if (row["video_etag"], row["start"], row["end"]) in of_version]
+    assert {"first.mp4", "renamed.mkv"} <= names_in(counted)
+    assert "THIRD.MP4" not in names_in(counted)
+    found = answers["DuckDB"]["Do editors publish what scores high?"]
+    assert sum(row["labels"] for row in found) == len(counted)
 
 
 def test_every_tool_answers_over_a_bucket_as_over_a_folder(

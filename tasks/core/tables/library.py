@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -21,9 +21,10 @@ KEPT_DAYS = 30
 class LibraryEntry:
     """A video as it was last ranked; or rejected, where `timeline` is None.
 
-    `scored_in` and `scored_on` name the run whose `windows` hold its scores, and its day. `unanswered`
+    `scored_in` and `scored_on` name the run whose `windows` hold its scores, and its day. `ranked_in` names
+    the run that decided its ranks, a later one where it was ranked again from stored scores. `unanswered`
     counts the candidates without an answer. The frames of the timeline are gone: its path is empty.
-    `fast_seconds` and `deep_seconds` are what the models took; None in what earlier versions stored.
+    `fast_seconds` and `deep_seconds` are what the models took. What earlier versions did not store is None.
     """
 
     video: VideoRef
@@ -35,6 +36,7 @@ class LibraryEntry:
     unanswered: int = 0
     fast_seconds: float | None = None
     deep_seconds: float | None = None
+    ranked_in: str | None = None
 
     def holds_for(self, video: VideoRef, digests: Digests, *, at_any_size: bool) -> bool:
         """Whether this entry is still valid: same version of the video, same settings and models.
@@ -60,13 +62,17 @@ def ranked_entry(video: RankedVideo, digests: Digests, *, run_id: str, run_date:
     timeline = replace(video.timeline, path="")
     took = (video.scored.seconds, video.deep_seconds)
     return LibraryEntry(
-        timeline.video, digests, run_date, timeline, run_id, run_date, video.unanswered, *took
+        timeline.video, digests, run_date, timeline, run_id, run_date, video.unanswered, *took, run_id
     )
 
 
-def library_table(entries: Iterable[LibraryEntry]) -> pa.Table:
-    """One row a ranked, unchanged or rejected video, by URI; for `KEPT_DAYS` also those not listed."""
-    rows = sorted((_row(entry) for entry in entries), key=lambda row: row["video_uri"])
+def library_table(entries: Iterable[LibraryEntry], *, listed: Collection[str]) -> pa.Table:
+    """One row a ranked, unchanged or rejected video, by URI; for `KEPT_DAYS` also those not listed.
+
+    `listed` are the labels of the videos that the run has listed.
+    """
+    rows = [_row(entry) | {"listed": entry.video.label in listed} for entry in entries]
+    rows.sort(key=lambda row: str(row["video_uri"]))
     return pa.Table.from_pylist(rows, schema=LIBRARY)
 
 
@@ -95,6 +101,7 @@ def _row(entry: LibraryEntry) -> dict[str, Any]:
         "last_modified": entry.video.modified_at,
         "fast_seconds": entry.fast_seconds,
         "deep_seconds": entry.deep_seconds,
+        "ranked_in": entry.ranked_in,
     }
     if timeline := entry.timeline:
         row |= {name: getattr(timeline, name) for name in TIMELINE_COLUMNS}
@@ -118,6 +125,7 @@ def _entry(row: dict[str, Any]) -> LibraryEntry:
         row["unanswered"],
         row["fast_seconds"],
         row["deep_seconds"],
+        row["ranked_in"],
     )
 
 

@@ -137,6 +137,9 @@ LIBRARY = pa.schema(
         pa.field("fast_seconds", pa.float64()),
         pa.field("deep_seconds", pa.float64()),
         pa.field("unused", pa.string()),
+        # Since 4: whether the run listed it, and which run decided its ranks.
+        pa.field("listed", pa.bool_()),
+        pa.field("ranked_in", pa.string()),
     ]
 )
 """What the next run knows about each video before it opens it. `status` is `ranked` or `rejected`; the

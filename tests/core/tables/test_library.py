@@ -23,14 +23,15 @@ TIMELINE = Timeline(
     "",
     *("hevc", 1080, 1920, 29.97, "More behind."),
 )
-RANKED = LibraryEntry(A, DIGESTS, TODAY, TIMELINE, "run-1", TODAY, 2, 3.5, 4.5)
+RANKED = LibraryEntry(A, DIGESTS, TODAY, TIMELINE, "run-1", TODAY, 2, 3.5, 4.5, "run-2")
 REJECTED = LibraryEntry(B, DIGESTS, TODAY)
 
 
 def test_entries_are_read_back_by_uri() -> None:
-    table = library_table([REJECTED, RANKED])
+    table = library_table([REJECTED, RANKED], listed={A.uri})
     assert table.schema.equals(LIBRARY)
     assert table.column("status").to_pylist() == ["ranked", "rejected"]
+    assert table.column("listed").to_pylist() == [True, False]
     read = read_library(table)
     assert read == {A.uri: RANKED, B.uri: REJECTED}
     assert read[A.uri].video.modified_at == UPLOADED
@@ -38,22 +39,22 @@ def test_entries_are_read_back_by_uri() -> None:
 
 def test_a_library_of_an_earlier_version_is_read_without_what_came_later() -> None:
     later = LIBRARY.names[LIBRARY.names.index("last_modified") :]
-    (entry,) = read_library(library_table([RANKED]).drop_columns(later)).values()
+    (entry,) = read_library(library_table([RANKED], listed={A.uri}).drop_columns(later)).values()
     assert entry.timeline == replace(
         TIMELINE,
         **dict.fromkeys(("codec", "source_width", "source_height", "source_fps", "unused")),
         **dict.fromkeys(("fetch_seconds", "decode_seconds")),
     )
-    (row,) = library_table([entry]).to_pylist()
-    assert {row[name] for name in later} == {None}
+    (row,) = library_table([entry], listed={A.uri}).to_pylist()
+    assert {row[name] for name in later if name != "listed"} == {None}
 
 
 @pytest.mark.parametrize(
     "table",
     [
         pa.table({"video_uri": ["a"]}),
-        library_table([RANKED]).drop_columns("size_bytes"),
-        library_table([RANKED]).set_column(2, "size_bytes", pa.array(["many"])),
+        library_table([RANKED], listed={A.uri}).drop_columns("size_bytes"),
+        library_table([RANKED], listed={A.uri}).set_column(2, "size_bytes", pa.array(["many"])),
     ],
 )
 def test_what_is_no_library_is_refused(table: pa.Table) -> None:
@@ -89,7 +90,7 @@ def test_where_nobody_knows_the_size_of_frames_any_will_do() -> None:
 
 def test_a_uri_that_is_no_text_is_not_remembered() -> None:
     odd = VideoRef("file:///a\udcff.mp4", "etag", 9)
-    remembered = read_library(library_table([replace(REJECTED, video=odd)]))
+    remembered = read_library(library_table([replace(REJECTED, video=odd)], listed={A.uri}))
     assert not any(entry.holds_for(odd, DIGESTS, at_any_size=False) for entry in remembered.values())
 
 

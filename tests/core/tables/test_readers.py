@@ -42,7 +42,7 @@ def tables(day: date) -> dict[str, pa.Table]:
         "rankings": rankings_table([video], stamp),
         "windows": windows_table([video], stamp, dimensions=4),
         "failures": failures_table([failure()], stamp),
-        "library": library_table([entry]),
+        "library": library_table([entry], listed={entry.video.label}),
         "labels": pa.Table.from_pylist([label | imported], schema=LABELS),
     }
 
