@@ -159,7 +159,7 @@ def test_the_ranks_of_the_run_before_are_known_whatever_its_settings(run: Run) -
     assert reuse.previous.run_id == "run-1"
     assert reuse.previous.ranks.to_pylist() == [
         {
-            **{"video_uri": RANKED.uri, "video_etag": "etag", "start": 0.0, "end": 6.0},
+            **{"video_uri": RANKED.uri, "video_etag": RANKED.etag, "start": 0.0, "end": 6.0},
             **{"rank": 1, "run_rank": 1},
         }
     ]

@@ -20,7 +20,7 @@ _FIXES = {
 }
 _FOLDER_FIXES = {
     "not_found": "Check the name.",
-    "denied": "Check who may read and write there.",
+    "denied": "Check the file permissions there.",
     "invalid": "Check the name.",
     "unavailable": "Check the disk, and that it can be written, and try again.",
 }
