@@ -20,6 +20,8 @@ from tasks.adapters.video.containers.clock import (
 )
 
 MICROSECONDS = 1_000_000
+MAX_REORDERED = 32
+"""The first picture shown is one of the first that are stored: codecs hold back at most 16."""
 MIN_DAMAGE_S = 1.0
 """If less is missing at the end, it is not reported."""
 
@@ -88,7 +90,7 @@ class PacketTimes:
         """
         if not self.clock.wrap:
             return max(0, container.start_time or 0)
-        begins_s = min(self.pts) * self.time_base
+        begins_s = min(self.pts[:MAX_REORDERED]) * self.time_base
         if self.sound and (sound_begins_s := self.sound.follow(self.parts())[1]) is not None:
             begins_s = min(begins_s, sound_begins_s)
         return round(begins_s * MICROSECONDS)

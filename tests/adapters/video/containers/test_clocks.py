@@ -177,13 +177,14 @@ def test_a_clock_may_start_anew_many_times(tmp_path: Path) -> None:
     assert numbers_of(timeline) == [9] * 150
 
 
-def test_one_broken_time_of_the_sound_does_not_move_the_origin() -> None:
+@pytest.mark.parametrize("broken", ["sound", "picture"])
+def test_one_broken_time_does_not_move_the_origin(broken: str) -> None:
     sound = SoundTimes(SimpleNamespace(index=1, time_base=Fraction(1, 90_000)))
     times = PacketTimes(Fraction(1, 90_000), container="mpegts", sound=sound)
-    for second in range(100, 110):
+    for second in range(100, 150):
         units = 90_000 * second
-        packet = SimpleNamespace(pts=units, dts=units, duration=90_000, is_discard=False, pos=0, size=9)
-        times.add(packet)
-        broken = SimpleNamespace(pts=5, dts=5) if second == 105 else packet
-        sound.add(broken, pictures_before=len(times.pts))
+        whole = {"dts": units, "duration": 90_000, "is_discard": False, "pos": 0, "size": 9}
+        pts = {"sound": units, "picture": units} | ({broken: 5} if second == 145 else {})
+        times.add(SimpleNamespace(pts=pts["picture"], **whole))
+        sound.add(SimpleNamespace(pts=pts["sound"], dts=pts["sound"]), pictures_before=len(times.pts))
     assert times.origin_us(SimpleNamespace(start_time=0)) == 100_000_000
