@@ -26,8 +26,8 @@ from tasks.adapters.stopping import child_at_work, raise_if_stopped
 from tasks.adapters.workers.parent import end_with_parent
 from tasks.core.errors import DecodeFailed, VideoRefused
 
-MAX_OPEN_FILES = 64
-"""Decoders and their libraries need a dozen."""
+MAX_OPEN_FILES = 256
+"""Decoders and their libraries need a dozen; of joined recordings each part counts."""
 STDERR_TAIL_BYTES = 4000
 OUT_OF_MEMORY_WORDS = ("MemoryError", "bad_alloc", "Cannot allocate memory", "failed to map segment")
 ENV_ALLOWLIST = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "IMAGEIO_FFMPEG_EXE")

@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 SEARCH_BYTES = 1 << 20
+MAX_PARTS = 200
+"""FFmpeg opens the file once for each part: `sandbox.MAX_OPEN_FILES`."""
+MAX_ELEMENTS = 5_000_000
+"""A file of more elements is not gone through to its end: that would take longer than decoding it."""
 ELEMENT_HEAD_BYTES = 27 + 255
 """The longest header of an element: that of an Ogg page."""
 FLV_HEADER = b"FLV\x01"
@@ -72,8 +77,10 @@ def _readable(path: Path, size: int, _changed_ns: int) -> Readable:
     with path.open("rb") as file:
         head = file.read(16)
         if head.startswith(FLV_HEADER):
-            parts = [part_url(path, *part) for part in _flv_parts(file, size)]
-            return Readable(f"concat:{'|'.join(parts)}" if len(parts) > 1 else f"file:{path}")
+            parts = list(islice(_flv_parts(file, size), MAX_PARTS + 1))
+            urls = [part_url(path, *part) for part in parts[:MAX_PARTS]]
+            unused_bytes = size - parts[MAX_PARTS][0] if len(parts) > MAX_PARTS else 0
+            return Readable(f"concat:{'|'.join(urls)}" if len(urls) > 1 else f"file:{path}", unused_bytes)
         for begins, steps in STEPS:
             if begins(head) and (end := _next_recording(file, _end(file, size, steps()), size)) is not None:
                 return Readable(part_url(path, 0, end), size - end)
@@ -94,7 +101,9 @@ Step = Callable[[bytes], int | None]
 def _end(file: IO[bytes], size: int, step: Step) -> int:
     """Where the elements of the first recording end, or the last one that may be whole begins."""
     at = last = 0
-    while at < size:
+    for _ in range(MAX_ELEMENTS):
+        if at >= size:
+            break
         file.seek(at)
         length = step(file.read(ELEMENT_HEAD_BYTES))
         if length == 0:
@@ -210,7 +219,9 @@ def _flv_parts(file: IO[bytes], size: int) -> Iterator[tuple[int, int]]:
     """Where the tags of each recording begin and end, the first with its header (FLV 10.1, E.2)."""
     begin, at = 0, FLV_HEADER_BYTES
     last = at
-    while at + 11 <= size:
+    for _ in range(MAX_ELEMENTS):
+        if at + 11 > size:
+            break
         file.seek(at)
         tag = file.read(11)
         if tag[0] & 0x1F in (8, 9, 18):
@@ -222,7 +233,7 @@ def _flv_parts(file: IO[bytes], size: int) -> Iterator[tuple[int, int]]:
             break
         yield begin, at if at <= following else last
         begin = at = last = following + FLV_HEADER_BYTES
-    yield begin, min(at, size)
+    yield begin, size
 
 
 def _next_recording(file: IO[bytes], at: int, size: int) -> int | None:

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.views.pictures import Cut
 from tests.adapters.video.test_clips import beeps_of, cut_here, pictures_of, with_beeps
-from tests.adapters.video.test_timeline import B_FRAMES, MPEG4, VP8, decoded_here, numbers_of
+from tests.adapters.video.test_timeline import B_FRAMES, MPEG4, VP8, decoded_here, numbers_of, timeline_of
 from tests.media import numbered_video, run_ffmpeg
 
 RATE = 10
@@ -141,6 +141,18 @@ def test_an_flv_recording_that_breaks_off_does_not_hide_the_next(
     timeline = decoded_here(tmp_path / "v.flv")
     assert timeline.duration_s == pytest.approx(FIRST_S / 2 + SECOND_S, abs=0.6)
     assert numbers_of(timeline)[-2:] == pytest.approx([(SECOND_S - 1) * RATE - 1] * 2, abs=RATE + 1)
+
+
+@pytest.mark.parametrize(("parts", "read"), [(190, 190), (210, 200)])
+def test_of_very_many_flv_recordings_the_first_200_are_read(tmp_path: Path, parts: int, read: int) -> None:
+    part = numbered_video(tmp_path / "p.flv", seconds=1, fps="5", size=(96, 64)).read_bytes()
+    (tmp_path / "v.flv").write_bytes(part * parts)
+    timeline = timeline_of(tmp_path / "v.flv")
+    assert timeline.duration_s == pytest.approx(read, abs=0.1)
+    assert numbers_of(timeline) == [4] * read
+    assert bool(timeline.unused) == (parts > read)
+    if timeline.unused:
+        assert f"its {(parts - read) * len(part) - 13:,} bytes" in timeline.unused
 
 
 def test_a_recording_whose_media_reach_to_the_end_of_the_file_ends_where_another_begins(
