@@ -45,8 +45,8 @@ def cut_clip(
 
     The clip begins with the picture on screen at `cut.start_s` and ends within a picture of `cut.end_s`:
     H.264 (yuv420p) at a constant rate with square pixels, upright, its short side at most 1080; AAC of the
-    first audio stream, if there is one; the index in front. `deadline_s` is wall time, `memory_bytes` the
-    address space of each process.
+    first audio stream, if there is one (of several programs: that of the video's); the index in front.
+    `deadline_s` is wall time, `memory_bytes` the address space of each process.
 
     Raises `DecodeFailed` (reason `clip_failed`, `deadline`, `out_of_memory` or `crashed`).
     """
