@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tasks.adapters.storage.folder import FolderStore
 from tasks.adapters.storage.store import Store
+from tasks.core.names import forms
 from tasks.core.records import VideoRef
 from tasks.core.uris import split_uri
 
@@ -15,14 +16,17 @@ __all__ = ["Store", "open_store", "store_of"]
 def open_store(uri: str) -> Store:
     """The store at `s3://bucket/prefix`, `file:///folder`, `/folder` or `relative/folder`.
 
-    A URI is taken verbatim: `%20` is three characters. Opening touches neither network nor disk and
-    costs nothing: connections belong to the process and are shared by all its stores.
+    A URI is taken verbatim: `%20` is three characters. Only of a folder whose name can be stored in several
+    Unicode forms, the form that is there is taken. Opening touches neither network nor, but for such names,
+    disk, and costs nothing: connections belong to the process and are shared by all its stores.
 
     Raises SettingsError for a scheme we don't know, or where bucket or folder is missing.
     """
     scheme, rest = split_uri(uri)
     if scheme == "file":
-        return FolderStore(str(Path(rest).expanduser().absolute()))
+        path = str(Path(rest).expanduser().absolute())
+        others = forms(path)[1:]
+        return FolderStore(next((form for form in [path, *others] if others and Path(form).exists()), path))
     return _bucket(rest.strip("/"))
 
 

@@ -58,6 +58,19 @@ def test_a_store_tells_its_whole_uri(text: str, uri: str) -> None:
     assert open_store(text).uri == uri
 
 
+@pytest.mark.parametrize(
+    ("typed", "stored"), [("Caf\u00e9", ["Cafe\u0301"]), ("Cafe\u0301", ["Caf\u00e9"]), ("Caf\u00e9", [])]
+)
+def test_a_folder_is_found_in_whatever_unicode_form_it_was_typed(
+    tmp_path: Path, typed: str, stored: list[str]
+) -> None:
+    for name in stored:
+        (tmp_path / name).mkdir()
+    assert open_store(str(tmp_path / typed)).uri == f"file://{tmp_path}/{(stored or [typed])[0]}"
+    (tmp_path / typed).mkdir()
+    assert open_store(str(tmp_path / typed)).uri == f"file://{tmp_path}/{typed}"
+
+
 @pytest.mark.parametrize("text", ["", "/", "s3://", "s3:///", "file://", "gs://bucket/x", "http://host/x"])
 def test_what_is_no_place_for_files_is_an_error_that_shows_the_fix(text: str) -> None:
     with pytest.raises(SettingsError, match=r"write s3://bucket/prefix, or a folder") as caught:
