@@ -94,6 +94,7 @@ def show(
     *,
     run: str = "",
     video: str = "",
+    all: bool = False,
     json: bool = False,
     csv: bool = False,
     verbose: Verbose = False,
@@ -109,6 +110,8 @@ def show(
     video
         Only the videos with this in their URI, such as a part of the name, and why each rank is what it is.
         Letter case does not matter.
+    all
+        Every ranked segment, also those that show the same moment as a better one.
     json
         Write every column as JSON instead.
     csv
@@ -132,9 +135,9 @@ def show(
         else:
             write_csv(rows, columns_of(ranking.schema), sys.stdout)
     elif video:
-        print_videos(Console(), store, manifest, video)
+        print_videos(Console(), store, manifest, video, every=all)
     else:
-        print_run(Console(), store, manifest, verbose=verbose)
+        print_run(Console(), store, manifest, every=all, verbose=verbose)
     return ExitCode.COMPLETE
 
 

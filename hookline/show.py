@@ -32,7 +32,7 @@ MAX_FAILURES = 50
 """Failures that are printed."""
 
 SHOWN = ["video_uri", "rank", "start", "end", "score", "is_viral", "videomae_score"]
-SHOWN_SINCE_4 = ["fast_reason"]
+SHOWN_SINCE_4 = ["fast_reason", "best_of_moment"]
 SHOWN_OF_ANSWER = ["virality_score", "hook_quality", "engagement_potential"]
 WHY = {
     "% video": "video_percentile",
@@ -42,10 +42,13 @@ WHY = {
 }
 
 
-def print_run(console: Console, store: Store, manifest: Manifest, *, verbose: bool = False) -> None:
+def print_run(
+    console: Console, store: Store, manifest: Manifest, *, every: bool = False, verbose: bool = False
+) -> None:
     """Print the ranking and the failures of a run; of a large library, the best and the first.
 
-    `verbose` names the hidden files that were left out.
+    The best segment of each moment stands for it, unless `every` segment is asked for. `verbose` names the
+    hidden files that were left out.
     """
     counts, seconds = manifest.counts, manifest.seconds
     cached = counts.get("cached")  # runs of the first versions had no cache
@@ -54,7 +57,9 @@ def print_run(console: Console, store: Store, manifest: Manifest, *, verbose: bo
     ranking = read_table(store, "rankings", manifest, columns, optional=SHOWN_SINCE_4)
     if len(ranking):
         best, left_out = best_videos(ranking)
-        console.print(ranking_table(best.to_pylist(), source))
+        shown = best if every else best_of_moments(best)
+        console.print(ranking_table(shown.to_pylist(), source))
+        _print_alternatives(console, len(best) - len(shown))
         _print_left_out(console, left_out, "videos", store, manifest, "rankings")
     failures = read_table(store, "failures", manifest)
     if len(failures):
@@ -84,18 +89,25 @@ def print_left_out(console: Console, left_out: LeftOut, *, verbose: bool) -> Non
         console.print(f"  ... and {more:,} more")
 
 
-def print_videos(console: Console, store: Store, manifest: Manifest, part: str) -> None:
+def print_videos(
+    console: Console, store: Store, manifest: Manifest, part: str, *, every: bool = False
+) -> None:
     """Print all that a run says of the videos with `part` in their URI: also why each rank is what it is.
+
+    The best segment of each moment stands for it, unless `every` segment is asked for.
 
     Raises:
         SettingsError: no video is called so.
     """
-    ranking = of_videos(ranking_of(store, manifest), part).to_pylist()
+    found = of_videos(ranking_of(store, manifest), part)
+    shown = found if every else best_of_moments(found)
+    ranking = shown.to_pylist()
     failures = of_videos(read_table(store, "failures", manifest), part).to_pylist()
     if not ranking and not failures:
         raise SettingsError(f"--video {part}: no video of run {manifest.run_id} has this in its URI")
     if ranking:
         console.print(ranking_table(ranking, manifest.source, why=True))
+        _print_alternatives(console, len(found) - len(shown))
     for row in ranking:
         if deep := row["videollama3"]:
             why = escape(printable(deep["reasoning"], width=500))
@@ -134,6 +146,13 @@ def best_videos(ranking: pa.Table) -> tuple[pa.Table, int]:
     videos = pc.unique(ranking["video_uri"])
     shown = videos.slice(0, MAX_VIDEOS)
     return ranking.filter(pc.is_in(ranking["video_uri"], shown)), len(videos) - len(shown)
+
+
+def best_of_moments(ranking: pa.Table) -> pa.Table:
+    """The rows of the best segment of each moment; of earlier versions, which knew none, all rows."""
+    if "best_of_moment" not in ranking.column_names:
+        return ranking
+    return ranking.filter(pc.fill_null(ranking["best_of_moment"], fill_value=True))
 
 
 def ranking_table(ranking: list[dict[str, Any]], source: str, *, why: bool = False) -> Table:
@@ -183,6 +202,12 @@ def titled(title: str, *, first_column: str) -> Table:
     table.padding = (0, 0)
     table.add_column(first_column, no_wrap=True)
     return table
+
+
+def _print_alternatives(console: Console, count: int) -> None:
+    if count:
+        same = "segment shows" if count == 1 else "segments show"
+        console.print(f"{count:,} more {same} the same moments: hookline show --all\n", soft_wrap=True)
 
 
 def _print_left_out(

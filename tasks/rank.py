@@ -15,6 +15,7 @@ from tasks.core.records import (
     Timeline,
     Window,
 )
+from tasks.core.scoring.moments import with_moments
 from tasks.core.scoring.ranking import explained, rank_segments
 from tasks.core.settings import Ranking
 from tasks.work.analyses import Analyses
@@ -27,9 +28,10 @@ def rank_video(scored: ScoredVideo, analyses: Analyses, settings: Ranking) -> Ra
         weights = {"deep_weight": Decimal(1), "fast_weight": Decimal(0)}
     every = rank_segments(scored.candidates, analyses.by_window, top_n=settings.candidates, **weights)
     ranked, missed = every[: settings.top_n], every[settings.top_n :]
+    ranked = explained(ranked, missed, scored.windows, fast_reason=scored.fast_reason, **weights)
     return RankedVideo(
         scored,
-        tuple(explained(ranked, missed, scored.windows, fast_reason=scored.fast_reason, **weights)),
+        tuple(with_moments(ranked, same_moment=settings.same_moment)),
         tuple(analyses.by_window.values()),
         (*damage(scored.timeline), *failed_analyses(scored.timeline, analyses.by_window)),
         analyses.cached,

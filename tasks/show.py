@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
@@ -26,7 +27,7 @@ MAX_PICTURED = 5
 
 SHOWN = [
     *("run_rank", "video_uri", "start", "end", "score", "is_viral", "videomae_score", "fast_reason"),
-    *("videollama3", "deep_status", "deep_reason", "thumbnail_uri", "clip_uri"),
+    *("videollama3", "deep_status", "deep_reason", "thumbnail_uri", "clip_uri", "best_of_moment"),
 ]
 
 
@@ -41,19 +42,22 @@ Show = Callable[[Manifest, Ledger, Run], None]
 
 
 def show_ranking(manifest: Manifest, ledger: Ledger, run: Run) -> None:
-    """The best segments of the run as a table."""
+    """The best segments of the run as a table, one for each moment."""
     path = run.scratch / "rankings.parquet"  # as it was published, with links
-    rows = ranking_rows(first_rows(path, SHOWN), manifest.source)
+    best = (row for row in rows_of(path, SHOWN) if row["best_of_moment"] is not False)
+    rows = ranking_rows(islice(best, MAX_ROWS), manifest.source)
     if rows:
+        flags = pq.ParquetFile(path).read(columns=["best_of_moment"])["best_of_moment"]
+        moments = len(flags) - flags.to_pylist().count(False)
         create_table_artifact(
-            table=rows, key="ranking", description=_title("The ranking", len(rows), _count(path))
+            table=rows, key="ranking", description=_title("The ranking", len(rows), moments)
         )
 
 
 def show_failures(manifest: Manifest, ledger: Ledger, run: Run) -> None:
     """What went wrong, as a table; nothing if nothing did."""
     path = run.scratch / "failures.parquet"
-    rows = failure_rows(first_rows(path), manifest.source)
+    rows = failure_rows(islice(rows_of(path), MAX_ROWS), manifest.source)
     if rows:
         create_table_artifact(
             table=rows,
@@ -86,12 +90,10 @@ def show_picture(manifest: Manifest, ledger: Ledger, run: Run) -> None:
         )
 
 
-def first_rows(path: Path, columns: list[str] | None = None) -> list[dict[str, object]]:
-    """The first `MAX_ROWS` rows of a table; the others are not read."""
-    batch: pa.RecordBatch | None = next(
-        pq.ParquetFile(path).iter_batches(batch_size=MAX_ROWS, columns=columns), None
-    )
-    return batch.to_pylist() if batch else []
+def rows_of(path: Path, columns: list[str] | None = None) -> Iterator[Mapping[str, Any]]:
+    """The rows of a table, read as far as they are asked for."""
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=MAX_ROWS, columns=columns):
+        yield from batch.to_pylist()
 
 
 def _try_to(show: Show, manifest: Manifest, ledger: Ledger, run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from functools import cache
 
 import numpy as np
@@ -25,6 +26,7 @@ from tasks.core.records import (
     VideoRef,
     Window,
 )
+from tasks.core.scoring.moments import with_moments
 from tasks.core.settings import Settings
 from tasks.core.tables.rows import RunStamp, failures_table, rankings_table
 from tasks.core.views.curve import curve_of
@@ -64,6 +66,11 @@ def ranked_video(
     )
     video = ScoredVideo(timeline, tuple(scored), np.zeros((windows, 4), np.float16), "salience")
     return RankedVideo(video, ranked)
+
+
+def in_moments(video: RankedVideo) -> RankedVideo:
+    """The same with its moments: the segments of `ranked_video` share three of five seconds, and are one."""
+    return replace(video, segments=tuple(with_moments(video.segments, same_moment=Decimal("0.5"))))
 
 
 def with_clips(video: RankedVideo) -> RankedVideo:

@@ -312,6 +312,7 @@ class Segment:
     """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100.
 
     `thumbnail_uri` and `clip_uri` say where its picture and its clip lie under the output, if they do.
+    Ranked segments with one `moment` show the same, which counts from 1 within the video.
     """
 
     window: Window
@@ -322,6 +323,8 @@ class Segment:
     why: Why | None = None
     thumbnail_uri: str | None = None
     clip_uri: str | None = None
+    moment: int | None = None
+    best_of_moment: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,9 +80,15 @@ def keep_thumbnails(segments: Sequence[Segment], timeline: Timeline, store: Stor
 def keep_clips(
     segments: Sequence[Segment], timeline: Timeline, spec: RunSpec
 ) -> tuple[list[Segment], list[Failure]]:
-    """Cut each segment out of the video, one at a time. One that fails has no clip, and is a failure."""
+    """Cut the segments that `publish.clips_of` names out of the video, one at a time.
+
+    One that fails has no clip, and is a failure.
+    """
     made, failures = [], []
     for segment in segments:
+        if spec.settings.publish.clips_of == "best" and not segment.best_of_moment:
+            made.append(segment)
+            continue
         try:
             made.append(replace(segment, clip_uri=_keep_clip(segment, timeline, spec)))
         except (HooklineError, OSError) as error:

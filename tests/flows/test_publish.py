@@ -22,7 +22,7 @@ from tests.media import numbered_video
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
-CLIPS = {"clips": True, "crop": "1:1"}
+CLIPS = {"clips": True, "crop": "1:1", "clips_of": "all"}
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +148,18 @@ def test_a_clip_that_fails_is_a_failure_and_the_ranking_goes_on(
     ] * sum(row["start"] == 0 for row in rows)
     assert failures
     assert "cutting clips of first.mp4: done seconds=" in caplog.text
+
+
+def test_a_moment_has_one_clip_that_of_its_best_segment(night: Night, tmp_path: Path) -> None:
+    _, rows = night(tmp_path, publish={"clips": True, "thumbnails": False}, ranking={"top_n": 6})
+    best = [row["best_of_moment"] for row in rows]
+    assert 0 < sum(best) < len(best)
+    assert [row["clip_uri"] is not None for row in rows] == best
+    for row in rows:
+        same = [
+            each for each in rows if (each["video_uri"], each["moment"]) == (row["video_uri"], row["moment"])
+        ]
+        assert row["best_of_moment"] is (row["rank"] == min(each["rank"] for each in same))
 
 
 def test_pictures_that_cannot_be_written_do_not_cost_the_ranking(night: Night, tmp_path: Path) -> None:

@@ -22,8 +22,13 @@ from tasks.core.tables.schemas import FAILURES, RANKINGS, table_name
 from tests import FIXTURES
 
 
-def manifest_of(output: Path, *, videos: int, failures: int, **more: Any) -> Manifest:
-    """A run of so many videos, the last of which is the best, with two segments each."""
+def manifest_of(
+    output: Path, *, videos: int, failures: int, alternatives: bool | None = None, **more: Any
+) -> Manifest:
+    """A run of so many videos, the last of which is the best, with two segments each.
+
+    `alternatives`: the second segment shows the same as the first; None: nobody knew of moments.
+    """
     ranked = [
         {
             "video_uri": f"s3://b/{video:04}.mp4",
@@ -34,6 +39,7 @@ def manifest_of(output: Path, *, videos: int, failures: int, **more: Any) -> Man
             "score": video,
             "videomae_score": video,
             "is_viral": False,
+            "best_of_moment": None if alternatives is None else rank == 1 or not alternatives,
             **more,
         }
         for video in reversed(range(videos))
@@ -73,6 +79,23 @@ def test_of_many_videos_the_best_are_printed(tmp_path: Path, more: int) -> None:
     assert shown == [False] * more + [True] * MAX_VIDEOS
     assert ("... and 1,234 more videos" in text) is (more == 1234)
     assert (f"{tmp_path}/rankings/run_date=2026-11-22/run-1.parquet" in text) is (more == 1234)
+
+
+@pytest.mark.parametrize(
+    ("alternatives", "rows", "with_all"), [(True, 3, 6), (False, 6, 6), (None, 6, 6)], ids=str
+)
+def test_the_best_of_each_moment_is_printed_and_all_on_demand(
+    tmp_path: Path, alternatives: bool | None, rows: int, with_all: int
+) -> None:
+    manifest = manifest_of(tmp_path, videos=3, failures=0, alternatives=alternatives)
+    store = open_store(str(tmp_path))
+    for every, count in ((False, rows), (True, with_all)):
+        console = Console(file=StringIO(), width=120)
+        print_run(console, store, manifest, every=every)
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert text.count("0:00 0:59") == count
+        said = "3 more segments show the same moments: hookline show --all"
+        assert (said in text) is (count < with_all)
 
 
 def test_of_many_failures_the_first_are_printed(tmp_path: Path) -> None:

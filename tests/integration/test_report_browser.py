@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import Select
 
 from tasks.adapters.report.page import render
 from tasks.core.views.report import Report
-from tests.report import NASTY, SOURCE, answer, failure, made_report, ranked_video
+from tests.report import NASTY, SOURCE, answer, failure, in_moments, made_report, ranked_video
 
 pytestmark = pytest.mark.integration
 
@@ -169,6 +169,17 @@ def test_a_link_to_a_moment_opens_its_video(show: Show) -> None:
     assert page.find_element(By.ID, target).is_displayed()
     assert len(page.find_elements(By.CSS_SELECTOR, "details[open]")) == 1
     assert page.switch_to.active_element.get_attribute("id") == target
+
+
+def test_alternatives_are_folded_away_counted_with_their_moment_and_opened_by_a_link(show: Show) -> None:
+    report = made_report(in_moments(ranked_video(answered=answer())), ranked_video(f"{SOURCE}/b.mp4"))
+    alternative = next(video for video in report.videos if len(video.moments) == 1).cards[2].anchor
+    page = show(report)
+    assert not page.find_element(By.ID, alternative).is_displayed()
+    assert page.find_element(By.ID, "shown").text == "4 moments of 2 of 2 videos"
+    page = show(report, part=f"#{alternative}")
+    assert page.find_element(By.ID, alternative).is_displayed()
+    assert page.switch_to.active_element.get_attribute("id") == alternative
 
 
 def test_everything_that_can_be_used_has_a_name_for_screen_readers(show: Show) -> None:

@@ -21,7 +21,7 @@ function filter() {
         const fits = card.dataset.score >= least && (!viral || "viral" in card.dataset) &&
           words.every((word) => video.dataset.name.includes(word) || textOf(card).includes(word));
         card.hidden = !fits;
-        here += fits;
+        here += fits && !card.closest(".alternatives");
       }
     }
     video.hidden = !here;
@@ -66,9 +66,9 @@ function seek(event, link) {
 
 function openTarget() {
   const target = location.hash && find(location.hash.slice(1));
-  const video = target && target.closest("details");
+  const video = target && target.closest(".video");
   if (!video) return;
-  video.open = true;
+  for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
   if (video.hidden || target.hidden) reset();
   target.scrollIntoView({ block: "start" });
   target.focus({ preventScroll: true });

@@ -42,7 +42,14 @@ class Ranking(Group):
         description="Temporal IoU above which the weaker of two windows is dropped; 1 keeps all.",
     )
 
-    @field_validator("deep_weight", "fast_weight", "max_overlap")
+    same_moment: Share = Field(
+        Decimal("0.5"),
+        title="Same moment from",
+        description="Ranked segments of a video that share more than this part of the shorter one are one "
+        "moment: its best is shown, the others are alternatives. 1 = each is a moment of its own.",
+    )
+
+    @field_validator("deep_weight", "fast_weight", "max_overlap", "same_moment")
     @classmethod
     def _written_one_way(cls, value: Decimal) -> Decimal:
         return value.normalize()

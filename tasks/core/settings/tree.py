@@ -91,8 +91,13 @@ class Publish(Group):
     clips: bool = Field(
         False,
         title="Clips",
-        description="Cut every ranked segment of the videos opened in this run into "
+        description="Cut the ranked moments of the videos opened in this run into "
         "clips/RUN_ID/, as mp4 with sound and a poster; select.rescore opens all videos.",
+    )
+    clips_of: Literal["best", "all"] = Field(
+        "best",
+        title="Clips of",
+        description="best = one clip for each moment, of its best segment; all = of every ranked segment.",
     )
     crop: Literal["none", "9:16", "4:5", "1:1"] = Field(
         "none",

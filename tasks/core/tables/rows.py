@@ -145,6 +145,8 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "deep_reason": analysis.reason,
         "thumbnail_uri": segment.thumbnail_uri,
         "clip_uri": segment.clip_uri,
+        "moment": segment.moment,
+        "best_of_moment": segment.best_of_moment,
         "models": dict(stamp.models),
         **({name: stamp.models.get(name) for name in BACKEND} if analysis.answer else {}),
         **(_why(segment.why, timeline) if segment.why else {}),

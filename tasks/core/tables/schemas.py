@@ -84,10 +84,12 @@ RANKINGS = pa.schema(
         pa.field("previous_run_id", pa.string()),
         pa.field("previous_rank", pa.int32()),
         pa.field("previous_run_rank", pa.int32()),
-        # Since 4: what the deep model computed on, and why a fast score says nothing.
+        # Since 4: what the deep model computed on; a fast score that says nothing; which rows show the same.
         pa.field("videollama3_device", pa.string()),
         pa.field("videollama3_dtype", pa.string()),
         pa.field("fast_reason", pa.string()),
+        pa.field("moment", pa.int32()),
+        pa.field("best_of_moment", pa.bool_()),
     ]
 )
 

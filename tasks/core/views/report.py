@@ -30,7 +30,7 @@ TO_OUTPUT = "../.."
 BINS = 10
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Card:
     """One ranked segment: its row, where to watch it, and its contact sheet, if there is room for it."""
 
@@ -65,8 +65,16 @@ class Card:
 
 
 @dataclass(slots=True)
+class ShownMoment:
+    """The best segment of a moment, and the other segments that show the same, by rank."""
+
+    best: Card
+    alternatives: list[Card] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Video:
-    """One video: its cards by rank, their bars on its time line, and the curve where it is known.
+    """One video: its moments, best first, their bars on its time line, and the curve where it is known.
 
     `earlier` links to the same video in the report of the run that scored it.
     """
@@ -74,7 +82,7 @@ class Video:
     name: str
     uri: str
     duration_s: float
-    cards: Sequence[Card]
+    moments: Sequence[ShownMoment]
     curve: Curve | None = None
     earlier: str | None = None
     bars: Sequence[Sequence[tuple[Card, float, float]]] = ()
@@ -86,8 +94,13 @@ class Video:
 
     @property
     def best(self) -> int:
-        score: int = self.cards[0].row["score"]
+        score: int = self.moments[0].best.row["score"]
         return score
+
+    @property
+    def cards(self) -> list[Card]:
+        """All cards, the best of each moment first."""
+        return [card for moment in self.moments for card in (moment.best, *moment.alternatives)]
 
 
 @dataclass(slots=True)
@@ -97,6 +110,7 @@ class Report:
     run: Manifest
     videos: Sequence[Video]
     best: Sequence[Card]
+    moments: int
     bins: Sequence[int]
     failures: Sequence[Mapping[str, Any]]
     videos_left_out: int = 0
@@ -128,12 +142,13 @@ def build_report(
         _video(uri, segments, run.source, curves.get(uri), scored_in.get(uri))
         for uri, segments in by_video.items()
     ]
-    cards = [card for video in videos for card in video.cards]
-    _put_in_sheets(cards, sheet_of)
+    _put_in_sheets([card for video in videos for card in video.cards], sheet_of)
+    best = [moment.best for video in videos for moment in video.moments]
     return Report(
         run=run,
         videos=videos,
-        best=sorted(cards, key=lambda card: int(card.row["run_rank"]))[:BEST],
+        best=sorted(best, key=lambda card: int(card.row["run_rank"]))[:BEST],
+        moments=len(rankings) - rankings["best_of_moment"].to_pylist().count(False),
         bins=histogram(rankings["score"].to_pylist()),
         failures=failures.slice(0, MAX_FAILURES).to_pylist(),
         videos_left_out=len(uris) - len(shown),
@@ -172,7 +187,7 @@ def _video(
         name=name_in(uri, source),
         uri=uri,
         duration_s=duration_s,
-        cards=cards,
+        moments=_moments(cards),
         curve=curve,
         earlier=f"../{quote(scored_in)}/index.html#{anchor(uri)}" if scored_in else None,
         bars=lanes(spans, duration_s),
@@ -180,14 +195,33 @@ def _video(
     )
 
 
+def _moments(cards: Sequence[Card]) -> list[ShownMoment]:
+    """Cards by rank, sorted into moments. Earlier versions knew none: a card of theirs is one of its own."""
+    moments: dict[object, ShownMoment] = {}
+    for card in cards:
+        key = card.row["moment"] or card
+        if key in moments:
+            moments[key].alternatives.append(card)
+        else:
+            moments[key] = ShownMoment(card)
+    return list(moments.values())
+
+
 def _link(name: str | None) -> str | None:
     return f"{TO_OUTPUT}/{quote(name)}" if name else None
 
 
 def _put_in_sheets(cards: Sequence[Card], sheet_of: Callable[[Mapping[str, Any]], bytes | None]) -> None:
-    """The best moment of each video first, so that no video is without a sheet while another has many."""
+    """The best of each video first, so that none is without a sheet while another has many.
+
+    Alternatives, which are folded away, come last.
+    """
+
+    def order(card: Card) -> tuple[bool, int, int]:
+        return card.row["best_of_moment"] is False, int(card.row["rank"]), int(card.row["run_rank"])
+
     left = PICTURE_BYTES
-    for card in sorted(cards, key=lambda card: (int(card.row["rank"]), int(card.row["run_rank"]))):
+    for card in sorted(cards, key=order):
         sheet = sheet_of(card.row)
         if sheet and len(sheet) <= left:
             card.sheet = sheet

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tasks.adapters.report.page import render
-from tests.report import NASTY, SOURCE, answer, failure, made_report, ranked_video, with_clips
+from tests.report import NASTY, SOURCE, answer, failure, in_moments, made_report, ranked_video, with_clips
 
 
 class Page(HTMLParser):
@@ -62,6 +62,16 @@ def test_every_ranked_moment_has_its_card_with_scores_and_reasons() -> None:
     assert len(page.find("img")) == 3
     assert len(page.find("polyline")) == 1
     assert len(page.find("circle")) == 6
+
+
+def test_the_alternatives_of_a_moment_are_folded_into_its_card() -> None:
+    page = Page(render(made_report(in_moments(ranked_video(answered=answer("The dog jumps."))))))
+    assert len(page.find("details", **{"class": "alternatives"})) == 1
+    assert "2 alternatives" in page.text
+    assert "#2 0:02\N{EN DASH}0:07, #3 0:04\N{EN DASH}0:09" in page.text
+    assert [card["data-score"] for card in page.find("li", **{"class": "card"})] == ["90", "83", "76"]
+    assert "1 moment" in page.text
+    assert "How many of the 3 ranked segments" in page.text
 
 
 def test_what_was_not_analysed_says_why_and_shows_no_number() -> None:

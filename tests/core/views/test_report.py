@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.core.views import report as report_module
-from tests.report import SOURCE, answer, failure, made_report, ranked_video, some_sheet
+from tests.report import SOURCE, answer, failure, in_moments, made_report, ranked_video, some_sheet
 
 
 def test_videos_come_best_first_with_their_moments_by_rank() -> None:
@@ -16,6 +16,21 @@ def test_videos_come_best_first_with_their_moments_by_rank() -> None:
     assert [card.row["run_rank"] for card in made.best] == [1, 2, 3, 4]
     assert all([c.row["rank"] for c in v.cards] == list(range(1, len(v.cards) + 1)) for v in made.videos)
     assert sum(made.bins) == 4
+
+
+def test_the_best_segment_stands_for_its_moment_and_the_others_are_its_alternatives() -> None:
+    made = made_report(in_moments(ranked_video(segments=4, answered=answer())))
+    (moment,) = made.videos[0].moments
+    assert moment.best.row["rank"] == 1
+    assert [card.row["rank"] for card in moment.alternatives] == [2, 3, 4]
+    assert made.best == [moment.best]
+    assert (made.moments, sum(made.bins)) == (1, 4)
+
+
+def test_of_earlier_versions_each_segment_is_a_moment_of_its_own() -> None:
+    made = made_report(ranked_video(segments=4, answered=answer()))
+    assert [len(moment.alternatives) for moment in made.videos[0].moments] == [0] * 4
+    assert made.moments == 4
 
 
 def test_of_too_many_videos_those_of_this_run_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
