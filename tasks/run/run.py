@@ -68,8 +68,8 @@ def start_run(settings: Settings) -> Iterator[Run]:
     run_id = f"{started_at:{RUN_ID_TIME}}-{secrets.token_hex(3)}"
     # What can be wrong for all videos is found out before the first is decoded.
     with step(run_id, "start", "finding the models, or downloading them"):
+        head = load_head(settings.fast.head) if settings.fast.head else None  # before a download
         fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
-        head = load_head(settings.fast.head) if settings.fast.head else None
         deep, budget = find_deep(settings)
     spec = RunSpec(run_id, started_at, settings, fast, deep, head, budget)
     scratch_dir = settings.limits.scratch_dir

@@ -343,6 +343,14 @@ def test_a_head_of_another_model_stops_the_run_before_any_video(
     assert not (tmp_path / "out" / "runs").exists()
 
 
+@pytest.mark.logs_error
+def test_a_missing_head_is_found_before_a_model_is_downloaded(good_videos: Path, tmp_path: Path) -> None:
+    fast = {"head": str(tmp_path / "no-head")}
+    settings = quick_settings(good_videos, tmp_path / "out", Path("/nowhere"), fast=fast)
+    state = rank_videos(settings, return_state=True)
+    assert "no-head is not a score head" in str(state.message)
+
+
 def test_one_video_is_scored_while_another_is_analysed(
     good_videos: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
