@@ -4,6 +4,7 @@
 # make integration  tests beside real servers, where radosgw, Redis, PostgreSQL and Chromium are installed
 # make everything   all other tests of test and integration side by side: CI runs it after quick
 # make lock         constraints.txt after pyproject.toml; with UPGRADE=--upgrade the newest of everything
+# make docs         the pages of docs/ as a site: site/index.html
 # make bench        how fast it is, beside its baselines: three quarters of an hour
 # make deploy       work pool, deployments and automations on the Prefect server of PREFECT_API_URL; for the nightly
 #                   run: make deploy SOURCE=s3://... OUTPUT=s3://... [SETTINGS=settings.yaml] [SCHEDULE=on|off|'0 2 * * *']
@@ -24,7 +25,7 @@ CORE := tests/core tasks/core
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder $(addprefix --ignore ,$(CORE))
 READY := .venv/.complete
 
-.PHONY: setup demo test quick lint core integration everything lock deploy bench chaos clean
+.PHONY: setup demo test quick lint core integration everything lock deploy docs bench chaos clean
 
 setup: $(READY)
 
@@ -73,6 +74,10 @@ lock: setup
 deploy: setup
 	$(BIN)/python -m deployments.deploy "$(SOURCE)" "$(OUTPUT)" $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(SCHEDULE),--schedule "$(SCHEDULE)")
 
+docs: setup
+	$(BIN)/python -m tests.docs.settings_page > docs/settings.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: setup
 	$(BIN)/python benchmarks/speed.py
 
@@ -80,4 +85,4 @@ chaos: setup
 	$(BIN)/python -m tests.integration.chaos --kills 50 --results benchmarks/results/chaos.json
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site
