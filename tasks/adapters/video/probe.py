@@ -235,8 +235,8 @@ def sound_beside(container: Any, stream: Any) -> Any | None:
     if not sounds or len(container.streams.video) == 1 or container.format.name not in WRAP_S:
         return sounds[0] if sounds else None
     best = container.streams.best
-    sound = best("audio", related=stream)
-    return sound if best("video", related=sound) == stream else None
+    sound = best("audio", related=stream)  # that of another program, if this one has none
+    return sound if best("video", related=sound) == best("video", related=stream) else None
 
 
 def scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, PacketReferences]:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import pytest
 
 from tasks.adapters.video.containers.clock import SoundTimes
@@ -188,3 +189,24 @@ def test_one_broken_time_does_not_move_the_origin(broken: str) -> None:
         times.add(SimpleNamespace(pts=pts["picture"], **whole))
         sound.add(SimpleNamespace(pts=pts["sound"], dts=pts["sound"]), pictures_before=len(times.pts))
     assert times.origin_us(SimpleNamespace(start_time=0)) == 100_000_000
+
+
+def test_the_larger_video_of_one_program_has_its_sound(recording: Path, tmp_path: Path) -> None:
+    numbered_video(tmp_path / "proxy.mkv", seconds=SECONDS, fps="30", size=(96, 64))
+    both = ("-i", tmp_path / "proxy.mkv", "-i", recording, "-map", "0", "-map", "1", "-c", "copy")
+    run_ffmpeg(*both, tmp_path / "v.ts")
+    clip = cut_here(tmp_path / "v.ts", Cut(18, 26, 20))
+    assert [at for at in beeps_of(clip) if 0.5 < at < 7.5] == pytest.approx(range(1, 8), abs=0.1)
+
+
+def test_a_program_without_sound_is_not_given_that_of_another(recording: Path, tmp_path: Path) -> None:
+    silent, other = tmp_path / "s.ts", tmp_path / "o.ts"
+    picture = numbered_video(tmp_path / "p.mkv", seconds=SECONDS, fps=str(RATE), size=(96, 64))
+    ids = ("-mpegts_start_pid", "0x300", "-mpegts_pmt_start_pid", "0x1300", "-mpegts_service_id", "2")
+    shifted(recording, silent, by_s=50_020, options=("-an",))
+    shifted(with_beeps(picture, tmp_path / "o.mkv", seconds=SECONDS), other, by_s=100, options=ids)
+    table = program_table({1: 0x1000, 2: 0x1300})
+    (tmp_path / "v.ts").write_bytes(b"".join(_in_turns(silent.read_bytes(), other.read_bytes(), table)))
+    assert decoded_here(tmp_path / "v.ts").duration_s == pytest.approx(SECONDS, abs=0.1)
+    with av.open(str(cut_here(tmp_path / "v.ts", Cut(18, 26, 20)))) as clip:
+        assert not clip.streams.audio
