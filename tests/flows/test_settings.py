@@ -58,7 +58,7 @@ def test_head_quantization_sampling_frames_and_crop_do_what_they_say(
         fast={"head": "s3://heads/best"},
         windows={"sample_fps": 3},
         deep={"quantization": "int8", "max_frames": 4},
-        publish={"clips": True, "crop": "4:5"},
+        publish={"clips": True, "crop": "4:5", "clips_of": "all"},
         limits={"memory_gb": 1},
     )
     assert manifest["state"] == "Completed"
@@ -80,7 +80,11 @@ def test_rescoring_cuts_the_clips_of_unchanged_videos_too(
     videos: Path, demo_models: Path, tmp_path: Path
 ) -> None:
     plain = run(videos, tmp_path, demo_models, deep={"enabled": False})
-    again = {"select": {"rescore": True}, "publish": {"clips": True}, "deep": {"enabled": False}}
+    again = {
+        "select": {"rescore": True},
+        "publish": {"clips": True, "clips_of": "all"},
+        "deep": {"enabled": False},
+    }
     cut = run(videos, tmp_path, demo_models, **again)
     rows = read_table(tmp_path, "rankings", cut["run_id"]).to_pylist()
     assert plain["counts"]["ranked"] == cut["counts"]["ranked"] == 1
