@@ -109,11 +109,18 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(hub_module, "HUB_TIMEOUT_S", 0.3)
+        monkeypatch.setattr(hub_module, "HUB_TIMEOUT_S", 60)  # in time, however busy this machine is
         monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # its pauses
         yield server
         server.released.set()
         server.shutdown()
+
+
+def fail(hub: Hub, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on."""
+    hub.mode = mode
+    if mode.startswith("silent"):
+        monkeypatch.setattr(hub_module, "HUB_TIMEOUT_S", 0.3)
 
 
 SAID = {
@@ -133,8 +140,10 @@ SAID = {
 
 
 @pytest.mark.parametrize("mode", SAID)
-def test_each_failure_is_an_error_of_the_model_with_a_fix(hub: Hub, mode: str) -> None:
-    hub.mode = mode
+def test_each_failure_is_an_error_of_the_model_with_a_fix(
+    hub: Hub, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(hub, mode, monkeypatch)
     with pytest.raises(ModelError, match=SAID[mode]) as caught:
         download(MODEL, "", FILES_READ)
     assert caught.value.reason == "model_unavailable"
@@ -147,10 +156,13 @@ def test_a_name_that_no_hub_has_is_refused_as_one(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("mode", ["portal", "503", "silent", "silent later", "cut"])
-def test_what_the_cache_has_is_used_when_the_hub_fails(hub: Hub, mode: str) -> None:
+def test_what_the_cache_has_is_used_when_the_hub_fails(
+    hub: Hub, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = resolve_checkpoint(MODEL)
     assert first.revision == OLD
-    hub.mode, hub.commit = mode, NEW
+    hub.commit = NEW
+    fail(hub, mode, monkeypatch)
     assert resolve_checkpoint(MODEL) == first
     assert resolve_checkpoint(MODEL) == first  # a download that broke off spoilt nothing
 
@@ -162,12 +174,14 @@ def test_what_the_cache_has_is_not_used_where_the_hub_has_no_such_revision(hub: 
         resolve_checkpoint(MODEL)
 
 
-def test_the_silence_of_the_hub_is_waited_for_no_longer_than_its_limit(hub: Hub) -> None:
+def test_the_silence_of_the_hub_is_waited_for_no_longer_than_its_limit(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolve_checkpoint(MODEL)
-    hub.mode = "silent"
+    fail(hub, "silent", monkeypatch)
     began = time.monotonic()
     resolve_checkpoint(MODEL)
-    assert 0.2 < time.monotonic() - began < 5
+    assert 0.2 < time.monotonic() - began < 30  # the hub is silent for 60
 
 
 READ_ONLY = """
@@ -225,12 +239,12 @@ def test_a_cache_that_cannot_be_written_is_used_or_named(hub: Hub, tmp_path: Pat
 def test_whatever_the_library_raises_is_described(
     error: Exception, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(model: str, **options: object) -> str:
+    def raising(model: str, **options: object) -> str:
         if options.get("local_files_only"):
             raise OSError
         raise error
 
-    monkeypatch.setattr(hub_module, "snapshot_download", fail)
+    monkeypatch.setattr(hub_module, "snapshot_download", raising)
     with pytest.raises(ModelError) as caught:
         download(MODEL, "", FILES_READ)
     assert caught.value.reason == "model_unavailable"
