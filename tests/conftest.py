@@ -38,6 +38,7 @@ os.environ["HOOKLINE_TEST_OTHER_HOSTS"] = str(OTHER_HOSTS)
 WATCH = Path(__file__).parent / "watch"
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(WATCH), os.environ.get("PYTHONPATH")]))
 runpy.run_path(str(WATCH / "sitecustomize.py"))
+collect_ignore = ["watch"]  # imported once more, it would watch twice
 
 SLOWEST_FIRST = [
     "integration/test_operations.py",

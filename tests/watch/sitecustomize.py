@@ -18,6 +18,8 @@ HERE = ("", "None", "localhost", "0.0.0.0", "::", "::1", os.uname().nodename)
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if event[:7] != "socket.":  # nearly all
+        return
     if event in LOOK_UPS:
         host = arguments[0]
     elif event == "socket.connect" and isinstance(arguments[1], tuple) and arguments[0].type == 1:
