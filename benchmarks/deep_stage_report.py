@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 import torch
 
+from tasks.adapters.models.devices import cpu_name
+
 PHASES = ("decode", "look", "vision", "prefill", "generate", "grammar", "total")
 """In the order in which they come; `grammar` is a part of `generate`, `look` is finding tokens to drop."""
 
@@ -98,9 +100,8 @@ def provenance(command: Sequence[str]) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """What it ran on; `short` is a name for files."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return {
-        "cpu": cpu[1] if cpu else platform.processor(),
+        "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "memory_bytes": psutil.virtual_memory().total,

@@ -21,6 +21,7 @@ from tasks.core.names import caseless
 from tasks.core.tables.schemas import RANKINGS, table_name, upgraded
 from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
+from tasks.core.views.devices import devices
 from tasks.core.views.escaping import last_part, printable
 
 NAME_WIDTH = 28
@@ -73,6 +74,8 @@ def print_run(
     )
     if manifest.left_out:  # earlier versions did not count it
         print_left_out(console, manifest.left_out, verbose=verbose)
+    if on := devices(manifest):
+        console.print(f"Models on {escape(on)}", soft_wrap=True)
     console.print(f"Run {manifest.run_id} in {escape(store.uri)}", soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import chain
 
 import numpy as np
@@ -25,11 +26,13 @@ def load_fast_model(run: Run) -> None:
     """Load the fast model before the first video is decoded, so that a broken one costs no decoding.
 
     Raises:
-        ModelError: it cannot be loaded, or the head is not of this model.
+        ModelError: it cannot be loaded, or there is a GPU that cannot be used, or the head is not of this
+            model.
         WorkerLost: the worker died, on every try.
     """
     with step(run.spec.run_id, "fast", "loading VideoMAE"):
-        run.do(check_fast_model)
+        on = run.do(check_fast_model)
+    log_event(run.spec.run_id, "fast", "model loaded", **asdict(on))
 
 
 def window_batches(timeline: Timeline, settings: Windows) -> list[list[Window]]:
@@ -77,4 +80,5 @@ def score_video(
         features.embeddings.astype(np.float16),
         "head" if spec.head else "salience",
         features.seconds,
+        frozenset(batch.device for batch in scored if batch.device),
     )

@@ -32,5 +32,6 @@ class Manifest(BaseModel, extra="allow"):
     files: list[dict[str, Any]] = []
     report: str | None = None
     models: dict[str, str | None] = {}
+    devices: list[dict[str, str | None]] = []
     settings: dict[str, Any] = {}
     versions: dict[str, str] = {}

@@ -174,17 +174,28 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """Where a model computes. `kind` is cuda or cpu, `driver` NVIDIA's; on a CPU None."""
+
+    kind: str
+    name: str
+    dtype: str
+    driver: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class WindowFeatures:
     """What the fast model says of a batch of `n` windows.
 
     `embeddings` is `n x d` float32: the mean of the last layer's tokens.
     `change` is `n` float32: the mean cosine distance between consecutive moments inside the window.
-    `seconds` is how long the model took.
+    `seconds` is how long the model took, on `device`.
     """
 
     embeddings: npt.NDArray[np.float32]
     change: npt.NDArray[np.float32]
     seconds: float = 0.0
+    device: Device | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +212,8 @@ class ScoredWindow:
 class ScoredVideo:
     """All windows of one video with their fast scores, and the candidates among them.
 
-    `embeddings` is float16, one row a window, in the windows' order; `seconds` what scoring took.
+    `embeddings` is float16, one row a window, in the windows' order; `seconds` what scoring took,
+    on `devices`.
     """
 
     timeline: Timeline
@@ -209,6 +221,7 @@ class ScoredVideo:
     embeddings: npt.NDArray[np.float16]
     fast_kind: FastKind
     seconds: float = 0.0
+    devices: frozenset[Device] = frozenset()
 
     @property
     def candidates(self) -> list[ScoredWindow]:

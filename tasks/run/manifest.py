@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -44,6 +45,7 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
         hours_of_video=sum(video.timeline.duration_s for video in ledger.ranked) / 3600,
         files=files,
         models=dict(spec.stamp.models),
+        devices=_devices(ledger),
         settings=spec.settings.model_dump(mode="json"),
         versions=versions(),
     )
@@ -79,6 +81,11 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: _version(name) for name in LIBRARIES},
     }
+
+
+def _devices(ledger: Ledger) -> list[dict[str, str | None]]:
+    found = {device for video in ledger.ranked for device in video.scored.devices}
+    return [asdict(device) for device in sorted(found, key=str)]
 
 
 def _version(library: str) -> str:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
+from tasks.adapters.models.gpus import find_gpus
 from tasks.adapters.models.head import load_head
 from tasks.adapters.models.malloc import limit_malloc_arenas
 from tasks.adapters.models.videollama3.config import check_described, frame_budget
 from tasks.adapters.stopping import stop_work, wait_for_work
 from tasks.adapters.storage.scratch import leave_run, run_folder
-from tasks.adapters.workers.processes import GpuProcesses, InProcess, Workers, find_gpus
+from tasks.adapters.workers.processes import GpuProcesses, InProcess, Workers
 from tasks.core.errors import ModelError, StorageError
 from tasks.core.records import Analysis, Backend, FrameBudget
 from tasks.core.settings import Settings
@@ -81,20 +82,24 @@ def start_run(settings: Settings) -> Iterator[Run]:
         run = Run(spec, scratch, find_workers(settings))
         try:
             if isinstance(deep, Checkpoint):
-                run = replace(run, spec=replace(spec, deep_backend=find_deep_backend(run.workers)))
+                run = replace(
+                    run,
+                    spec=replace(spec, deep_backend=find_deep_backend(run.workers, settings.engine.device)),
+                )
             yield run
         finally:
             stop(run)
 
 
 @retried("find device", pauses_s=WORK_PAUSES_S)
-def find_deep_backend(workers: Workers) -> Backend:
+def find_deep_backend(workers: Workers, device: str) -> Backend:
     """What the deep model computes on: part of what tells answers apart. All workers should have the same.
 
     Raises:
+        ModelError: there is a GPU that cannot be used.
         WorkerLost: the worker that was asked died, on every try.
     """
-    return workers.call(find_backend)
+    return workers.call(find_backend, device)
 
 
 def stop(run: Run) -> None:
@@ -112,14 +117,15 @@ def find_workers(settings: Settings) -> Workers:
     """The workers that `engine` asks for.
 
     Raises:
-        HooklineError: the Dask cluster does not answer, or has no GPU.
+        HooklineError: the Dask cluster does not answer, or has no GPU; or `engine.device` is cuda and this
+            machine has too few.
     """
     engine, deadline_s = settings.engine, settings.limits.deadline_seconds
     if engine.runner == "dask":
         from tasks.adapters.workers.dask import DaskWorkers  # an extra
 
         return DaskWorkers(engine.dask_address, deadline_s=deadline_s)
-    gpus = find_gpus(engine.gpu_workers)
+    gpus = find_gpus(engine.gpu_workers, device=engine.device)
     return GpuProcesses(gpus, deadline_s=deadline_s) if gpus else InProcess()
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from tasks.adapters.models.checkpoints import Checkpoint, on_this_machine
 from tasks.adapters.stopping import raise_if_stopped
 from tasks.core.errors import ModelError
-from tasks.core.records import Analysis, Backend, Timeline, Window, WindowFeatures
+from tasks.core.records import Analysis, Backend, Device, Timeline, Window, WindowFeatures
 from tasks.work.analyses import cache_keys, cache_of_run
 from tasks.work.opening import frames_of, opened_here
 from tasks.work.spec import RunSpec
@@ -18,8 +18,8 @@ WRITE_THREADS = 8
 """Analyses that are written to the cache while the next ones are made."""
 
 
-def check_fast_model(spec: RunSpec) -> None:
-    """Load the fast model; the process keeps it.
+def check_fast_model(spec: RunSpec) -> Device:
+    """Load the fast model; the process keeps it. Says where it computes.
 
     Raises:
         ModelError: it cannot be loaded, or the head is not of this model.
@@ -27,9 +27,10 @@ def check_fast_model(spec: RunSpec) -> None:
     # PyTorch takes seconds to import, and this module is imported before it is known whether it is needed.
     from tasks.adapters.models.videomae import load_videomae
 
-    model = load_videomae(on_this_machine(spec.fast))
+    model = load_videomae(on_this_machine(spec.fast), device=spec.settings.engine.device)
     if spec.head:
         spec.head.check_fits(model.dimensions)
+    return model.computes_on
 
 
 def check_deep_model(deep: Checkpoint, spec: RunSpec) -> None:
@@ -40,14 +41,21 @@ def check_deep_model(deep: Checkpoint, spec: RunSpec) -> None:
     """
     from tasks.adapters.models.videollama3.model import load_videollama3
 
-    load_videollama3(on_this_machine(deep), quantization=spec.settings.deep.quantization)
+    settings = spec.settings
+    load_videollama3(
+        on_this_machine(deep), quantization=settings.deep.quantization, device=settings.engine.device
+    )
 
 
-def find_backend() -> Backend:
-    """What models compute on in this process, and in."""
+def find_backend(wanted: str = "auto") -> Backend:
+    """What models compute on in this process, and in; `wanted` is `engine.device`.
+
+    Raises:
+        ModelError: there is a GPU that cannot be used.
+    """
     from tasks.adapters.models.devices import backend_of, pick_device, pick_dtype
 
-    device = pick_device()
+    device = pick_device(wanted)
     return backend_of(device, pick_dtype(device))
 
 
@@ -59,7 +67,7 @@ def window_features(batch: Sequence[Window], timeline: Timeline, spec: RunSpec) 
     """
     from tasks.adapters.models.videomae import load_videomae
 
-    model = load_videomae(on_this_machine(spec.fast))
+    model = load_videomae(on_this_machine(spec.fast), device=spec.settings.engine.device)
     return model.features(frames_of(timeline, spec), batch, batch_size=spec.settings.fast.batch_size)
 
 
@@ -77,7 +85,9 @@ def new_analyses(
 
     settings = spec.settings.deep
     try:
-        model = load_videollama3(on_this_machine(deep), quantization=settings.quantization)
+        model = load_videollama3(
+            on_this_machine(deep), quantization=settings.quantization, device=spec.settings.engine.device
+        )
     except ModelError as error:
         yield from ((window, Analysis.failed(error.reason, str(error))) for window in windows)
         return

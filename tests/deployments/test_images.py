@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from deployments.requirements import requirements
+from tasks.adapters.models.devices import DRIVERS
 from tests import ROOT
 
 FOLDER = ROOT / "deployments"
@@ -133,6 +134,15 @@ def test_containers_are_no_root_and_pass_signals_on() -> None:
     pods = [each["spec"]["template"]["spec"] for each in documents() if "template" in each.get("spec", {})]
     assert pods
     assert all(pod["securityContext"]["runAsNonRoot"] for pod in pods)
+
+
+def test_no_container_starts_where_the_driver_is_too_old_for_the_cuda_of_torch() -> None:
+    """CUDA 13 came with torch 2.11's wheels; the README names the driver."""
+    (torch,) = re.findall(r"^torch==2\.(\d+)", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)
+    assert int(torch) >= 11
+    (gpu,) = re.findall(r"^FROM base AS gpu$.*", DOCKERFILE, flags=re.MULTILINE | re.DOTALL)
+    assert "NVIDIA_REQUIRE_CUDA=cuda>=13.0\n" in gpu
+    assert f"driver {DRIVERS['13']} or newer" in (ROOT / "README.md").read_text()
 
 
 def test_what_the_images_are_to_start_is_there() -> None:

@@ -217,7 +217,7 @@ def test_another_question_opens_every_ranked_video_again(nights: Nights, touched
 def test_what_another_device_answered_is_asked_again(
     nights: Nights, touched: Touched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.run.run.find_backend", lambda: Backend("cuda", "float16"))
+    monkeypatch.setattr("tasks.run.run.find_backend", lambda _: Backend("cuda", "float16"))
     night = nights.run()
     assert len(touched.analysed) == night["counts"]["candidates"]
     assert night["models"]["videollama3_device"] == "cuda"

@@ -15,12 +15,14 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
+import torch
 from prefect.client.schemas.objects import State
 from safetensors.numpy import save_file
 
 from flows.rank_videos import rank_videos
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.adapters.models.videomae import VideoMAE
+from tasks.core.errors import ModelError
 from tasks.core.records import ReadFrames, Window
 from tasks.work.models import find_backend
 from tests.library import (
@@ -236,6 +238,23 @@ def test_without_the_deep_model_the_run_goes_on_and_every_row_says_why(
     failures = read_table(tmp_path, "failures", manifest["run_id"]).to_pylist()
     assert [(row["stage"], row["reason"]) for row in failures] == [("deep", "model_unavailable")] * 3
     assert "/nowhere/videollama3" in failures[0]["detail"]
+
+
+@pytest.mark.logs_error
+def test_a_gpu_that_cannot_be_used_ends_the_run_before_a_video_is_opened(
+    good_videos: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch.version.cuda:
+        pytest.skip("this PyTorch can use GPUs")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    state = rank_videos(quick_settings(good_videos, tmp_path, demo_models), return_state=True)
+    assert state.is_failed()
+    with pytest.raises(ModelError, match=r"built without CUDA.* set engine\.device to cpu") as raised:
+        state.result()
+    assert raised.value.reason == "gpu_unusable"
+    assert not (tmp_path / "latest.json").exists()
+    _, manifest = run(good_videos, tmp_path, demo_models, engine={"device": "cpu"})
+    assert [device["kind"] for device in manifest["devices"]] == ["cpu"]
 
 
 def test_the_deep_stage_can_be_left_out(good_videos: Path, demo_models: Path, tmp_path: Path) -> None:

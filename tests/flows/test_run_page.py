@@ -60,6 +60,9 @@ def test_a_run_is_told_by_its_page_and_its_log(
     (failure,) = json.loads(str(page["failures"].data))
     assert (failure["video"], failure["reason"]) == ("empty.mp4", "empty")
     assert "| probe | rejected | empty | 1 |" in str(page["summary"].data)
+    (on,) = state.result()["devices"]
+    assert (on["kind"], on["driver"]) == ("cpu", None)  # and `device_record` is tested by itself
+    assert re.search(rf"^\| models on \| .*{on['dtype']}", str(page["summary"].data), flags=re.MULTILINE)
     assert "| videos | 2 of 2 |" in str(page["progress"].data)
     picture = str(page["timelines"].data).split("base64,")[1].split(")")[0]
     assert ElementTree.fromstring(base64.b64decode(picture)).tag.endswith("svg")
@@ -71,6 +74,8 @@ def test_a_run_is_told_by_its_page_and_its_log(
     assert sum("empty.mp4" in line for line in lines) == 1
     for model in ("VideoMAE", "VideoLLaMA3"):
         assert any(re.search(f"loading {model}: done seconds=", line) for line in lines)
+    (loaded,) = (line for line in lines if "model loaded" in line)
+    assert all(f'{fact}="{on[fact]}"' in loaded for fact in ("kind", "name", "dtype"))
 
 
 def test_what_cannot_be_shown_fails_no_run(

@@ -72,6 +72,18 @@ def printed(output: Path, **size: int) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
+def test_where_the_models_computed_is_printed(tmp_path: Path) -> None:
+    console = Console(file=StringIO(), width=120)
+    manifest = manifest_of(tmp_path, videos=1, failures=0)
+    manifest.devices = [
+        {"kind": "cuda", "name": "NVIDIA L4", "dtype": "bfloat16", "driver": "580.65.06"},
+        {"kind": "cpu", "name": "Xeon [v3]", "dtype": "float32", "driver": None},
+    ]
+    print_run(console, open_store(str(tmp_path)), manifest)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\nModels on NVIDIA L4 (bfloat16, driver 580.65.06), Xeon [v3] (float32)\n" in text
+
+
 @pytest.mark.parametrize("more", [0, 1234])
 def test_of_many_videos_the_best_are_printed(tmp_path: Path, more: int) -> None:
     text = printed(tmp_path, videos=MAX_VIDEOS + more, failures=0)

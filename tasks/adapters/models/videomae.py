@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from tasks.adapters.models.checkpoints import Checkpoint
-from tasks.adapters.models.devices import LOADING, on_model_thread, pick_device, pick_dtype
+from tasks.adapters.models.devices import LOADING, device_record, on_model_thread, pick_device, pick_dtype
 from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.core.errors import ModelError
 from tasks.core.records import ReadFrames, Window, WindowFeatures
@@ -38,7 +38,7 @@ READ_AHEAD = 1
 class VideoMAE:
     """A loaded VideoMAE encoder. `load_videomae` gives one a process; threads may share it."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, device: torch.device | None = None) -> None:
         from transformers import VideoMAEImageProcessorPil, VideoMAEModel
         from transformers.utils import logging
 
@@ -46,8 +46,9 @@ class VideoMAE:
         logging.set_verbosity_error()  # what is missing is refused below; the classifier is not needed
         choose_attention_kernels()
         self.checkpoint = checkpoint
-        self.device = pick_device()
+        self.device = device or pick_device()
         self.dtype = pick_dtype(self.device)
+        self.computes_on = device_record(self.device, self.dtype)
         # Class defaults differ from what fine-tuned checkpoints were trained with: read theirs.
         self.processor: Any = VideoMAEImageProcessorPil.from_pretrained(checkpoint.path)
         model, report = VideoMAEModel.from_pretrained(
@@ -103,7 +104,7 @@ class VideoMAE:
                 f"{self.checkpoint.model} gives values that are no numbers: fetch it again, whole.",
                 reason="not_finite",
             )
-        return WindowFeatures(embeddings, change, seconds)
+        return WindowFeatures(embeddings, change, seconds, self.computes_on)
 
     @torch.inference_mode()
     def _features(
@@ -151,20 +152,20 @@ class VideoMAE:
         return tokens.mean(1), 1 - similarity.mean(1)
 
 
-def load_videomae(checkpoint: Checkpoint) -> VideoMAE:
+def load_videomae(checkpoint: Checkpoint, *, device: str = "auto") -> VideoMAE:
     """The model of a checkpoint: loaded at the first call, the same object afterwards.
 
     Raises:
-        ModelError: the checkpoint does not hold a VideoMAE.
+        ModelError: the checkpoint does not hold a VideoMAE, or there is no such `device` (`pick_device`).
     """
     with LOADING:
-        return _load(checkpoint)
+        return _load(checkpoint, pick_device(device))
 
 
 @cache
-def _load(checkpoint: Checkpoint) -> VideoMAE:
+def _load(checkpoint: Checkpoint, device: torch.device) -> VideoMAE:
     try:
-        return VideoMAE(checkpoint)
+        return VideoMAE(checkpoint, device=device)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"{checkpoint.model} cannot be loaded as VideoMAE: {error}. Name a checkpoint with the layout of "

@@ -15,7 +15,6 @@ from concurrent.futures import CancelledError, wait
 from concurrent.futures import TimeoutError as CallTimeout
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -216,21 +215,6 @@ def this_worker() -> str:
     except ValueError:
         return ""
     return worker_name(worker.address, worker.local_directory)
-
-
-def find_gpus(count: int) -> list[str]:
-    """The ids of `count` GPUs, or of all for 0, as CUDA_VISIBLE_DEVICES names them.
-
-    If there are fewer GPUs, the other ids are empty: these workers see no GPU and work on the CPU.
-    """
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None:
-        there = [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
-    else:
-        there = [gpu for gpu in named.split(",") if gpu.strip()]
-    if not count:
-        return there
-    return [*there, *[""] * count][:count]
 
 
 def init_worker(gpu: str, cores: int, parent: int) -> None:

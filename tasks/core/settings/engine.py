@@ -26,6 +26,13 @@ class Engine(Group):
         ge=0,
         le=64,
     )
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        "auto",
+        title="Device",
+        description="Where models compute. auto: on the GPUs, and on the CPU only where no GPU is seen at "
+        "all; one that is seen but cannot be used ends the run, with the reason. cuda: on GPUs or not at "
+        "all. cpu: GPUs are left alone.",
+    )
     dask_address: str = Field(
         "",
         title="Dask scheduler",

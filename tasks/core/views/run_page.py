@@ -12,6 +12,7 @@ from typing import Any
 from tasks.core.manifest import Manifest
 from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
+from tasks.core.views.devices import devices
 from tasks.core.views.escaping import UNKNOWN, in_markdown, link
 
 Row = Mapping[str, Any]
@@ -99,6 +100,7 @@ def _work(manifest: Manifest) -> list[tuple[str, str]]:
             f"{counts['candidates'] - counts['cached']} ({_rate(manifest.segments_per_second)})",
         ),
         ("taken from the cache", f"{counts['cached']} of {counts['candidates']} candidates"),
+        ("models on", devices(manifest) or UNKNOWN),
         *((f"seconds {name}", f"{seconds[stage]:.1f}") for stage, name in STAGES.items()),
     ]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.adapters.workers.processes import GpuProcesses, InProcess, find_gpus
+from tasks.adapters.workers.processes import GpuProcesses, InProcess
 from tasks.core.errors import ModelError, RunEnded, WorkerLost
 
 
@@ -145,24 +145,6 @@ def test_workers_end_when_their_flow_is_killed(tmp_path: Path) -> None:
         worker = psutil.Process(int(flow.stdout.readline()))
         flow.kill()
     worker.wait(10)
-
-
-@pytest.mark.parametrize(
-    ("named", "count", "gpus"),
-    [
-        ("0,1", 0, ["0", "1"]),
-        ("GPU-5f,MIG-7a", 0, ["GPU-5f", "MIG-7a"]),
-        ("2,3", 1, ["2"]),
-        ("", 0, []),
-        ("", 2, ["", ""]),
-        ("4", 3, ["4", "", ""]),
-    ],
-)
-def test_gpus_are_those_the_process_may_see(
-    named: str, count: int, gpus: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert find_gpus(count) == gpus
 
 
 def test_a_worker_killed_from_outside_at_any_moment_is_replaced() -> None:

@@ -94,6 +94,7 @@ MANIFEST = Manifest.model_validate(
         "windows_per_second": 10.0,
         "segments_per_second": None,
         "hours_of_video": 1.5,
+        "devices": [{"kind": "cuda", "name": "NVIDIA H100", "dtype": "bfloat16", "driver": "580.95.05"}],
         "files": [{"uri": "s3://bucket/out/a.parquet", "rows": 4, "bytes": 100}],
     }
 )
@@ -105,6 +106,7 @@ def test_the_summary_counts_reasons_and_says_what_was_skipped() -> None:
     assert "| probe | rejected | empty | 1 |" in text
     assert r"| windows scored | 30 \(10.0 a second\) |" in text
     assert rf"| segments analysed | 0 \({UNKNOWN}\) |" in text
+    assert r"| models on | NVIDIA H100 \(bfloat16, driver 580.95.05\) |" in text
     assert "- 5 videos are unchanged, and were not opened." in text
     assert "The deep stage: skipped, disabled." in text
     assert r"7 files that select.pattern does not take \(7 .jpg\), 1 hidden file, marker or link." in text

@@ -198,21 +198,24 @@ def shown_ticks(window: Window, max_frames: int) -> list[int]:
     return sample_ticks(window, count=min(window.length, max_frames))
 
 
-_held: tuple[tuple[Checkpoint, str], VideoLlama3 | tuple[str, str]] | None = None
+_held: tuple[tuple[Checkpoint, str, str], VideoLlama3 | tuple[str, str]] | None = None
 """The model asked for last; or, as message and reason, why there is none. An error itself would keep
 what was half loaded alive."""
 
 
-def load_videollama3(checkpoint: Checkpoint, *, quantization: str = "none") -> VideoLlama3:
+def load_videollama3(
+    checkpoint: Checkpoint, *, quantization: str = "none", device: str = "auto"
+) -> VideoLlama3:
     """The model of a checkpoint: loaded at the first call, the same object afterwards.
 
     A process holds one. A failure is remembered like a model, unless memory was short, which may pass.
 
     Raises:
-        ModelError: the checkpoint does not hold a VideoLLaMA3, or not all of it, or it does not fit.
+        ModelError: the checkpoint does not hold a VideoLLaMA3, or not all of it, or it does not fit, or
+            there is no such `device` (`pick_device`).
     """
     global _held
-    wanted = (checkpoint, quantization)
+    wanted = (checkpoint, quantization, device)
     with LOADING:
         if _held is None or _held[0] != wanted:
             _held = None  # before the next is loaded: both would rarely fit
@@ -242,9 +245,9 @@ def videollama3_status() -> ModelStatus:
     )
 
 
-def _load(checkpoint: Checkpoint, quantization: str) -> VideoLlama3 | tuple[str, str]:
+def _load(checkpoint: Checkpoint, quantization: str, device: str) -> VideoLlama3 | tuple[str, str]:
     try:
-        return VideoLlama3(checkpoint, quantization=quantization)
+        return VideoLlama3(checkpoint, quantization=quantization, device=pick_device(device))
     except ModelError as error:
         return str(error), error.reason
     except Exception as error:  # above all a card it does not fit: the run goes on without it

@@ -1,0 +1,59 @@
+"""Which GPUs this machine has. Needs no PyTorch, which takes seconds to import."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from itertools import takewhile
+from pathlib import Path
+
+from tasks.core.errors import ModelError
+
+DEVICES = Path("/dev")
+DRIVER = Path("/proc/driver/nvidia")
+"""Where NVIDIA's driver for Linux says which version it is, and which GPUs it has."""
+
+NO_GPU = ("-1", "NoDevFiles")
+"""What CUDA_VISIBLE_DEVICES has where GPUs are hidden on purpose, the second under Slurm."""
+
+
+def seen_gpus() -> list[str]:
+    """The ids of the GPUs that this process may see, as CUDA_VISIBLE_DEVICES names them.
+
+    Some may be of no use to PyTorch; see `why_unusable`.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        ids = takewhile(lambda gpu: gpu not in NO_GPU, map(str.strip, named.split(",")))
+        return [gpu for gpu in ids if gpu]
+    nodes = len(list(DEVICES.glob("nvidia[0-9]*")))
+    # There may be no nodes before the first use, and in a container there are none without NVIDIA's toolkit.
+    return [str(number) for number in range(max(nodes, len(list(DRIVER.glob("gpus/*")))))]
+
+
+def find_gpus(count: int, *, device: str = "auto") -> list[str]:
+    """The ids of `count` GPUs, or of all for 0; none for `device` cpu.
+
+    If there are fewer GPUs, the other ids are empty: these workers see no GPU and work on the CPU.
+
+    Raises:
+        ModelError: `device` is cuda, and there are not as many.
+    """
+    there = [] if device == "cpu" else seen_gpus()
+    if device == "cuda" and len(there) < max(count, 1):
+        raise ModelError(
+            f"engine.device is cuda, but {len(there)} of {max(count, 1)} GPUs are seen here: look at what "
+            "`nvidia-smi -L` and CUDA_VISIBLE_DEVICES say, lower engine.gpu_workers, or set engine.device to "
+            "auto.",
+            reason="gpu_unusable",
+        )
+    return [*there, *[""] * count][:count] if count else there
+
+
+def driver_version() -> str | None:
+    """The version of NVIDIA's driver, e.g. 580.95.05; None where Linux knows none."""
+    with suppress(OSError):
+        if found := re.search(r"\s(\d{3,}\.\d+(\.\d+)?)\s", (DRIVER / "version").read_text()):
+            return found[1]
+    return None
