@@ -210,7 +210,7 @@ def launched() -> Iterator[None]:
     """Within it no steps are recorded."""
 
     def rows(*arguments: Any, **named: Any) -> BatchKVCache:
-        return BatchKVCache(*arguments, **{**named, "capture": False})
+        return BatchKVCache(*arguments, **{**named, "graphs": None})
 
     with patch.object(generator, "BatchKVCache", rows):
         yield

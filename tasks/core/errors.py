@@ -8,6 +8,7 @@
     ├── DecodeFailed        decoding was stopped (deadline, memory, crash): worth another try
     ├── DecoderUnfit        this decoder cannot be trusted with this file: another one is needed
     ├── ModelError          a model cannot be loaded or run
+    ├── GpuLost             CUDA works no more in this process: another one has to do its work
     └── WorkerLost          a GPU worker died or took too long: another one may do the work
 
 `RunEnded` is not among them: it is no failure of what was being done.
@@ -91,6 +92,12 @@ class ModelError(HooklineError):
     def __init__(self, message: str, *, reason: str = "model_error") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class GpuLost(HooklineError):
+    """An error of CUDA has broken the GPU of this process for good. A worker ends over it, and is lost."""
+
+    reason = "gpu_lost"
 
 
 class WorkerLost(HooklineError):

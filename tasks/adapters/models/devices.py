@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 
+from tasks.adapters.models.gpu_errors import raise_if_gpu_lost
 from tasks.adapters.models.gpus import driver_version, seen_gpus
 from tasks.core.errors import ModelError
 from tasks.core.records import Backend, Device
@@ -36,9 +37,18 @@ def on_model_thread(work: Callable[[], T]) -> T:
     has a thread for each of a video's mapped tasks until it ends.
 
     Raises:
+        GpuLost: an error of CUDA was not the last one.
         Exception: what the work raised.
     """
-    return _MODELS.submit(work).result()
+    return _MODELS.submit(_checked, work).result()
+
+
+def _checked(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except RuntimeError as error:
+        raise_if_gpu_lost(error)
+        raise
 
 
 def pick_device(wanted: str = "auto") -> torch.device:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.devices import LOADING, device_record, on_model_thread, pick_device, pick_dtype
+from tasks.adapters.models.gpu_errors import raise_if_gpu_lost
 from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.core.errors import ModelError
 from tasks.core.records import ReadFrames, Window, WindowFeatures
@@ -167,6 +168,7 @@ def _load(checkpoint: Checkpoint, device: torch.device) -> VideoMAE:
     try:
         return VideoMAE(checkpoint, device=device)
     except (OSError, ValueError, RuntimeError) as error:
+        raise_if_gpu_lost(error)
         raise ModelError(
             f"{checkpoint.model} cannot be loaded as VideoMAE: {error}. Name a checkpoint with the layout of "
             "MCG-NJU/videomae-base, or fetch this one again, whole.",

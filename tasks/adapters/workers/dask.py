@@ -21,7 +21,7 @@ from distributed import CancelledError
 
 from tasks.adapters.workers.dask_cluster import POLL_S, DaskCluster
 from tasks.adapters.workers.processes import Workers, collect, this_worker
-from tasks.core.errors import HooklineError, RunEnded, WorkerLost
+from tasks.core.errors import GpuLost, HooklineError, RunEnded, WorkerLost
 
 T = TypeVar("T")
 
@@ -206,6 +206,9 @@ def _do(worker: str, deadline_s: float, deadlines: int, work: Callable[..., T], 
         return _do_in_time(deadline_s, deadlines, work, *args)
     except RunEnded as ended:
         raise WorkStopped(str(ended)) from None
+    except GpuLost as lost:
+        _leave()
+        raise WorkerLost(f"A Dask worker ended: {lost}") from None
 
 
 def _do_in_time(deadline_s: float, deadlines: int, work: Callable[..., T], *args: Any) -> T:
@@ -220,13 +223,18 @@ def _do_in_time(deadline_s: float, deadlines: int, work: Callable[..., T], *args
         if call.done():
             raise  # it came from the work
         # A call into a GPU cannot be stopped, but for the process that made it.
-        _leaving.set()
-        threading.Timer(LEAVE_S, os._exit, (1,)).start()
+        _leave()
         raise WorkerLost(
             f"A Dask worker was stopped after limits.deadline_seconds = {deadline_s:g}: raise it if "
             "the work takes so long, or look at what holds the worker up.",
             reason="deadline",
         ) from None
+
+
+def _leave() -> None:
+    """End this worker process soon; until then it begins nothing."""
+    _leaving.set()
+    threading.Timer(LEAVE_S, os._exit, (1,)).start()
 
 
 def _address(worker: str) -> str:

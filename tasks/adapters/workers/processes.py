@@ -6,6 +6,7 @@ loaded and does one call at a time on its GPU; if it dies, only that call is los
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -21,9 +22,14 @@ from typing import Any, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from tasks.adapters.workers.parent import end_with_parent
-from tasks.core.errors import RunEnded, WorkerLost
+from tasks.core.errors import GpuLost, RunEnded, WorkerLost
 
 T = TypeVar("T")
+
+GPU_LOST = 70
+"""The exit code of a worker that has lost its GPU."""
+
+log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 """Seconds between checks that a worker is alive, while a call waits for it."""
@@ -146,7 +152,7 @@ class _GpuProcess:
     def call(self, work: Callable[..., T], args: tuple[Any, ...], *, deadline_s: float) -> T:
         self._replace_broken_pool()
         try:
-            future = self._pool.schedule(work, args=args, timeout=deadline_s)
+            future = self._pool.schedule(ending_without_gpu, args=(work, *args), timeout=deadline_s)
             while not wait([future], POLL_S).done:
                 if not self._pool.active:  # the future would never be done
                     raise WorkerLost(
@@ -164,6 +170,8 @@ class _GpuProcess:
             if isinstance(error, RuntimeError) and self._pool.active:
                 raise  # it came from the work
             code = f" with code {error.exitcode}" if isinstance(error, ProcessExpired) else ""
+            if isinstance(error, ProcessExpired) and error.exitcode == GPU_LOST:
+                raise WorkerLost("A GPU worker ended, as CUDA worked no more in it: see its log.") from error
             raise WorkerLost(
                 f"A GPU worker died{code}: see what it or the system's log says, most often it is memory."
             ) from error
@@ -192,6 +200,15 @@ class _GpuProcess:
             initargs=(self._gpu, self._cores, os.getpid()),
             context=get_context("spawn"),
         )
+
+
+def ending_without_gpu(work: Callable[..., T], *args: Any) -> T:
+    """What the work returns. If it loses its GPU this process ends, so that another takes its place."""
+    try:
+        return work(*args)
+    except GpuLost as lost:
+        log.error("%s", lost)
+        os._exit(GPU_LOST)
 
 
 def collect(work: Callable[..., Iterator[T]], *args: Any) -> list[T]:

@@ -18,7 +18,7 @@ import pytest
 
 from tasks.adapters.workers.dask import LEAVE_S, DaskWorkers
 from tasks.adapters.workers.processes import this_worker, worker_name
-from tasks.core.errors import HooklineError, WorkerLost
+from tasks.core.errors import GpuLost, HooklineError, WorkerLost
 from tests.cluster import Cluster, cluster, end, wait_for
 
 HUNG_S = 2
@@ -58,6 +58,11 @@ def noted(notes: Path, seconds: float = 0) -> int:
 def killed(notes: Path) -> None:
     noted(notes, seconds=0.5)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lose_the_gpu() -> None:
+    """As any work with a model does once an error of CUDA has broken its context."""
+    raise GpuLost("The GPU is lost to this process.")
 
 
 def give_up() -> None:
@@ -123,6 +128,13 @@ def test_a_call_that_ends_its_worker_without_a_gpu_is_lost(workers: DaskWorkers,
     with pytest.raises(WorkerLost, match="died with this work"):
         workers.call(killed, tmp_path / "deadly", gpu=False)
     assert len(begun(tmp_path / "deadly")) == 1
+
+
+def test_a_worker_that_loses_its_gpu_ends_and_the_next_call_has_another(workers: DaskWorkers) -> None:
+    before = workers.call(os.getpid)
+    with pytest.raises(WorkerLost, match="A Dask worker ended: The GPU is lost"):
+        workers.call(lose_the_gpu)
+    assert workers.call(os.getpid) != before
 
 
 def test_a_timeout_of_the_work_is_no_deadline_of_the_worker(workers: DaskWorkers) -> None:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tasks.adapters.workers.processes import GpuProcesses, InProcess
-from tasks.core.errors import ModelError, RunEnded, WorkerLost
+from tasks.core.errors import GpuLost, ModelError, RunEnded, WorkerLost
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,21 @@ def test_a_worker_that_dies_costs_its_own_call_and_is_replaced(two: GpuProcesses
     assert raised.value.reason == "worker_lost"
     after = {two.call(environment)[0] for _ in range(4)}
     assert len(after) == 2 == len(before)
+    assert len(after & before) == 1
+
+
+def lose_the_gpu() -> None:
+    """As any work with a model does once an error of CUDA has broken its context; see `raise_if_gpu_lost`."""
+    raise GpuLost("The GPU is lost to this process (CUDA error: an illegal memory access was encountered).")
+
+
+def test_a_worker_that_loses_its_gpu_ends_and_the_next_call_has_another(two: GpuProcesses) -> None:
+    before = {two.call(environment)[0] for _ in range(4)}
+    with pytest.raises(WorkerLost, match="CUDA worked no more in it") as raised:
+        two.call(lose_the_gpu)
+    assert raised.value.reason == "worker_lost"
+    after = {two.call(environment)[0] for _ in range(4)}
+    assert len(after) == 2
     assert len(after & before) == 1
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.models.gpu_errors import is_out_of_memory
 from tasks.adapters.models.videollama3.config import ORIGINAL, native_config, read_config
 from tasks.adapters.models.videollama3.memory import free_bytes, weight_bytes
 from tasks.adapters.models.videollama3.quantization import misshapen_weights, quantization_config
@@ -66,10 +67,8 @@ def load_model(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except torch.OutOfMemoryError:
-        raise
     except (KeyError, OSError, ValueError, RuntimeError, SafetensorError) as error:
-        if "allocate memory" in str(error):
+        if is_out_of_memory(error):
             raise
         raise ModelError(
             f"{checkpoint.model} cannot be loaded as VideoLLaMA3: {error}. Fetch it again, whole.",

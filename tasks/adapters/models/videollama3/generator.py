@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tasks.adapters.models.usage import Usage
+from tasks.adapters.models.videollama3.cuda_graphs import GraphRecorder
 from tasks.adapters.models.videollama3.grammar import AnswerGrammar, AnswerWriter, Tokens
 from tasks.adapters.models.videollama3.kv_cache import (
     BatchKVCache,
@@ -48,6 +49,7 @@ class AnswerGenerator:
         self.language_model = model.model.language_model
         self.device = model.device
         self.is_quantized = bool(getattr(model, "is_quantized", False))
+        self.graphs = GraphRecorder(enabled=self.device.type == "cuda" and not self.is_quantized)
         use_row_attention(self.language_model)
         if self.device.type == "cpu" and not self.is_quantized:
             transpose_linear_weights(self.language_model, model.lm_head)
@@ -61,8 +63,7 @@ class AnswerGenerator:
         with self.usage.timing("grammar"):
             writers = [AnswerWriter(self.grammar, p.schema, max_new_tokens=max_new_tokens) for p in prompts]
         longest = max(len(prompt.ids) for prompt in prompts) + max_new_tokens
-        capture = self.device.type == "cuda" and not self.is_quantized
-        rows = BatchKVCache(self.language_model, len(prompts), longest, capture=capture)
+        rows = BatchKVCache(self.language_model, len(prompts), longest, graphs=self.graphs)
         hidden = torch.cat([self._read(rows, i, prompts[i], writers[i]) for i in range(len(prompts))])
         with self.usage.timing("generate"):
             expected = self._write(rows, writers, hidden)

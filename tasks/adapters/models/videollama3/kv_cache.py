@@ -6,14 +6,16 @@ one pass may take a single token from one row, a dozen from another, and none fr
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import torch
 from torch.nn import functional
 from torch.nn.attention.bias import causal_lower_right
+
+from tasks.adapters.models.videollama3.cuda_graphs import CudaGraph, GraphRecorder
 
 PREFILL_CHUNK_TOKENS = 4096
 """Tokens of a prompt in one pass: enough to keep a GPU busy, few enough to spare memory."""
@@ -24,12 +26,7 @@ MAX_STEP_TOKENS = 16
 KEY_LENGTH_MULTIPLE = 256
 """The memory is looked at in multiples of so many places: kernels are chosen anew for each length."""
 
-SAME_WITHIN = 0.01
-"""Relative difference up to which two passes that should be the same count as that."""
-
 ATTENTION = "hookline_rows"
-
-log = logging.getLogger(__name__)
 
 
 def use_row_attention(language_model: Any) -> None:
@@ -92,8 +89,10 @@ class BatchKVCache:
     Memory: `2 x layers x n x key-value heads x length x head size` numbers.
     """
 
-    def __init__(self, language_model: Any, n: int, length: int, *, capture: bool = False) -> None:
-        self.model, self.capture = language_model, capture
+    def __init__(
+        self, language_model: Any, n: int, length: int, *, graphs: GraphRecorder | None = None
+    ) -> None:
+        self.model, self.graphs = language_model, graphs or GraphRecorder()
         weight = language_model.embed_tokens.weight
         self.device = weight.device
         config = language_model.config
@@ -105,7 +104,7 @@ class BatchKVCache:
         self.keys, self.values = (torch.zeros(shape, dtype=weight.dtype, device=self.device) for _ in "kv")
         self.lengths = torch.zeros(n, dtype=torch.long, device=self.device)
         self._sizes = [0] * n  # the same, without asking the device
-        self._captured: dict[int, _CudaGraph] = {}
+        self._recorded: dict[int, tuple[_PackedTokens, CudaGraph | None]] = {}
 
     def prefill(self, row: int, embeddings: torch.Tensor, *, shared: int = 0) -> torch.Tensor:
         """Fill a row with a prompt, `tokens x hidden`; the hidden state of its last token, `1 x hidden`.
@@ -151,14 +150,24 @@ class BatchKVCache:
 
     def _step(self, piece: list[list[int]]) -> torch.Tensor:
         width = max(map(len, piece))
-        if not self.capture:
+        if self.graphs.enabled:
+            width = 1 if width == 1 else MAX_STEP_TOKENS
+            line = _PackedTokens.of(piece, device=self.device, width=width)
+            if graph := self._graph(line, width):
+                return graph.play()
+        else:
             line = _PackedTokens.of(piece, device=self.device)
-            return self._chain(line, width=width, used=max(self._sizes) + width)
-        width = 1 if width == 1 else MAX_STEP_TOKENS
-        line = _PackedTokens.of(piece, device=self.device, width=width)
-        if width not in self._captured:
-            self._captured[width] = _CudaGraph(self, line, width)
-        return self._captured[width](self, line)
+        return self._chain(line, width=width, used=max(self._sizes) + width)
+
+    def _graph(self, line: _PackedTokens, width: int) -> CudaGraph | None:
+        """A pass of this width over what `line` holds, if it can be recorded."""
+        if width not in self._recorded:
+            run = partial(self._chain, line, width=width, used=self.keys.shape[3])
+            self._recorded[width] = line, self.graphs.record(run)
+        held, graph = self._recorded[width]
+        held.tokens.copy_(line.tokens)  # of a fixed shape, only these two differ
+        held.last.copy_(line.last)
+        return graph
 
     def _chain(self, line: _PackedTokens, *, width: int, used: int) -> torch.Tensor:
         """The hidden state of the last of each row's tokens, `n x hidden`."""
@@ -255,42 +264,3 @@ class _DecodeView:
         for memory, new in zip(memories, (keys, values), strict=True):
             memory[self.places, :, self.slots] = new[0].transpose(0, 1)
         return memories[0][:, :, : self.used], memories[1][:, :, : self.used]
-
-
-class _CudaGraph:
-    """A pass of fixed shape, recorded once as a CUDA graph: played, it costs one launch, not hundreds.
-
-    What is played is held against the pass it was recorded from; where the two differ, or nothing
-    can be recorded, every pass is launched in the ordinary way.
-    """
-
-    # It does not hold the rows: the memory of a batch must be free when the next one begins.
-    def __init__(self, rows: BatchKVCache, line: _PackedTokens, width: int) -> None:
-        self.line, self.width = line, width
-        self.graph: torch.cuda.CUDAGraph | None = None
-        try:
-            ordinary = self._pass(rows)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                self.output = self._pass(rows)
-            graph.replay()
-            off = float((self.output - ordinary).norm() / ordinary.norm())
-            if off < SAME_WITHIN:
-                self.graph = graph
-            else:
-                log.warning("steps are not captured: what is played is off by %.3f", off)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            log.warning("steps are not captured: %s", str(error))  # the error itself holds the rows
-
-    def __call__(self, rows: BatchKVCache, line: _PackedTokens) -> torch.Tensor:
-        self.line.tokens.copy_(line.tokens)  # of a fixed shape, only these two differ
-        self.line.last.copy_(line.last)
-        if self.graph is None:
-            return self._pass(rows)
-        self.graph.replay()
-        return self.output.clone()
-
-    def _pass(self, rows: BatchKVCache) -> torch.Tensor:
-        return rows._chain(self.line, width=self.width, used=rows.keys.shape[3])

@@ -20,6 +20,7 @@ import torch
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.devices import LOADING, backend_of, on_model_thread, pick_device, pick_dtype
+from tasks.adapters.models.gpu_errors import is_out_of_memory, raise_if_gpu_lost
 from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.checkpoint import load_model
@@ -145,6 +146,7 @@ class VideoLlama3:
                 prompts = self._prompts(attempt, encoded, question)
                 answers = self.decoder.answer(prompts, max_new_tokens=question.max_new_tokens)
         except Exception as error:
+            raise_if_gpu_lost(error)
             return _failed(error)
         return [_analysis(*pair, attempt) for pair in zip(attempt.windows, answers, strict=True)]
 
@@ -251,6 +253,7 @@ def _load(checkpoint: Checkpoint, quantization: str, device: str) -> VideoLlama3
     except ModelError as error:
         return str(error), error.reason
     except Exception as error:  # above all a card it does not fit: the run goes on without it
+        raise_if_gpu_lost(error)
         failed = _failed(error)
         return f"{checkpoint.model} cannot be loaded: {failed.detail}", failed.reason or "model_error"
 
@@ -276,7 +279,5 @@ def _analysis(window: Window, written: GeneratedAnswer, attempt: Attempt) -> Ana
 
 
 def _failed(error: Exception) -> Analysis:
-    # PyTorch's CPU allocator has no exception of its own.
-    exhausted = isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
-    reason = "out_of_memory" if exhausted else "model_error"
+    reason = "out_of_memory" if is_out_of_memory(error) else "model_error"
     return Analysis.failed(reason, f"{type(error).__name__}: {error}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import weakref
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from transformers import Qwen2Config, Qwen2Model
 
 from tasks.adapters.models.videollama3 import kv_cache
+from tasks.adapters.models.videollama3.cuda_graphs import GraphRecorder
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache, use_row_attention
 
 CONFIG: dict[str, Any] = {
@@ -131,22 +131,9 @@ def test_attention_may_come_in_any_order_of_memory(
     close(hidden[1], last_state(stock, [*TEXTS[1], 2, 3]))
 
 
-def test_where_nothing_can_be_captured_passes_are_launched_one_by_one(
-    stock: Any, model: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("here they can be")
-    rows = BatchKVCache(model, 2, 40, capture=True)
-    hidden = torch.cat([rows.prefill(i, embedded(model, [1, 2, 3])) for i in range(2)])
-    hidden = rows.decode([[4], [5]], hidden)
-    hidden = rows.decode([[6, 7], []], hidden)
-    close(hidden, torch.stack([last_state(stock, [1, 2, 3, 4, 6, 7]), last_state(stock, [1, 2, 3, 5])]))
-    assert "not captured" in caplog.text
-
-
 @pytest.mark.parametrize("capture", [False, True])
 def test_the_memory_is_free_as_soon_as_the_rows_are_gone(model: Any, capture: bool) -> None:
-    rows = BatchKVCache(model, 1, 40, capture=capture)
+    rows = BatchKVCache(model, 1, 40, graphs=GraphRecorder(capture))
     hidden = rows.decode([[4]], rows.prefill(0, embedded(model, [1, 2, 3])))
     memory = weakref.ref(rows.keys)
     del rows
@@ -157,15 +144,3 @@ def test_the_memory_is_free_as_soon_as_the_rows_are_gone(model: Any, capture: bo
 @pytest.mark.parametrize("quantity", ["keys", "values"])
 def test_memory_is_as_large_as_documented(model: Any, quantity: str) -> None:
     assert getattr(BatchKVCache(model, 4, 80 - 16), quantity).shape == (3, 4, 2, 80, 8)
-
-
-def test_captured_passes_equal_ordinary_ones(model: Any, cuda: str) -> None:
-    model = copy.deepcopy(model).to(cuda)  # captures are CUDA graphs
-    states = []
-    for capture in (False, True):
-        rows = BatchKVCache(model, 2, 40, capture=capture)
-        hidden = torch.cat([rows.prefill(i, embedded(model, [1, 2, 3]).to(cuda)) for i in range(2)])
-        for growth in ([[4], [5]], [[6, 7], []], [[8], [9]], [[1], [2]]):
-            hidden = rows.decode(growth, hidden)
-        states.append(hidden)
-    torch.testing.assert_close(*states, atol=1e-4, rtol=0)

@@ -21,10 +21,10 @@ from tests.adapters.models.videollama3.small import analyse, video
 def limit_memory(monkeypatch: pytest.MonkeyPatch, *, tokens: int) -> None:
     """Let the rows of a batch have so many tokens together, and no more."""
 
-    def rows(model: Any, n: int, length: int, *, capture: bool) -> BatchKVCache:
+    def rows(model: Any, n: int, length: int, **named: Any) -> BatchKVCache:
         if n * length > tokens:
             raise torch.OutOfMemoryError(f"CUDA out of memory: {n} rows of {length} tokens")
-        return BatchKVCache(model, n, length, capture=capture)
+        return BatchKVCache(model, n, length, **named)
 
     monkeypatch.setattr(generator, "BatchKVCache", rows)
 
