@@ -14,3 +14,16 @@ def choose_attention_kernels() -> None:
     it comes. (Where shapes are fixed cuDNN may be faster: let a measurement decide before it returns.)
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def shares_heads(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether causal attention may be given fewer key-value heads than query heads.
+
+    On a CPU, and with flash attention: compute capability 8.0 or later, in half precision. Elsewhere the
+    memory-efficient kernel would do, but in PyTorch 2.13 it takes as many of both. Given fewer, PyTorch falls
+    back to plain attention, which holds all scores at once: 6.6 GiB for 4,096 of 16,507 tokens in float32.
+    """
+    if query.device.type != "cuda":
+        return True
+    params = torch.backends.cuda.SDPAParams(query, key, value, None, 0.0, False, True)
+    return bool(torch.backends.cuda.can_use_flash_attention(params))

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 from torch.nn.attention.bias import causal_lower_right
 
+from tasks.adapters.models.kernels import shares_heads
 from tasks.adapters.models.videollama3.cuda_graphs import CudaGraph, GraphRecorder
 
 PREFILL_CHUNK_TOKENS = 4096
@@ -68,8 +69,11 @@ def row_attention(
     """
     if places is None or attention_mask is None:
         causal = causal_lower_right(query.shape[2], key.shape[2])
+        if not (shared := shares_heads(query, key, value)):
+            groups = query.shape[1] // key.shape[1]
+            key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
         output = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=causal, scale=scaling, enable_gqa=True
+            query, key, value, attn_mask=causal, scale=scaling, enable_gqa=shared
         )
         return output.transpose(1, 2).contiguous(), None
     rows, columns = places

@@ -71,6 +71,15 @@ def test_a_prompt_reads_the_same_in_any_pieces(
     close(hidden, torch.stack([last_state(stock, text) for text in TEXTS]))
 
 
+def test_a_prompt_reads_the_same_where_each_query_head_needs_its_own_keys(
+    stock: Any, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kv_cache, "shares_heads", lambda *_: False)  # as on a card without flash attention
+    monkeypatch.setattr(kv_cache, "PREFILL_CHUNK_TOKENS", 16)
+    _, hidden = filled(model)
+    close(hidden, torch.stack([last_state(stock, text) for text in TEXTS]))
+
+
 @pytest.mark.parametrize("at_once", [1, 2, 16])
 def test_rows_grow_by_as_many_tokens_each_as_it_needs(
     stock: Any, model: Any, monkeypatch: pytest.MonkeyPatch, at_once: int
