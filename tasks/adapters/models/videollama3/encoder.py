@@ -9,6 +9,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.config import FrameSpec
@@ -22,23 +23,71 @@ same: frames never attend to each other, but in bfloat16 what comes out varies w
 by about 0.02."""
 
 
+ATTENTION = "hookline_flash_frames"
+"""transformers hands all frames over at once, instead of one by one, where the name has "flash" in it."""
+
+
+def frames_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: None,
+    *,
+    scaling: float,
+    max_length_q: int,
+    **kwargs: object,
+) -> tuple[torch.Tensor, None]:
+    """Attention within each of the frames, which all have `max_length_q` patches, in a single call."""
+    frames = (each[0].unflatten(1, (-1, max_length_q)).transpose(0, 1) for each in (query, key, value))
+    output = functional.scaled_dot_product_attention(*frames, scale=scaling)
+    return output.transpose(1, 2).flatten(0, 1)[None], None
+
+
 class FrameEncoder:
     """Vision encoder and projector of a loaded VideoLLaMA3."""
 
     def __init__(self, model: Any, spec: FrameSpec, usage: Usage) -> None:
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(ATTENTION, frames_attention)
         self.model, self.spec, self.usage = model, spec, usage
         self.device = model.device
+        self.vision, self.project = model.model.vision_model, model.model.projector
+        self.vision.config._attn_implementation = ATTENTION
 
     def __call__(self, patches: torch.Tensor, *, grid: tuple[int, int]) -> torch.Tensor:
         """Vision tokens of frames, each on its own: `n x tokens x hidden`.
 
         `patches` is `n x patches x values` as `patchify` gives them, `grid` the patches down and across.
+
+        As transformers' `get_video_features`, which asks the device for its shapes dozens of times a pass.
         """
-        shape = torch.tensor([[len(patches), *grid]], device=self.device)
-        merge = torch.tensor([self.spec.merge], device=self.device)
-        output = self.model.model.get_video_features(patches.flatten(0, 1), shape, merge)
-        tokens: torch.Tensor = torch.cat(output.pooler_output)
-        return tokens.view(len(patches), -1, tokens.shape[1])
+        embed, n = self.vision.embeddings.patch_embedding, len(patches)
+        # A convolution whose kernel is its stride. In bfloat16 cuDNN may have none, or a slow one.
+        hidden = functional.linear(patches.to(embed.weight.dtype), embed.weight.flatten(1), embed.bias)
+        hidden = hidden.flatten(0, 1)
+        positions = self.vision.rotary_pos_emb(hidden, self._positions(grid).repeat(n, 1))
+        hidden = self.vision.encoder(
+            hidden, cu_seqlens=None, max_seqlen=patches.shape[1], position_embeddings=positions
+        ).last_hidden_state
+        merged = self._merged(self.vision.post_layernorm(hidden), grid)
+        tokens: torch.Tensor = self.project(merged).unflatten(0, (n, -1))
+        return tokens
+
+    def _positions(self, grid: tuple[int, int]) -> torch.Tensor:
+        """Row and column of each patch: `patches x 2`, those of a token together."""
+        blocks = (grid[0] // self.spec.merge, self.spec.merge, grid[1] // self.spec.merge, self.spec.merge)
+        places = torch.arange(grid[0] * grid[1], device=self.device).view(blocks).transpose(1, 2).flatten()
+        return torch.stack([places // grid[1], places % grid[1]], dim=-1)
+
+    def _merged(self, hidden: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """What comes of the patches of each token: their mean."""
+        down, across = grid[0] // self.spec.merge, grid[1] // self.spec.merge
+        cut = hidden.view(-1, down, across, self.spec.merge, self.spec.merge, hidden.shape[1])
+        pictures = cut.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        smaller = functional.interpolate(pictures, size=(down, across), mode="bilinear")
+        return smaller.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 class EncodedFrames:

@@ -62,6 +62,20 @@ def test_frames_do_not_see_each_other_in_the_encoder(encoder: FrameEncoder) -> N
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("n", [1, 16])
+def test_a_pass_gives_what_transformers_own_gives(demo_models: Path, n: int) -> None:
+    checkpoint = resolve_checkpoint(str(demo_models / "videollama3"))
+    stock, spec = load_model(checkpoint, dtype=torch.float32), read_frame_spec(checkpoint)
+    patches = patchify(torch.from_numpy(video(n, height=84, width=140)), spec)
+    wanted = stock.model.get_video_features(
+        patches.flatten(0, 1), torch.tensor([[n, 6, 10]]), torch.tensor([spec.merge])
+    )
+    ours = FrameEncoder(stock, spec, Usage(torch.device("cpu")))
+    torch.testing.assert_close(
+        ours(patches, grid=(6, 10)).flatten(0, 1), torch.cat(wanted.pooler_output), atol=1e-5, rtol=0
+    )
+
+
 def test_all_passes_have_one_shape_and_each_frame_is_in_one(
     encoder: FrameEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2Model
+from transformers import Qwen2Config, Qwen2Model, VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
+from tasks.adapters.models.usage import Usage
+from tasks.adapters.models.videollama3.config import FrameSpec
+from tasks.adapters.models.videollama3.encoder import FrameEncoder
+from tasks.adapters.models.videollama3.frames import patchify
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache, use_row_attention
 from tests.adapters.models.fake_cuda import fake_cuda, fake_model
 
@@ -32,6 +36,36 @@ def rows_on_a_gpu(n: int, dtype: torch.dtype) -> BatchKVCache:
     model = fake_model(Qwen2Model, Qwen2Config(**WIDTHS_OF_THE_2B), dtype)
     use_row_attention(model)
     return BatchKVCache(model, n, PROMPT + 320)
+
+
+VISION_OF_THE_2B = {
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+}
+
+SPEC = FrameSpec(14, 2, 16, 16384, 1 / 255, (0.5,) * 3, (0.5,) * 3, True)
+
+
+def config(**language: Any) -> VideoLlama3Config:
+    text = {"model_type": "qwen2", **WIDTHS_OF_THE_2B, **language}
+    return VideoLlama3Config(text_config=text, vision_config=VISION_OF_THE_2B, tie_word_embeddings=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_pass_of_frames_asks_the_gpu_nothing_and_attends_once_a_layer(dtype: torch.dtype) -> None:
+    with fake_cuda(flash=dtype == torch.bfloat16) as counted:
+        model = fake_model(VideoLlama3ForConditionalGeneration, config(), dtype)
+        encoder = FrameEncoder(model, SPEC, Usage(torch.device("cuda")))
+        frames = torch.empty(16, 336, 616, 3, dtype=torch.uint8, device="cuda")
+        counted.begin()
+        tokens = encoder(patchify(frames, SPEC), grid=(24, 44))
+    assert tokens.shape == (16, 264, 1536)
+    assert counted.of("attention") == LAYERS
+    assert counted.of("convolution") == 0
+    assert counted.copies <= 3  # two of them mean and std of the pixels
 
 
 @pytest.mark.parametrize(
