@@ -4,7 +4,7 @@
 
 Prints a table and writes benchmarks/results/deep_memory.json. Every figure follows from the published
 checkpoints' configs; no weights are read. GB is 10^9 bytes, of a card as well: its GiB are a little
-more, and the driver has the difference. Inputs are read in chunks (`WORKING` holds one chunk's).
+more, and the driver has the difference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 
 from transformers import VideoLlama3Config
 
-from tasks.adapters.models.videollama3.memory import fitting_batch, row_bytes, weight_bytes
+from tasks.adapters.models.memory import RESERVED_BYTES, fitting_batch
+from tasks.adapters.models.videollama3.encoder import PATCHES_PER_PASS
+from tasks.adapters.models.videollama3.memory import row_bytes, step_bytes, weight_bytes, working_bytes
 
 OUTPUT = Path(__file__).parent / "results" / "deep_memory.json"
 
@@ -30,10 +32,10 @@ FRAMES, TOKENS_PER_FRAME = 59, 264
 TEXT_TOKENS = 9 * FRAMES + 400 + 320
 """Each frame's timestamp, the prompt, and the longest answer."""
 
-VIDEOMAE = 2 * 86_000_000 + 3 * GB // 10
-"""VideoMAE base in bfloat16, and what it works with."""
+VIDEOMAE = 2 * 86_000_000
+"""VideoMAE base in bfloat16. What it works with is given back."""
 
-CUDA_CONTEXT, WORKING = GB // 2, GB
+CUDA_CONTEXT = GB // 2
 
 VISION = {
     "hidden_size": 1152,
@@ -79,12 +81,14 @@ def derive(size: str, quantization: str) -> dict[str, Any]:
     """One line of the table. A card's batch is 0 where not even one segment fits."""
     config = published_config(size)
     weights = weight_bytes(config, quantization=quantization, itemsize=2)
-    row = row_bytes(config, tokens=FRAMES * TOKENS_PER_FRAME + TEXT_TOKENS, itemsize=2)
+    tokens = FRAMES * TOKENS_PER_FRAME + TEXT_TOKENS
+    row = row_bytes(config, tokens=tokens, itemsize=2) + step_bytes(config, tokens=tokens)
+    working = working_bytes(config, tokens=tokens, patches=PATCHES_PER_PASS, itemsize=2)
     batches = {}
     for card in CARDS_GB:
         free = card * GB - CUDA_CONTEXT - VIDEOMAE - weights
-        fits = free - WORKING >= row
-        batches[card] = fitting_batch(free, row=row, reserve=WORKING, most=1024) if fits else 0
+        fits = free - working - RESERVED_BYTES >= row
+        batches[card] = fitting_batch(free, row=row, reserve=working, most=1024) if fits else 0
     return {
         "model": f"VideoLLaMA3-{size}",
         "quantization": quantization,

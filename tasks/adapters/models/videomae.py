@@ -6,6 +6,7 @@ Video Pre-Training". Published weights are under CC-BY-NC-4.0.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -19,21 +20,35 @@ from torch.nn import functional
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.devices import LOADING, device_record, on_model_thread, pick_device, pick_dtype
-from tasks.adapters.models.gpu_errors import raise_if_gpu_lost
+from tasks.adapters.models.gpu_errors import is_out_of_memory, raise_if_gpu_lost
 from tasks.adapters.models.kernels import choose_attention_kernels
+from tasks.adapters.models.memory import fitting_batch, free_bytes
 from tasks.core.errors import ModelError
 from tasks.core.records import ReadFrames, Window, WindowFeatures
-from tasks.core.scoring.windows import batches, sample_ticks
+from tasks.core.scoring.windows import sample_ticks
 
 AUTO_BATCH = {"cuda": 32, "cpu": 4}
-"""Windows a forward pass by device, where the setting leaves it open (2.7 windows/s on 2 AMX cores)."""
-
+"""Windows a forward pass by device at the most, where the setting leaves it open (2.7 windows/s on 2 AMX
+cores)."""
 
 RESIZE_CHUNK_FRAMES = 16
 """Frames that are made floats and resized together: each step of it holds all of them once more."""
 
 READ_AHEAD = 1
 """Batches whose frames are read while another is with the model."""
+
+
+Features = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]
+
+log = logging.getLogger(__name__)
+
+
+def window_bytes(config: Any, *, itemsize: int) -> int:
+    """What a window takes while it passes the model of this `VideoMAEConfig`, by its widest layer."""
+    pixels = config.num_frames * config.num_channels * config.image_size**2
+    tokens = pixels // config.num_channels // config.tubelet_size // config.patch_size**2
+    widest = 2 * config.intermediate_size + 6 * config.hidden_size
+    return int((tokens * widest + 2 * pixels) * itemsize)
 
 
 class VideoMAE:
@@ -84,22 +99,22 @@ class VideoMAE:
         """Embed windows of one timeline, each from `frames_per_window` evenly spread frames.
 
         Every distinct frame is read and preprocessed once, however many windows share it.
-        `batch_size` windows go through the model together; 0 leaves it to the device.
+        `batch_size` windows go through the model together, 0 = as many as memory allows; half as many as
+        often as that is too much.
 
         Raises:
-            ModelError: the model gave something that is no number; it would pass for a high score.
+            ModelError: not even one window fits; or the model gave something that is no number, which would
+                pass for a high score.
         """
         sampled = [sample_ticks(window, count=self.frames_per_window) for window in windows]
         ticks = sorted({tick for window in sampled for tick in window})
         place = {tick: i for i, tick in enumerate(ticks)}
-        size = batch_size or AUTO_BATCH[self.device.type]
+        places = torch.tensor([[place[tick] for tick in window] for window in sampled])
         with self._room:
             frames = read_frames(ticks)
-            chosen = [
-                torch.tensor([[place[tick] for tick in window] for window in batch])
-                for batch in batches(sampled, size=size)
-            ]
-            embeddings, change, seconds = on_model_thread(lambda: self._features(frames, chosen))
+            embeddings, change, seconds = on_model_thread(
+                lambda: self._fitting_features(frames, places, batch_size or self._fitting_batch())
+            )
         if not (np.isfinite(embeddings).all() and np.isfinite(change).all()):
             raise ModelError(
                 f"{self.checkpoint.model} gives values that are no numbers: fetch it again, whole.",
@@ -107,14 +122,36 @@ class VideoMAE:
             )
         return WindowFeatures(embeddings, change, seconds, self.computes_on)
 
+    def _fitting_batch(self) -> int:
+        row = window_bytes(self.model.config, itemsize=self.dtype.itemsize)
+        return fitting_batch(free_bytes(self.device), row=row, reserve=0, most=AUTO_BATCH[self.device.type])
+
+    def _fitting_features(self, frames: npt.NDArray[np.uint8], places: torch.Tensor, size: int) -> Features:
+        """`_features` in batches of `size`, or of half as many, as often as memory runs out."""
+        while True:
+            try:
+                return self._features(frames, places, size)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                why = f"{type(error).__name__}: {error}"
+            # Here the error is gone, and with it what it held.
+            torch.cuda.empty_cache()
+            if size == 1:
+                raise ModelError(
+                    f"{self.checkpoint.model} has no memory for a single window ({why}): close what else is "
+                    "on the device.",
+                    reason="out_of_memory",
+                )
+            size //= 2
+            log.warning("VideoMAE: %d windows at once instead of twice as many (%s)", size, why)
+
     @torch.inference_mode()
-    def _features(
-        self, frames: npt.NDArray[np.uint8], chosen: Sequence[torch.Tensor]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]:
-        """Embeddings and change of batches of windows, `b x frames` indices each; and seconds."""
+    def _features(self, frames: npt.NDArray[np.uint8], places: torch.Tensor, size: int) -> Features:
+        """Embeddings and change of windows, `n x frames` indices, `size` at once; and seconds."""
         began = time.perf_counter()
         pixels = self.pixels(frames)
-        outputs = [self._forward(pixels[indices]) for indices in chosen]
+        outputs = [self._forward(pixels[indices]) for indices in places.tensor_split(-(-len(places) // size))]
         embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
         return embeddings, change, time.perf_counter() - began
 

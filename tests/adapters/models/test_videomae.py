@@ -14,13 +14,21 @@ import numpy.typing as npt
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import VideoMAEForVideoClassification, VideoMAEImageProcessorPil
+from transformers import (
+    VideoMAEConfig,
+    VideoMAEForVideoClassification,
+    VideoMAEImageProcessorPil,
+    VideoMAEModel,
+)
 
+from tasks.adapters.models import videomae
 from tasks.adapters.models.checkpoints import resolve_checkpoint
-from tasks.adapters.models.videomae import VideoMAE, load_videomae
+from tasks.adapters.models.memory import RESERVED_BYTES
+from tasks.adapters.models.videomae import VideoMAE, load_videomae, window_bytes
 from tasks.core.errors import ModelError
 from tasks.core.records import Window
 from tasks.core.scoring.windows import sample_ticks, windows
+from tests.adapters.models.fake_cuda import fake_cuda, fake_model
 
 N_TICKS = 75
 
@@ -91,6 +99,69 @@ def test_scores_do_not_depend_on_the_batch_size(model: VideoMAE) -> None:
     one, many = (model.features(DrawnFrames(84, 56), every, batch_size=size) for size in (1, 16))
     assert np.allclose(one.embeddings, many.embeddings, atol=0.02)
     assert np.allclose(one.change, many.change, atol=0.01)
+
+
+def short_of_memory(model: VideoMAE, monkeypatch: pytest.MonkeyPatch, *, windows: int) -> list[int]:
+    """Let the model take so many windows at once, and no more; the sizes of the batches that it takes."""
+    forward, taken = model._forward, list[int]()
+
+    def limited(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if len(pixels) > windows:
+            raise torch.AcceleratorError("CUDA error: out of memory")
+        taken.append(len(pixels))
+        return forward(pixels)
+
+    monkeypatch.setattr(model, "_forward", limited)
+    return taken
+
+
+def test_where_memory_is_short_fewer_windows_pass_at_once(
+    model: VideoMAE, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    every = windows(N_TICKS, lengths=[30], stride=3)
+    well = model.features(DrawnFrames(84, 56), every, batch_size=8)
+    taken = short_of_memory(model, monkeypatch, windows=3)
+    found = model.features(DrawnFrames(84, 56), every, batch_size=8)
+    assert max(taken) == 2
+    assert sum(taken) == len(every)
+    assert np.allclose(found.embeddings, well.embeddings, atol=0.02)
+    assert "VideoMAE: 2 windows at once" in caplog.text
+
+
+def test_where_not_one_window_fits_that_is_said(model: VideoMAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    short_of_memory(model, monkeypatch, windows=0)
+    with pytest.raises(ModelError, match="no memory for a single window") as raised:
+        model.features(DrawnFrames(84, 56), [Window(0, 16)])
+    assert raised.value.reason == "out_of_memory"
+
+
+def test_as_many_windows_pass_at_once_as_memory_holds(
+    model: VideoMAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every, row = windows(N_TICKS, lengths=[30], stride=3), window_bytes(model.model.config, itemsize=4)
+    monkeypatch.setattr(model, "dtype", torch.float32)
+    taken = short_of_memory(model, monkeypatch, windows=100)
+    for fitting, most in ((0, 1), (2, 2), (50, 4)):
+        free = RESERVED_BYTES + fitting * row
+        monkeypatch.setattr(videomae, "free_bytes", lambda device, free=free: free)
+        taken.clear()
+        model.features(DrawnFrames(84, 56), every)
+        assert max(taken) == most
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_a_window_takes_is_known(dtype: torch.dtype) -> None:
+    """Counted on tensors without numbers, in the published model's widths."""
+    config = VideoMAEConfig(num_hidden_layers=2)
+    with fake_cuda(flash=dtype == torch.bfloat16) as counted:
+        model = fake_model(VideoMAEModel, config, dtype)
+        model.embeddings.position_embeddings = torch.empty(1, 1568, 768, device="cuda")
+        pixels = torch.empty(100, 3, 224, 224, dtype=dtype, device="cuda")
+        places = torch.empty(8, 16, dtype=torch.long, device="cuda")
+        counted.begin()
+        model(pixels[places])
+    taken = counted.peak_bytes / 8
+    assert taken <= window_bytes(config, itemsize=dtype.itemsize) < 1.3 * taken
 
 
 def test_a_still_picture_does_not_change_and_a_moving_one_does(model: VideoMAE) -> None:

@@ -13,8 +13,9 @@ import torch
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.gpu_errors import is_out_of_memory
+from tasks.adapters.models.memory import free_bytes
 from tasks.adapters.models.videollama3.config import ORIGINAL, native_config, read_config
-from tasks.adapters.models.videollama3.memory import free_bytes, weight_bytes
+from tasks.adapters.models.videollama3.memory import weight_bytes
 from tasks.adapters.models.videollama3.quantization import misshapen_weights, quantization_config
 from tasks.core.errors import ModelError
 

@@ -39,8 +39,10 @@ def frames_attention(
     **kwargs: object,
 ) -> tuple[torch.Tensor, None]:
     """Attention within each of the frames, which all have `max_length_q` patches, in a single call."""
-    frames = (each[0].unflatten(1, (-1, max_length_q)).transpose(0, 1) for each in (query, key, value))
-    output = functional.scaled_dot_product_attention(*frames, scale=scaling)
+    query, key, value = (
+        each[0].unflatten(1, (-1, max_length_q)).transpose(0, 1) for each in (query, key, value)
+    )
+    output = functional.scaled_dot_product_attention(query, key, value, scale=scaling)
     return output.transpose(1, 2).flatten(0, 1)[None], None
 
 
@@ -112,8 +114,16 @@ class EncodedFrames:
     @property
     def frames_per_pass(self) -> int:
         """Frames that go through the encoder together."""
-        patches = self.tokens_per_frame * self.encoder.spec.merge**2
-        return max(1, min(FRAMES_PER_PASS, PATCHES_PER_PASS // patches))
+        return max(1, min(FRAMES_PER_PASS, PATCHES_PER_PASS // self._patches_per_frame))
+
+    @property
+    def patches_per_pass(self) -> int:
+        """Patches that go through the encoder together."""
+        return self.frames_per_pass * self._patches_per_frame
+
+    @property
+    def _patches_per_frame(self) -> int:
+        return self.tokens_per_frame * self.encoder.spec.merge**2
 
     def keep_mask(self, ticks: Sequence[int]) -> torch.Tensor:
         """Which tokens are worth keeping of a segment seen at these ticks: bool `n x tokens`.

@@ -1,17 +1,16 @@
-"""How much memory VideoLLaMA3 takes, and how many segments fit beside it. All sizes are bytes."""
+"""How much memory VideoLLaMA3 takes. All sizes are bytes."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
+from tasks.adapters.models.videollama3.kv_cache import MAX_STEP_TOKENS, PREFILL_CHUNK_TOKENS
 from tasks.adapters.models.videollama3.quantization import is_quantized
 
-CGROUP = Path("/sys/fs/cgroup")
-"""Where a process in a container finds the limits of its control group (version 2)."""
+MASK_BYTES = 7
+"""Of one place of a step's mask: as booleans, and as float32 numbers that are added to the scores."""
 
 BYTES_PER_WEIGHT = {"int8": 1.0, "int4": 1 / 2 + 1 / 64 + 4 / (64 * 256)}
 """Of a quantized weight. In 4 bits each 64 weights share a scale of 8 bits, and each 256 scales one of
@@ -44,35 +43,30 @@ def weight_bytes(config: Any, *, quantization: str, itemsize: int) -> int:
     return round((total - rounded) * itemsize + rounded * BYTES_PER_WEIGHT.get(quantization, itemsize))
 
 
-def free_bytes(device: torch.device, *, cgroup: Path = CGROUP) -> int:
-    """What may still be taken on a device.
+def step_bytes(config: Any, *, tokens: int) -> int:
+    """What one segment adds to the widest step: the mask over its `tokens`, as it is made and as it is added.
 
-    On a GPU all that is free, and what PyTorch holds without using it. Of the CPU's memory half: other
-    processes live there, and the disk's cache.
+    For the steps that are recorded as CUDA graphs, too, each of which keeps what it works with.
     """
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    available = int(psutil.virtual_memory().available)
-    return min(available, _room_in(cgroup, otherwise=available)) // 2
+    text = config.text_config
+    group = text.num_attention_heads // text.num_key_value_heads
+    return int(2 * group * MAX_STEP_TOKENS * tokens * MASK_BYTES)
 
 
-def fitting_batch(free: int, *, row: int, reserve: int, most: int) -> int:
-    """How many segments fit at once: as many as `most`, and never less than one.
+def working_bytes(config: Any, *, tokens: int, patches: int, itemsize: int) -> int:
+    """What passes hold besides weights and rows: of `patches` of frames, or a chunk of a prompt of `tokens`.
 
-    `row` is one segment's memory, `reserve` what is left alone for everything else.
+    Counted by the tensors that are alive at the widest point of a layer. `test_on_a_gpu.py` holds it
+    against what a pass takes.
     """
-    return max(1, min(most, (free - reserve) // row))
-
-
-def _room_in(cgroup: Path, *, otherwise: int) -> int:
-    """What a control group may still take; file cache that nobody uses gives way, so it is no use."""
-    try:
-        # Without a limit this says "max".
-        limit = int((cgroup / "memory.max").read_text())
-        used = int((cgroup / "memory.current").read_text())
-        lines = (cgroup / "memory.stat").read_text().splitlines()
-        cache = dict(line.split() for line in lines).get("inactive_file", 0)
-    except (OSError, ValueError):
-        return otherwise
-    return max(0, limit - used + int(cache))
+    vision, text = config.vision_config, config.text_config
+    # Queries and keys are turned in float32; or an MLP is as wide as it gets.
+    turning = vision.hidden_size * (7 * 4 + 5 * itemsize)
+    widest = max(turning, (2 * vision.intermediate_size + 3 * vision.hidden_size) * itemsize)
+    picture = 3 * vision.patch_size**2 * 4
+    frames = patches * (widest + picture)
+    # Gate, up and their product beside the residual; the prompt itself, and where each query head needs
+    # keys of its own (see `shares_heads`) those of one layer.
+    chunk = PREFILL_CHUNK_TOKENS * (3 * text.intermediate_size + 5 * text.hidden_size) * itemsize
+    prompt = 5 * tokens * text.hidden_size * itemsize
+    return int(max(frames, chunk + prompt))

@@ -22,12 +22,13 @@ from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.devices import LOADING, backend_of, on_model_thread, pick_device, pick_dtype
 from tasks.adapters.models.gpu_errors import is_out_of_memory, raise_if_gpu_lost
 from tasks.adapters.models.kernels import choose_attention_kernels
+from tasks.adapters.models.memory import fitting_batch, free_bytes
 from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.checkpoint import load_model
 from tasks.adapters.models.videollama3.config import FrameSpec, read_frame_spec
 from tasks.adapters.models.videollama3.encoder import EncodedFrames, FrameEncoder
 from tasks.adapters.models.videollama3.generator import AnswerGenerator, GeneratedAnswer, Prompt
-from tasks.adapters.models.videollama3.memory import fitting_batch, free_bytes, row_bytes
+from tasks.adapters.models.videollama3.memory import row_bytes, step_bytes, working_bytes
 from tasks.adapters.models.videollama3.prompt import PromptLanguage, common_length, load_tokenizer
 from tasks.core.errors import ModelError
 from tasks.core.records import Analysis, ReadFrames, Window
@@ -37,9 +38,6 @@ from tasks.core.scoring.windows import sample_ticks
 
 LARGEST_BATCH = {"cuda": 32, "cpu": 8}
 """Segments answered at once where memory is no limit; more gain little on a device that is busy."""
-
-WORKING_BYTES = 2**30
-"""What passing frames and prompts through the model takes, besides weights and rows."""
 
 TEXT_TOKENS_PER_FRAME = 12
 """Tokens of `,Time 1234.5s:` at the most."""
@@ -187,10 +185,11 @@ class VideoLlama3:
         nothing_shown = self.language.ids([], [], prompt=question.prompt)
         tokens = frames * (tokens_per_frame + TEXT_TOKENS_PER_FRAME)
         tokens += len(nothing_shown) + question.max_new_tokens
+        config, itemsize = self.model.config, self.dtype.itemsize
         return fitting_batch(
             free,
-            row=row_bytes(self.model.config, tokens=tokens, itemsize=self.dtype.itemsize),
-            reserve=WORKING_BYTES,
+            row=row_bytes(config, tokens=tokens, itemsize=itemsize) + step_bytes(config, tokens=tokens),
+            reserve=working_bytes(config, tokens=tokens, patches=encoded.patches_per_pass, itemsize=itemsize),
             most=LARGEST_BATCH[self.device.type],
         )
 

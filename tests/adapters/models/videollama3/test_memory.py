@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import psutil
 import pytest
 import torch
 from transformers import DynamicCache, VideoLlama3Config
 
 from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.models.videollama3.checkpoint import load_model
-from tasks.adapters.models.videollama3.memory import fitting_batch, free_bytes, row_bytes, weight_bytes
+from tasks.adapters.models.videollama3.memory import row_bytes, weight_bytes
 from tests import FIXTURES
 
 TINY = FIXTURES / "videollama3-original-tiny"
@@ -73,46 +70,3 @@ def test_derived_int4_weights_are_those_of_a_loaded_model_with_their_scales() ->
 def test_the_published_2b_has_its_weights() -> None:
     assert weight_bytes(PUBLISHED_2B, quantization="none", itemsize=1) == pytest.approx(1.96e9, rel=0.001)
     assert weight_bytes(PUBLISHED_2B, quantization="none", itemsize=2) == pytest.approx(3.92e9, rel=0.001)
-
-
-@pytest.mark.parametrize(
-    ("free", "most", "batch"),
-    [
-        (10_000, 32, 9),
-        (10_999, 32, 9),
-        (11_000, 32, 10),
-        (10_000, 4, 4),
-        (2_000, 32, 1),
-        (1_999, 32, 1),  # too little: the one segment may fail, but is tried
-        (0, 32, 1),
-        (-5_000, 32, 1),
-    ],
-)
-def test_a_batch_fills_what_is_left_and_has_one_segment_at_least(free: int, most: int, batch: int) -> None:
-    assert fitting_batch(free, row=1_000, reserve=1_000, most=most) == batch
-
-
-def test_half_of_the_machines_memory_is_free_without_a_control_group(tmp_path: Path) -> None:
-    free = free_bytes(torch.device("cpu"), cgroup=tmp_path)
-    assert free == pytest.approx(psutil.virtual_memory().available / 2, rel=0.2)
-
-
-@pytest.mark.parametrize(
-    ("limit", "used", "stat", "free"),
-    [
-        ("1000000", "400000", "anon 1\ninactive_file 100000\n", 350_000),  # unused cache gives way
-        ("1000000", "400000", "anon 1\n", 300_000),
-        ("1000000", "1400000", "", 0),
-    ],
-)
-def test_a_control_groups_limit_counts(tmp_path: Path, limit: str, used: str, stat: str, free: int) -> None:
-    (tmp_path / "memory.max").write_text(f"{limit}\n")
-    (tmp_path / "memory.current").write_text(f"{used}\n")
-    (tmp_path / "memory.stat").write_text(stat)
-    assert free_bytes(torch.device("cpu"), cgroup=tmp_path) == free
-
-
-def test_a_control_group_without_a_limit_does_not_count(tmp_path: Path) -> None:
-    for name, text in {"memory.max": "max", "memory.current": "400000", "memory.stat": ""}.items():
-        (tmp_path / name).write_text(f"{text}\n")
-    assert free_bytes(torch.device("cpu"), cgroup=tmp_path) > 1_000_000

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from tasks.adapters.models.memory import RESERVED_BYTES
 from tasks.adapters.models.videollama3 import generator
 from tasks.adapters.models.videollama3 import model as videollama3
 from tasks.adapters.models.videollama3.encoder import EncodedFrames
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache
+from tasks.adapters.models.videollama3.memory import working_bytes
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.core.records import Window
 from tests.adapters.models.videollama3.small import analyse, video
@@ -114,8 +116,16 @@ def test_memory_may_run_out_anywhere_and_what_was_taken_is_given_back(
 def test_the_batch_is_what_free_memory_holds(llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch) -> None:
     windows = [Window(start, start + 10) for start in range(0, 50, 5)]
     sizes = {}
-    for spare in (0, 600_000, 1_300_000, 9_000_000):
-        free = videollama3.WORKING_BYTES + spare
+    asked = list[int]()
+
+    def reserve(*_: Any, **sizes: int) -> int:
+        asked.append(working_bytes(*_, **sizes))
+        return asked[-1]
+
+    monkeypatch.setattr(videollama3, "working_bytes", reserve)
+    analyse(llama, windows[:1])
+    for spare in (0, 1_400_000, 2_500_000, 90_000_000):
+        free = asked[0] + RESERVED_BYTES + spare
         monkeypatch.setattr(videollama3, "free_bytes", lambda device, free=free: free)
         sizes[spare] = max(a.batch_size or 0 for a in analyse(llama, windows).values())
-    assert 1 == sizes[0] < sizes[600_000] < sizes[1_300_000] < sizes[9_000_000] == 8
+    assert 1 == sizes[0] < sizes[1_400_000] < sizes[2_500_000] < sizes[90_000_000] == 8
