@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
@@ -25,14 +26,17 @@ from tasks.work.spec import RunSpec
 def load_fast_model(run: Run) -> None:
     """Load the fast model before the first video is decoded, so that a broken one costs no decoding.
 
+    By each GPU process: one whose card cannot be used would fail one video after the other.
+
     Raises:
         ModelError: it cannot be loaded, or there is a GPU that cannot be used, or the head is not of this
             model.
         WorkerLost: the worker died, on every try.
     """
     with step(run.spec.run_id, "fast", "loading VideoMAE"):
-        on = run.do(check_fast_model)
-    log_event(run.spec.run_id, "fast", "model loaded", **asdict(on))
+        loaded = Counter(run.workers.on_all(check_fast_model, run.spec))
+    for device, count in loaded.items():
+        log_event(run.spec.run_id, "fast", "model loaded", workers=count, **asdict(device))
 
 
 def window_batches(timeline: Timeline, settings: Windows) -> list[list[Window]]:

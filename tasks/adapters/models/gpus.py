@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
@@ -14,6 +15,9 @@ DEVICES = Path("/dev")
 DRIVER = Path("/proc/driver/nvidia")
 """Where NVIDIA's driver for Linux says which version it is, and which GPUs it has."""
 
+LIST_TIMEOUT_S = 30.0
+"""How long `nvidia-smi` may take: it waits for a driver that hangs."""
+
 NO_GPU = ("-1", "NoDevFiles")
 """What CUDA_VISIBLE_DEVICES has where GPUs are hidden on purpose, the second under Slurm."""
 
@@ -21,15 +25,35 @@ NO_GPU = ("-1", "NoDevFiles")
 def seen_gpus() -> list[str]:
     """The ids of the GPUs that this process may see, as CUDA_VISIBLE_DEVICES names them.
 
-    Some may be of no use to PyTorch; see `why_unusable`.
+    Each slice of a card that is cut into such (MIG) is one. Some may be of no use to PyTorch; see
+    `why_unusable`.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         ids = takewhile(lambda gpu: gpu not in NO_GPU, map(str.strip, named.split(",")))
         return [gpu for gpu in ids if gpu]
+    if listed := _listed():
+        return listed
     nodes = len(list(DEVICES.glob("nvidia[0-9]*")))
     # There may be no nodes before the first use, and in a container there are none without NVIDIA's toolkit.
     return [str(number) for number in range(max(nodes, len(list(DRIVER.glob("gpus/*")))))]
+
+
+def _listed() -> list[str]:
+    """The UUIDs that `nvidia-smi` lists; none where it is missing or does not answer."""
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=LIST_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    cards: list[list[str]] = []
+    for kind, uuid in re.findall(r"UUID: ((?:GPU|MIG)-)([\w/-]+)", answer.stdout):
+        if kind == "GPU-":
+            cards.append([kind + uuid])
+        else:
+            cards[-1].append(kind + uuid)
+    return [gpu for card, *slices in cards for gpu in slices or [card]]
 
 
 def find_gpus(count: int, *, device: str = "auto") -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torch.nn import functional
 
 from tasks.adapters.models.checkpoints import Checkpoint
@@ -81,6 +82,10 @@ class VideoMAE:
                 f"{checkpoint.model} holds weights that are no numbers: fetch the checkpoint again, whole.",
                 reason="not_finite",
             )
+        # A plain attribute, which no `to` moves: it would be converted and copied at each pass.
+        table = model.embeddings.position_embeddings
+        model.embeddings.position_embeddings = table.to(device=self.device, dtype=self.dtype)
+        model.embeddings.patch_embeddings = LinearPatches(model.embeddings.patch_embeddings.projection)
         self.model: Any = model.to(self.device).eval()
         self._room = threading.Semaphore(READ_AHEAD + 1)
 
@@ -188,6 +193,26 @@ class VideoMAE:
         moments = tokens.unflatten(1, (self.frames_per_window // self.model.config.tubelet_size, -1)).mean(2)
         similarity = functional.cosine_similarity(moments[:, 1:], moments[:, :-1], dim=-1)
         return tokens.mean(1), 1 - similarity.mean(1)
+
+
+class LinearPatches(nn.Module):
+    """VideoMAE's embedding of patches, a convolution whose kernel is its stride, as the linear layer it is.
+
+    In bfloat16 cuDNN may have no such convolution, or a slow one.
+    """
+
+    def __init__(self, convolution: nn.Conv3d) -> None:
+        super().__init__()
+        self.patch = convolution.kernel_size
+        self.weight, self.bias = convolution.weight, convolution.bias
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """`b x frames x 3 x h x w` to `b x patches x d`."""
+        b, frames, channels, height, width = pixels.shape
+        long, high, wide = self.patch
+        cut = pixels.view(b, frames // long, long, channels, height // high, high, width // wide, wide)
+        patches = cut.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(1, 3)
+        return functional.linear(patches, self.weight.flatten(1), self.bias)
 
 
 def load_videomae(checkpoint: Checkpoint, *, device: str = "auto") -> VideoMAE:

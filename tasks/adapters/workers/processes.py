@@ -12,7 +12,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as CallTimeout
 from functools import partial
 from multiprocessing import get_context
@@ -64,6 +64,14 @@ class Workers(ABC):
             RunEnded: the workers were closed.
             Exception: whatever the work raised.
         """
+
+    def on_all(self, work: Callable[..., T], *args: Any) -> list[T]:
+        """What `work(*args)` returns on each of the workers that were started for this run.
+
+        Raises:
+            Exception: as `call`, of any of them.
+        """
+        return [self.call(work, *args)]
 
     @abstractmethod
     def each(self, work: Callable[..., Iterator[T]], *args: Any, prefer: str = "") -> Iterator[T]:
@@ -125,13 +133,13 @@ class GpuProcesses(Workers):
             return work(*args)
         process = self._free.get()
         try:
-            return process.call(work, args, deadline_s=self._deadline_s)
-        except WorkerLost as lost:
-            if self._closed:
-                raise RunEnded("The run has ended: its GPU workers are closed.") from lost
-            raise
+            return self._call(process, work, args)
         finally:
             self._free.put(process)
+
+    def on_all(self, work: Callable[..., T], *args: Any) -> list[T]:
+        with ThreadPoolExecutor(self.gpus) as pool:
+            return list(pool.map(lambda process: self._call(process, work, args), self._processes))
 
     def each(self, work: Callable[..., Iterator[T]], *args: Any, prefer: str = "") -> Iterator[T]:
         return iter(self.call(collect, work, *args))
@@ -140,6 +148,14 @@ class GpuProcesses(Workers):
         self._closed = True
         for process in self._processes:
             process.end()
+
+    def _call(self, process: _GpuProcess, work: Callable[..., T], args: tuple[Any, ...]) -> T:
+        try:
+            return process.call(work, args, deadline_s=self._deadline_s)
+        except WorkerLost as lost:
+            if self._closed:
+                raise RunEnded("The run has ended: its GPU workers are closed.") from lost
+            raise
 
 
 class _GpuProcess:

@@ -24,7 +24,7 @@ from transformers import (
 from tasks.adapters.models import videomae
 from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.models.memory import RESERVED_BYTES
-from tasks.adapters.models.videomae import VideoMAE, load_videomae, window_bytes
+from tasks.adapters.models.videomae import LinearPatches, VideoMAE, load_videomae, window_bytes
 from tasks.core.errors import ModelError
 from tasks.core.records import Window
 from tasks.core.scoring.windows import sample_ticks, windows
@@ -149,18 +149,35 @@ def test_as_many_windows_pass_at_once_as_memory_holds(
         assert max(taken) == most
 
 
+def test_all_that_a_pass_needs_lies_on_the_device(model: VideoMAE) -> None:
+    """The table of positions is no weight: it is moved and converted once, not at each pass."""
+    table = model.model.embeddings.position_embeddings
+    assert (table.device.type, table.dtype) == (model.device.type, model.dtype)
+
+
+def test_patches_are_embedded_as_the_convolution_embeds_them() -> None:
+    torch.manual_seed(0)
+    stock = VideoMAEModel(VideoMAEConfig(hidden_size=48, num_attention_heads=2, num_hidden_layers=1)).eval()
+    pixels = torch.randn(2, 16, 3, 224, 224)
+    ours = LinearPatches(stock.embeddings.patch_embeddings.projection)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(pixels), stock.embeddings.patch_embeddings(pixels), atol=2e-5, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_a_window_takes_is_known(dtype: torch.dtype) -> None:
     """Counted on tensors without numbers, in the published model's widths."""
     config = VideoMAEConfig(num_hidden_layers=2)
     with fake_cuda(flash=dtype == torch.bfloat16) as counted:
         model = fake_model(VideoMAEModel, config, dtype)
-        model.embeddings.position_embeddings = torch.empty(1, 1568, 768, device="cuda")
+        model.embeddings.position_embeddings = torch.empty(1, 1568, 768, device="cuda", dtype=dtype)
+        model.embeddings.patch_embeddings = LinearPatches(model.embeddings.patch_embeddings.projection)
         pixels = torch.empty(100, 3, 224, 224, dtype=dtype, device="cuda")
         places = torch.empty(8, 16, dtype=torch.long, device="cuda")
         counted.begin()
         model(pixels[places])
     taken = counted.peak_bytes / 8
+    assert (counted.copies, counted.of("convolution"), counted.of("attention")) == (0, 0, 2)
     assert taken <= window_bytes(config, itemsize=dtype.itemsize) < 1.3 * taken
 
 

@@ -55,6 +55,15 @@ def test_each_worker_sees_its_own_gpu_and_takes_its_share_of_the_cores(two: GpuP
     assert {int(threads) for *_, threads in seen} == {max(1, (os.cpu_count() or 1) // 2)}
 
 
+def test_what_is_for_all_is_done_by_each_of_them(two: GpuProcesses) -> None:
+    for _ in range(3):
+        done = two.on_all(os.getpid)
+        assert len(set(done) - {os.getpid()}) == 2
+    assert InProcess().on_all(os.getpid) == [os.getpid()]
+    with pytest.raises(ModelError, match="not whole"):
+        two.on_all(refuse)
+
+
 def test_calls_beyond_the_number_of_workers_wait(two: GpuProcesses) -> None:
     began = time.monotonic()
     together(two, *[environment] * 4)
