@@ -51,6 +51,16 @@ def _checked(work: Callable[[], T]) -> T:
         raise
 
 
+def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Values of the CPU on a device, without waiting for what that is still doing.
+
+    An ordinary copy to a GPU waits until it has been made, and it is made after all work before it.
+    """
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
 def pick_device(wanted: str = "auto") -> torch.device:
     """The GPU or the CPU: `wanted` is `engine.device`.
 

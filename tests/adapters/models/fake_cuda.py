@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.attention import bias
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
@@ -42,7 +43,10 @@ CAUSAL = bias.causal_lower_right
 
 
 class Counted(TorchDispatchMode):
-    """Counts what runs on the GPU, and follows the bytes that are alive there."""
+    """Counts what runs on the GPU, and follows the bytes that are alive there.
+
+    `copies` are those between CPU and GPU for which the CPU waits.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,6 +70,11 @@ class Counted(TorchDispatchMode):
         """How many kernels have this in their names."""
         return sum(count for kernel, count in self.kernels.items() if name in kernel)
 
+    def zeros(self, tensor: torch.Tensor) -> Any:
+        """What comes back from a GPU, by a copy for which the CPU waits: of no numbers, zeros."""
+        self.copies += 1
+        return np.zeros(tensor.shape, dtype=int).tolist()
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         name = str(func)
@@ -73,7 +82,7 @@ class Counted(TorchDispatchMode):
         devices = {tensor.device.type for tensor in tensors}
         if "cuda" in devices and not any(view in name for view in VIEWS):
             if "copy" in name and "cpu" in devices:
-                self.copies += 1
+                self.copies += not (kwargs or {}).get("non_blocking")
             else:
                 self.kernels[name] += 1
         for tensor in tree_leaves(output):
@@ -108,6 +117,10 @@ class _AsOnAGpu(TorchFunctionMode):
         self.flash = flash
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.__invert__:
+            return torch.bitwise_not(*args)
+        if func is torch.Tensor.pin_memory:
+            return args[0]
         if func is scaled_dot_product_attention:
             return self._attention(*args, **(kwargs or {}))
         if func is torch.Tensor.__getitem__:
@@ -184,6 +197,7 @@ def fake_cuda(*, flash: bool = True) -> Iterator[Counted]:
         FakeTensorMode(),
         Counted() as counted,
         _AsOnAGpu(flash=flash),
+        patch.object(FakeTensor, "tolist", lambda tensor: counted.zeros(tensor)),
     ):
         counted.begin()
         yield counted

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tasks.adapters.models.devices import sent
 from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.cuda_graphs import GraphRecorder
 from tasks.adapters.models.videollama3.grammar import AnswerGrammar, AnswerWriter, Tokens
@@ -49,6 +50,12 @@ class AnswerGenerator:
         self.language_model = model.model.language_model
         self.device = model.device
         self.is_quantized = bool(getattr(model, "is_quantized", False))
+        # What `_scores` looks at: a first digit each, and a second after the "1".
+        sees = torch.eye(11, dtype=torch.bool)
+        sees[10, 1] = True
+        self._sees = sees.to(self.device)
+        self._depths = torch.tensor([0] * 10 + [1], device=self.device)
+        self._scored = torch.tensor([*grammar.digits, grammar.number_end], device=self.device)
         self.graphs = GraphRecorder(enabled=self.device.type == "cuda" and not self.is_quantized)
         use_row_attention(self.language_model)
         if self.device.type == "cpu" and not self.is_quantized:
@@ -77,10 +84,11 @@ class AnswerGenerator:
         """Read a prompt and what every answer begins with; the last hidden state, `1 x hidden`."""
         video = prompt.video()
         with self.usage.timing("prefill"):
-            ids = torch.tensor(prompt.ids + writer.tokens, device=self.device)
-            embeddings = self.language_model.embed_tokens(ids)
-            places = ids == self.model.config.video_token_id
-            embeddings[places] = video.to(embeddings.dtype)
+            ids = prompt.ids + writer.tokens
+            embeddings = self.language_model.embed_tokens(sent(torch.tensor(ids), self.device))
+            token = self.model.config.video_token_id
+            places = torch.tensor([place for place, each in enumerate(ids) if each == token])
+            embeddings.index_copy_(0, sent(places.long(), self.device), video.to(embeddings.dtype))
             hidden = rows.prefill(row, embeddings, shared=prompt.shared_prefix)
         self.usage.count["prompt_tokens"] += len(prompt.ids)
         self.usage.count["shared_tokens"] += prompt.shared_prefix
@@ -108,13 +116,9 @@ class AnswerGenerator:
         probability of every number from 0 to 100.
         """
         digits = self.grammar.digits
-        nodes = torch.tensor([*digits, digits[0]], device=self.device)
-        depths = torch.tensor([0] * 10 + [1], device=self.device)
-        sees = torch.eye(11, dtype=torch.bool, device=self.device)
-        sees[10, 1] = True
-        states = torch.cat([hidden[:, None], rows.lookahead(nodes, depths, sees)], dim=1)
-        wanted = self.model.lm_head.weight[[*digits, self.grammar.number_end]]
-        logits = states.float() @ wanted.float().T
+        ahead = rows.lookahead([*digits, digits[0]], self._depths, self._sees)
+        states = torch.cat([hidden[:, None], ahead], dim=1)
+        logits = states.float() @ self.model.lm_head.weight[self._scored].float().T
         return greedy_scores(logits), score_chances(logits) @ torch.arange(101.0, device=self.device)
 
     def _number(self, score: int) -> Tokens:
@@ -125,10 +129,11 @@ class AnswerGenerator:
     def _likeliest(self, writers: Sequence[AnswerWriter], hidden: torch.Tensor) -> list[Tokens]:
         """The likeliest allowed token of each row; none for those that are finished."""
         waiting = [row for row, writer in enumerate(writers) if not writer.finished]
-        logits = self.model.lm_head(hidden[waiting])
+        # While a GPU is still at the pass before.
         with self.usage.timing("grammar", whole=False):
             packed = self.grammar.allowed([writers[row] for row in waiting])
-        words = torch.from_numpy(packed).to(self.device)
+        words = sent(torch.from_numpy(packed), self.device)
+        logits = self.model.lm_head(hidden.index_select(0, sent(torch.tensor(waiting), self.device)))
         bits = words[:, :, None] >> torch.arange(32, dtype=torch.int32, device=self.device) & 1
         allowed = bits.flatten(1)[:, : logits.shape[1]].bool()
         # The embedding may have more rows than there are tokens.
@@ -158,7 +163,7 @@ def score_chances(logits: torch.Tensor) -> torch.Tensor:
     """
     first = logits[:, 0, :10].softmax(-1)
     second = logits[:, 1:11].softmax(-1)
-    third = logits[:, 11][:, [0, 10]].softmax(-1)
+    third = logits[:, 11, ::10].softmax(-1)  # "0" and the end
     tens = first[:, 1:, None] * second[:, 1:, :10]
     ten = tens[:, 0, 0].clone()
     tens[:, 0, 0] = ten * third[:, 1]
@@ -168,15 +173,16 @@ def score_chances(logits: torch.Tensor) -> torch.Tensor:
 
 def greedy_scores(logits: torch.Tensor) -> list[int]:
     """The number that greedy decoding writes, token by token; `logits` as for `score_chances`."""
-    first = logits[:, 0, :10].argmax(-1).tolist()
-    second = logits[:, 1:11].argmax(-1).tolist()
-    hundred = (logits[:, 11, 0] > logits[:, 11, 10]).tolist()
+    first = logits[:, 0, :10].argmax(-1)
+    second = logits[:, 1:11].argmax(-1)
+    hundred = logits[:, 11, 0] > logits[:, 11, 10]
     scores = []
-    for row, digit in enumerate(first):
-        following = second[row][digit]
+    # All together: each question to a GPU waits for its answer.
+    for digit, *seconds, is_hundred in torch.cat([first[:, None], second, hundred[:, None]], dim=1).tolist():
+        following = seconds[digit]
         if digit == 0 or following == 10:
             scores.append(digit)
-        elif (digit, following) == (1, 0) and hundred[row]:
+        elif (digit, following) == (1, 0) and is_hundred:
             scores.append(100)
         else:
             scores.append(10 * digit + following)

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 from torch.nn.attention.bias import causal_lower_right
 
+from tasks.adapters.models.devices import sent
 from tasks.adapters.models.kernels import shares_heads
 from tasks.adapters.models.videollama3.cuda_graphs import CudaGraph, GraphRecorder
 
@@ -23,6 +24,11 @@ PREFILL_CHUNK_TOKENS = 4096
 
 MAX_STEP_TOKENS = 16
 """Tokens a row in one pass at the most; enough for the longest fixed part of an answer."""
+
+GRAPH_WIDTHS = (1, 8, MAX_STEP_TOKENS)
+"""Tokens a row in the passes that are recorded as CUDA graphs; all rows are filled up to them.
+
+Of an answer's steps about half have one token, and nearly all others at most seven."""
 
 KEY_LENGTH_MULTIPLE = 256
 """The memory is looked at in multiples of so many places: kernels are chosen anew for each length."""
@@ -129,13 +135,13 @@ class BatchKVCache:
         hidden: torch.Tensor = output.last_hidden_state[:, -1].clone()  # the rest is let go
         return hidden
 
-    def lookahead(self, tree: torch.Tensor, depths: torch.Tensor, sees: torch.Tensor) -> torch.Tensor:
+    def lookahead(self, tree: list[int], depths: torch.Tensor, sees: torch.Tensor) -> torch.Tensor:
         """What the model makes of a tree of tokens after every row: `n x nodes x hidden`.
 
         `tree` holds the nodes' tokens, `depths` their distances from the row's end, and `sees[i, j]`
         is whether node `i` comes after node `j` or is it. Nothing is kept: the rows stay as they are.
         """
-        line = _PackedTokens.of([tree.tolist()] * len(self._sizes), device=self.device)
+        line = _PackedTokens.of([tree] * len(self._sizes), device=self.device)
         hidden = self._pass(line, depths[line.columns], sees, used=max(self._sizes) + len(tree))
         return hidden.view(len(self._sizes), len(tree), -1)
 
@@ -146,22 +152,23 @@ class BatchKVCache:
         """
         for start in range(0, max(map(len, tokens)), MAX_STEP_TOKENS):
             piece = [some[start : start + MAX_STEP_TOKENS] for some in tokens]
-            counts = torch.tensor([len(some) for some in piece], device=self.device)
-            hidden = torch.where((counts > 0)[:, None], self._step(piece), hidden)
+            states, counts = self._step(piece)
+            hidden = torch.where((counts > 0)[:, None], states, hidden)
             self.lengths += counts
             self._sizes = [size + len(some) for size, some in zip(self._sizes, piece, strict=True)]
         return hidden
 
-    def _step(self, piece: list[list[int]]) -> torch.Tensor:
+    def _step(self, piece: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The hidden state of the last of each row's tokens, `n x hidden`, and how many it has, `n`."""
         width = max(map(len, piece))
         if self.graphs.enabled:
-            width = 1 if width == 1 else MAX_STEP_TOKENS
+            width = next(fixed for fixed in GRAPH_WIDTHS if fixed >= width)
             line = _PackedTokens.of(piece, device=self.device, width=width)
             if graph := self._graph(line, width):
-                return graph.play()
+                return graph.play(), line.counts
         else:
             line = _PackedTokens.of(piece, device=self.device)
-        return self._chain(line, width=width, used=max(self._sizes) + width)
+        return self._chain(line, width=width, used=max(self._sizes) + width), line.counts
 
     def _graph(self, line: _PackedTokens, width: int) -> CudaGraph | None:
         """A pass of this width over what `line` holds, if it can be recorded."""
@@ -169,8 +176,7 @@ class BatchKVCache:
             run = partial(self._chain, line, width=width, used=self.keys.shape[3])
             self._recorded[width] = line, self.graphs.record(run)
         held, graph = self._recorded[width]
-        held.tokens.copy_(line.tokens)  # of a fixed shape, only these two differ
-        held.last.copy_(line.last)
+        held.packed.copy_(line.packed)
         return graph
 
     def _chain(self, line: _PackedTokens, *, width: int, used: int) -> torch.Tensor:
@@ -210,14 +216,17 @@ class BatchKVCache:
 class _PackedTokens:
     """The tokens of all rows in one line, so that a row with few does not wait for one with many.
 
-    Token `i` is the `columns[i]`th new one of row `rows[i]`. `last[r]` is where row `r`'s last one
-    stands; anywhere, if it has none.
+    Token `i` is the `columns[i]`th new one of row `rows[i]`, which has `counts[rows[i]]` of them. `last[r]`
+    is where row `r`'s last one stands; anywhere, if it has none. All are views of `packed`, so that one
+    copy brings them to the device.
     """
 
+    packed: torch.Tensor
     tokens: torch.Tensor
     rows: torch.Tensor
     columns: torch.Tensor
     last: torch.Tensor
+    counts: torch.Tensor
 
     @classmethod
     def of(cls, piece: list[list[int]], *, device: torch.device, width: int = 0) -> _PackedTokens:
@@ -230,8 +239,10 @@ class _PackedTokens:
             [row for row, some in enumerate(filled) for _ in some],
             [column for some in filled for column in range(len(some))],
             [max(place, 0) for place in last],
+            [len(some) for some in piece],
         )
-        return cls(*(torch.tensor(column, device=device) for column in columns))
+        packed = sent(torch.tensor([value for column in columns for value in column]), device)
+        return cls(packed, *packed.split([len(column) for column in columns]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,22 @@ def test_a_capture_that_fails_leaves_nothing_behind_and_is_not_tried_again(
     assert told == f"steps are not captured, from here on: {str(error).splitlines()[0]}"
 
 
+def test_a_pass_is_no_wider_than_it_must_be(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most fixed parts of answers are of five to seven tokens: sixteen columns would be half empty."""
+    widths = list[int]()
+
+    class Recorder(GraphRecorder):
+        def record(self, run: Any) -> None:
+            widths.append(run.keywords["width"])
+
+    rows = BatchKVCache(model, 2, 80, graphs=Recorder(enabled=True))
+    prompt = model.embed_tokens(torch.tensor([1, 2, 3]))
+    hidden = torch.cat([rows.prefill(row, prompt) for row in range(2)])
+    for tokens in (1, 2, 7, 8, 9, 16, 1):
+        hidden = rows.decode([[5] * tokens, [5]], hidden)
+    assert widths == [1, 8, 16]
+
+
 def test_where_no_memory_is_left_to_capture_that_is_told_and_tried_again_with_less(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,7 +101,7 @@ def test_nothing_to_append_changes_nothing(model: Any) -> None:
 def test_peeking_shows_every_branch_and_leaves_the_rows_alone(stock: Any, model: Any) -> None:
     rows, hidden = filled(model)
     sees = torch.tensor([[True, False, False], [False, True, False], [False, True, True]])
-    states = rows.lookahead(torch.tensor([1, 2, 3]), torch.tensor([0, 0, 1]), sees)
+    states = rows.lookahead([1, 2, 3], torch.tensor([0, 0, 1]), sees)
     for row, text in enumerate(TEXTS):
         for node, branch in enumerate(([1], [2], [2, 3])):
             close(states[row, node], last_state(stock, text + branch))

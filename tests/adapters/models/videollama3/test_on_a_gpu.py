@@ -13,8 +13,12 @@ from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.config import FrameSpec
 from tasks.adapters.models.videollama3.encoder import FrameEncoder
 from tasks.adapters.models.videollama3.frames import patchify
+from tasks.adapters.models.videollama3.generator import AnswerGenerator
+from tasks.adapters.models.videollama3.grammar import AnswerWriter
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache, use_row_attention
 from tasks.adapters.models.videollama3.memory import step_bytes, working_bytes
+from tasks.adapters.models.videollama3.model import VideoLlama3
+from tasks.core.scoring.answers import answer_schema
 from tests.adapters.models.fake_cuda import fake_cuda, fake_model
 
 GIB = 2**30
@@ -108,6 +112,54 @@ def test_a_pass_of_frames_asks_the_gpu_nothing_and_attends_once_a_layer(dtype: t
     assert counted.of("attention") == LAYERS
     assert counted.of("convolution") == 0
     assert counted.copies <= 3  # two of them mean and std of the pixels
+
+
+@pytest.mark.parametrize("width", [1, 7])
+def test_a_step_waits_for_no_copy(width: int) -> None:
+    with fake_cuda() as counted:
+        rows = rows_on_a_gpu(30, torch.bfloat16)
+        rows._sizes = [PROMPT] * 30
+        hidden = torch.empty(30, 1536, device="cuda", dtype=torch.bfloat16)
+        counted.begin()
+        rows.decode([[5] * width, *[[5]] * 29], hidden)
+    assert counted.copies == 0
+    assert counted.of("attention") == LAYERS
+
+
+def test_choosing_tokens_waits_for_the_tokens_alone(llama: VideoLlama3) -> None:
+    grammar = llama.decoder.grammar
+    writers = [AnswerWriter(grammar, answer_schema(start_s=0, end_s=9), max_new_tokens=300) for _ in range(3)]
+    with fake_cuda() as counted:
+        model = fake_model(
+            VideoLlama3ForConditionalGeneration,
+            config(vocab_size=llama.model.config.text_config.vocab_size),
+            torch.bfloat16,
+        )
+        generator = AnswerGenerator(model, llama.decoder.tokenizer, grammar, Usage(torch.device("cuda")))
+        hidden = torch.empty(3, 1536, device="cuda", dtype=torch.bfloat16)
+        counted.begin()
+        generator._likeliest(writers, hidden)
+        assert counted.copies == 1
+        rows = BatchKVCache(model.model.language_model, 3, 400)
+        rows._sizes = [300] * 3
+        counted.begin()
+        generator._scores(rows, hidden)
+        assert counted.copies == 1
+
+
+def test_the_grammar_is_asked_before_anything_waits_for_the_pass_before(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU is still at it while the CPU looks what may be written."""
+    generator, order = llama.decoder, list[str]()
+    allowed, lm_head = generator.grammar.allowed, llama.model.lm_head.forward
+    monkeypatch.setattr(generator.grammar, "allowed", lambda some: order.append("grammar") or allowed(some))
+    monkeypatch.setattr(llama.model.lm_head, "forward", lambda x: order.append("model") or lm_head(x))
+    schema = answer_schema(start_s=0, end_s=9)
+    writers = [AnswerWriter(generator.grammar, schema, max_new_tokens=300)]
+    with torch.inference_mode():
+        generator._likeliest(writers, torch.zeros(1, llama.model.config.text_config.hidden_size))
+    assert order == ["grammar", "model"]
 
 
 @pytest.mark.parametrize(
