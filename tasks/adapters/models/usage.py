@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,15 +23,44 @@ class Usage:
 
     device: torch.device
     count: Counter[str] = field(default_factory=Counter)
-    seconds: dict[str, float] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _under_way: deque[tuple[str, torch.cuda.Event, torch.cuda.Event]] = field(default_factory=deque)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase; waits for what a GPU is still doing."""
+        if self._under_way:
+            self._under_way[-1][2].synchronize()
+            self._settle()
+        return self._seconds
 
     @contextmanager
     def timing(self, phase: str, *, whole: bool = True) -> Iterator[None]:
-        """Count the block's wall time under `phase`; `whole`: and what it left for a GPU to finish."""
-        began = time.perf_counter()
+        """Count the block's time under `phase`; `whole`: on a GPU, from its first work to its last.
+
+        The CPU waits for neither: it goes on while the GPU is at it.
+        """
+        if not whole or self.device.type != "cuda":
+            began = time.perf_counter()
+            try:
+                yield
+            finally:
+                self._add(phase, time.perf_counter() - began)
+            return
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record()
         try:
             yield
         finally:
-            if whole and self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began
+            last.record()
+            self._under_way.append((phase, first, last))
+            self._settle()
+
+    def _settle(self) -> None:
+        """Count what a GPU has finished."""
+        while self._under_way and self._under_way[0][2].query():
+            phase, first, last = self._under_way.popleft()
+            self._add(phase, first.elapsed_time(last) / 1000)
+
+    def _add(self, phase: str, seconds: float) -> None:
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from tasks.adapters.models.devices import sent
 from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.config import FrameSpec
 from tasks.adapters.models.videollama3.frames import changed_tokens, patchify
@@ -135,8 +136,7 @@ class EncodedFrames:
         with self.encoder.usage.timing("look"):
             new = [pair for pair in pairwise(ticks) if pair not in self._changed]
             for some in batches(new, size=self.frames_per_pass) if new else ():
-                before, after = (self._pixels(side) for side in zip(*some, strict=True))
-                self._changed.update(zip(some, changed_tokens(after, before, spec), strict=True))
+                self._changed.update(zip(some, changed_tokens(*self._sides(some), spec), strict=True))
             first = torch.ones(self.tokens_per_frame, dtype=torch.bool, device=self.encoder.device)
             kept = torch.stack([first, *(self._changed[pair] for pair in pairwise(ticks))])
             kept[:, 0] |= ~kept.any(1)
@@ -166,6 +166,17 @@ class EncodedFrames:
         self.encoder.usage.count["frames"] += len(ticks)
         return self.encoder(patchify(pixels, self.encoder.spec), grid=grid)[: len(ticks)]
 
+    def _sides(self, pairs: Sequence[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The later frames of pairs, and the earlier ones. Most are both, and are read once."""
+        ticks = sorted({tick for pair in pairs for tick in pair})
+        place = {tick: i for i, tick in enumerate(ticks)}
+        pixels = self._pixels(ticks)
+        earlier, later = (
+            pixels.index_select(0, sent(torch.tensor([place[tick] for tick in side]), pixels.device))
+            for side in zip(*pairs, strict=True)
+        )
+        return later, earlier
+
     def _pixels(self, ticks: Sequence[int]) -> torch.Tensor:
         # A copy: what is read may be a read-only map of the file, which torch warns about.
-        return torch.tensor(self.frames_of(ticks), device=self.encoder.device)
+        return sent(torch.tensor(self.frames_of(ticks)), self.encoder.device)

@@ -67,7 +67,7 @@ class AnswerGenerator:
         Raises:
             ValueError: `max_new_tokens` is too small for even the emptiest answer.
         """
-        with self.usage.timing("grammar"):
+        with self.usage.timing("grammar", whole=False):
             writers = [AnswerWriter(self.grammar, p.schema, max_new_tokens=max_new_tokens) for p in prompts]
         longest = max(len(prompt.ids) for prompt in prompts) + max_new_tokens
         rows = BatchKVCache(self.language_model, len(prompts), longest, graphs=self.graphs)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tasks.adapters.models.videollama3 import encoder as encoder_module
 from tasks.adapters.models.videollama3.checkpoint import load_model
 from tasks.adapters.models.videollama3.config import read_frame_spec
 from tasks.adapters.models.videollama3.encoder import FRAMES_PER_PASS, EncodedFrames, FrameEncoder
-from tasks.adapters.models.videollama3.frames import patchify
+from tasks.adapters.models.videollama3.frames import changed_tokens, patchify
 from tasks.core.records import ReadFrames
 from tests import FIXTURES
 from tests.adapters.models.videollama3.small import Frames, video
@@ -74,6 +75,28 @@ def test_a_pass_gives_what_transformers_own_gives(demo_models: Path, n: int) -> 
     torch.testing.assert_close(
         ours(patches, grid=(6, 10)).flatten(0, 1), torch.cat(wanted.pooler_output), atol=1e-5, rtol=0
     )
+
+
+def test_to_look_for_changes_a_frame_is_read_once(encoder: FrameEncoder) -> None:
+    frames, read = video(40), list[int]()
+
+    def frames_of(ticks: Sequence[int]) -> Frames:
+        read.extend(ticks)
+        return frames[list(ticks)]
+
+    encoded = EncodedFrames(encoder, frames_of, range(40))
+    kept = encoded.keep_mask([*range(0, 40, 2), 39])
+    pairs = [*pairwise([*range(0, 40, 2), 39])]
+    changed = [
+        changed_tokens(*(torch.from_numpy(frames[[tick]]) for tick in (after, before)), encoder.spec)
+        for before, after in pairs
+    ]
+    expected = torch.cat([torch.ones_like(changed[0]), *changed])
+    expected[:, 0] |= ~expected.any(1)
+    assert torch.equal(kept, expected)
+    # The first one says how large frames are, and where two batches of pairs meet it takes part in both.
+    batches = -(-len(pairs) // encoded.frames_per_pass)
+    assert len(read) == len(pairs) + batches + 1
 
 
 def test_all_passes_have_one_shape_and_each_frame_is_in_one(
