@@ -20,7 +20,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Typed:
     def settings(*options: str) -> Settings:
         made: list[Settings] = []
         with monkeypatch.context() as patched:
-            patched.setattr("hookline.run.run_embedded", lambda settings: made.append(settings) or 0)
+            patched.setattr("hookline.run.run_embedded", lambda made_of, **_: made.append(made_of) or 0)
             assert run(["rank", *options]) == 0
         return made[0]
 
