@@ -16,6 +16,7 @@ import ffmpeg
 import imageio_ffmpeg
 
 from tasks.adapters.video.clips import ClipJob
+from tasks.adapters.video.colours import Colours, colour_table
 from tasks.adapters.video.containers.clock import RESTARTING, Clock
 from tasks.adapters.video.ffmpeg_input import ffmpeg_input
 from tasks.adapters.video.packet_times import MICROSECONDS
@@ -28,7 +29,7 @@ from tasks.adapters.video.probe import (
     sound_beside,
 )
 from tasks.adapters.video.sandbox import run_job
-from tasks.adapters.video.shaping import TURNS, steady_input
+from tasks.adapters.video.shaping import TURNS, steady_input, table_filters
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.views.pictures import Crop, Cut
 
@@ -70,6 +71,7 @@ class SourceInfo:
     offset_s: float
     can_seek: bool
     quarter_turns: int | None
+    colours: Colours
 
 
 def do_job(job: ClipJob) -> None:
@@ -89,7 +91,8 @@ def cut_out(job: ClipJob) -> None:
     source, video, poster, cut = Path(job.source), Path(job.video), Path(job.poster), Cut(**job.cut)
     info = read_info(source, name=job.name)
     count = max(1, round((cut.end_s - cut.start_s) * info.rate))
-    _run(clip_command(source, video, cut, info, crop=job.crop, count=count))
+    with colour_table(info.colours, folder=video.parent) as table:
+        _run(clip_command(source, video, cut, info, crop=job.crop, count=count, table=table))
     _expect_pictures(video, count)
     number = min(math.ceil((cut.poster_s - cut.start_s) * info.rate - TOLERANCE_S), count) - 1
     _run(poster_command(video, poster, at_s=max(0.0, float((number - Fraction(1, 2)) / info.rate))))
@@ -98,7 +101,8 @@ def cut_out(job: ClipJob) -> None:
 def read_info(path: Path, *, name: str) -> SourceInfo:
     """Reads what is needed from the beginning of a file; all its packets where the clock may start anew."""
     with open_video(path) as container:
-        turns = quarter_turns(first_picture(container, real_video(container, name=name), name=name))
+        first = first_picture(container, real_video(container, name=name), name=name)
+        turns, colours = quarter_turns(first), Colours.of(first)
     with open_video(path) as container:
         kind, stream = container.format.name, real_video(container, name=name)
         sound = sound_beside(container, stream)
@@ -115,11 +119,19 @@ def read_info(path: Path, *, name: str) -> SourceInfo:
             offset_s=-origin_us / MICROSECONDS,
             can_seek=kind not in RESTARTING,
             quarter_turns=turns,
+            colours=colours,
         )
 
 
 def clip_command(
-    source: Path, target: Path, cut: Cut, info: SourceInfo, *, crop: Crop | None, count: int
+    source: Path,
+    target: Path,
+    cut: Cut,
+    info: SourceInfo,
+    *,
+    crop: Crop | None,
+    count: int,
+    table: Path | None,
 ) -> list[str]:
     """The ffmpeg command for a clip of `count` pictures, whose clock starts at 0 with the cut.
 
@@ -137,7 +149,7 @@ def clip_command(
     picture = picture.filter("setpts", f"PTS+({shift_s - TOLERANCE_S:.6f})/TB")
     picture = picture.filter("fps", fps=rate, round="up", start_time=0)
     picture = picture.filter("tpad", stop_mode="clone", stop_duration=1)
-    streams = [_shaped(_upright(picture, info.quarter_turns), crop)]
+    streams = [_coloured(_shaped(_upright(picture, info.quarter_turns), crop), table)]
     if info.sound is not None:
         streams.append(_audio(opened[str(info.sound)], shift_s, seconds=float(count / info.rate)))
     output = ffmpeg.output(
@@ -156,7 +168,9 @@ def clip_command(
 def poster_command(video: Path, target: Path, *, at_s: float) -> list[str]:
     """The ffmpeg command for the first picture that begins at `at_s` of a clip or later."""
     opened = ffmpeg.input(f"file:{video}", ss=f"{at_s:.6f}", protocol_whitelist="file")
-    output = opened["0"].output(
+    # JPEG has the matrix of BT.601, whatever its pixels say (ITU-T T.871, 6.2).
+    picture = opened["0"].filter("scale", out_color_matrix="smpte170m", out_range="pc")
+    output = picture.output(
         f"file:{target}", **{"frames:v": 1, "q:v": 3, "update": 1}, pix_fmt="yuvj420p", format="image2"
     )
     return _quiet(output)
@@ -178,6 +192,17 @@ def _shaped(picture: Any, crop: Crop | None) -> Any:
         picture = picture.filter("crop", f"min(iw,ih*{wide}/{high})", f"min(ih,iw*{high}/{wide})")
     shrink = f"min(1,{MAX_SHORT_SIDE}/min(iw,ih))"
     return picture.filter("scale", f"trunc(iw*{shrink}/2)*2", f"trunc(ih*{shrink}/2)*2", flags="bicubic")
+
+
+def _coloured(picture: Any, table: Path | None) -> Any:
+    """Limited range; where there is a `colour_table`, BT.709 without what describes the colours before."""
+    if table is None:
+        return picture.filter("scale", out_range="tv")
+    for name, options in table_filters(table):
+        picture = picture.filter(name, **options)
+    picture = picture.filter("sidedata", mode="delete")
+    picture = picture.filter("setparams", color_primaries="bt709", color_trc="bt709")
+    return picture.filter("scale", out_color_matrix="bt709", out_range="tv")
 
 
 def _audio(audio: Any, shift_s: float, *, seconds: float) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.adapters.video import decode_decord, decode_ffmpeg, decode_pyav
+from tasks.adapters.video.colours import colour_table
 from tasks.adapters.video.packet_times import MIN_DAMAGE_S, damage_sentence
 from tasks.adapters.video.probe import Probe, probe
 from tasks.adapters.video.sandbox import run_job
@@ -59,7 +60,8 @@ def decode(job: DecodeJob) -> dict[str, Any]:
     n_ticks = found.n_ticks(job.fps)
     _check_limits(job, found, needed_bytes=frames_bytes(n_ticks, width, height))
     grid: dict[str, Any] = {"width": width, "height": height, "fps": job.fps, "n_ticks": n_ticks}
-    decoder, n_decoded = _decode_with_any(job, found, grid)
+    with colour_table(found.colours, folder=Path(job.frames).parent) as table:
+        decoder, n_decoded = _decode_with_any(job, found, {**grid, "threads": THREADS, "table": table})
     duration_s, damage = float(found.end_s), found.damage
     if (n_ticks - n_decoded) / job.fps > MIN_DAMAGE_S:
         n_ticks, duration_s = n_decoded, n_decoded / job.fps
@@ -99,17 +101,17 @@ def _check_limits(job: DecodeJob, found: Probe, *, needed_bytes: int) -> None:
         )
 
 
-def _decode_with_any(job: DecodeJob, found: Probe, grid: dict[str, Any]) -> tuple[str, int]:
+def _decode_with_any(job: DecodeJob, found: Probe, wanted: dict[str, Any]) -> tuple[str, int]:
     """Decodes with the first decoder that fits the file, else with ffmpeg: its name, the number of frames."""
     source, frames = Path(job.source), Path(job.frames)
     for name, fits, decode in FIRST_CHOICE:
         if job.decoder in ("", name) and fits(found):
             try:
-                return name, _write(decode(source, found, threads=THREADS, **grid), frames)
+                return name, _write(decode(source, found, **wanted), frames)
             except DecoderUnfit:
                 if job.decoder == name:
                     raise
-    n_decoded = _write(decode_ffmpeg.decode(source, found, threads=THREADS, **grid), frames)
+    n_decoded = _write(decode_ffmpeg.decode(source, found, **wanted), frames)
     if n_decoded == 0:
         raise VideoRefused(
             f"No picture of '{job.name}' can be decoded ({found.codec}, {len(found.pts)} announced). "

@@ -32,13 +32,22 @@ def fits_decord(probe: Probe) -> bool:
         and probe.unused is None
         and probe.quarter_turns is not None
         and probe.in_order
+        and not probe.colours.beyond_bt709
     )
 
 
 def decode(
-    source: Path, probe: Probe, *, width: int, height: int, fps: int, n_ticks: int, threads: int
+    source: Path,
+    probe: Probe,
+    *,
+    width: int,
+    height: int,
+    fps: int,
+    n_ticks: int,
+    threads: int,
+    table: Path | None = None,
 ) -> Generator[bytes, None, None]:
-    """Yields the `n_ticks` frames, each `height x width x 3` uint8 RGB.
+    """Yields the `n_ticks` frames, each `height x width x 3` uint8 RGB. There must be no `table`.
 
     Raises `DecoderUnfit` if decord is not installed, refuses the file, or finds other pictures in it than
     the probe; frames yielded before that must be thrown away.

@@ -15,7 +15,7 @@ import imageio_ffmpeg
 from tasks.adapters.video.ffmpeg_input import ffmpeg_input
 from tasks.adapters.video.packet_times import MICROSECONDS
 from tasks.adapters.video.probe import Probe
-from tasks.adapters.video.shaping import frame_filters, steady_input
+from tasks.adapters.video.shaping import Filter, frame_filters, steady_input
 from tasks.core.errors import DecodeFailed
 from tasks.core.geometry import BYTES_PER_PIXEL
 
@@ -32,13 +32,24 @@ MAX_STDERR_BYTES = 100_000
 
 
 def decode(
-    source: Path, probe: Probe, *, width: int, height: int, fps: int, n_ticks: int, threads: int
+    source: Path,
+    probe: Probe,
+    *,
+    width: int,
+    height: int,
+    fps: int,
+    n_ticks: int,
+    threads: int,
+    table: Path | None = None,
 ) -> Generator[bytes, None, None]:
     """Yields the frames as far as the file goes, at most `n_ticks`, each `height x width x 3` uint8 RGB.
 
+    `table` is a `colour_table`.
+
     Raises `MemoryError` or `DecodeFailed` if ffmpeg was stopped by the system.
     """
-    arguments = command(source, probe, width=width, height=height, fps=fps, n_ticks=n_ticks, threads=threads)
+    filters = frame_filters(width, height, quarter_turns=probe.quarter_turns or 0, table=table)
+    arguments = command(source, probe, filters, fps=fps, n_ticks=n_ticks, threads=threads)
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
         assert process.stdout is not None
@@ -52,9 +63,9 @@ def decode(
 
 
 def command(
-    source: Path, probe: Probe, *, width: int, height: int, fps: int, n_ticks: int, threads: int
+    source: Path, probe: Probe, filters: list[Filter], *, fps: int, n_ticks: int, threads: int
 ) -> list[str]:
-    """The ffmpeg command that writes the frame of each tick to its standard output."""
+    """The ffmpeg command that writes the frame of each tick, made by `filters`, to its standard output."""
     steady = steady_input(probe.quarter_turns)
     opened = ffmpeg_input(source, {probe.stream: probe.clock}, threads=threads, **steady)
     offset = round(Fraction(probe.offset_us, MICROSECONDS) / probe.time_base)
@@ -65,7 +76,7 @@ def command(
     # round=down: a picture belongs to the tick in which it begins; of several, the last is taken.
     # eof_action=pass: the last tick may be a part of one.
     picture = picture.filter("fps", fps=fps, round="down", start_time=0, eof_action="pass")
-    for name, options in frame_filters(width, height, quarter_turns=probe.quarter_turns or 0):
+    for name, options in filters:
         picture = picture.filter(name, **options)
     output = picture.output(
         "pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": n_ticks}

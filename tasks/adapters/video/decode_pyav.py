@@ -40,9 +40,10 @@ def decode(
     fps: int,
     n_ticks: int,
     threads: int,
+    table: Path | None = None,
     skip: bool = True,
 ) -> Generator[bytes, None, None]:
-    """Yields the `n_ticks` frames, each `height x width x 3` uint8 RGB.
+    """Yields the `n_ticks` frames, each `height x width x 3` uint8 RGB; `table` is a `colour_table`.
 
     Without `skip` every packet is decoded. Raises `DecoderUnfit` if a wanted picture is broken or
     missing; frames yielded before that must be thrown away.
@@ -51,7 +52,7 @@ def decode(
     shown = {probe.pts[index] for index in last_shown}
     wanted = [pts in shown for pts in probe.stored]
     needed = needed_packets(probe.packet_flags, wanted) if skip else [True] * len(wanted)
-    scaled = Scaler(frame_filters(width, height, quarter_turns=probe.quarter_turns or 0))
+    scaled = Scaler(frame_filters(width, height, quarter_turns=probe.quarter_turns or 0, table=table))
     index, frame = -1, b""
     try:
         with open_video(source) as container:

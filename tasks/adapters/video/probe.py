@@ -18,6 +18,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
+from tasks.adapters.video.colours import Colours
 from tasks.adapters.video.containers.clock import RESTARTING, WRAP_S, Clock, SoundTimes
 from tasks.adapters.video.containers.joined import part_url, protocols, readable, unused_sentence
 from tasks.adapters.video.packet_references import PacketReferences
@@ -65,6 +66,7 @@ class Probe:
     offset_us: int
     end_s: Fraction
     damage: str | None
+    colours: Colours
     unused: str | None = None
     clock: Clock = field(default_factory=Clock)
 
@@ -114,6 +116,7 @@ def probe(path: Path, *, name: str) -> Probe:
     with _open(path, name=name) as container:
         stream = container.streams[index]
         first = first_picture(container, stream, name=name)
+        colours = Colours.of(first)
         aspect, turns = stream.sample_aspect_ratio or Fraction(1), quarter_turns(first)
         width, height = display_size(first.width, first.height, aspect=aspect, quarter_turns=turns or 0)
     return Probe(
@@ -134,6 +137,7 @@ def probe(path: Path, *, name: str) -> Probe:
         end_s=end_s,
         damage=damage,
         unused=unused_sentence(readable(path).unused_bytes or other_program),
+        colours=colours,
     )
 
 

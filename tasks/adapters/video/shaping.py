@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 Filter = tuple[str, dict[str, str]]
@@ -20,14 +21,21 @@ SCALER = {"flags": "bicubic+accurate_rnd+full_chroma_int", "param0": "0", "param
 time (benchmarks/results/scalers.json)."""
 
 
-def frame_filters(width: int, height: int, *, quarter_turns: int) -> list[Filter]:
+def frame_filters(width: int, height: int, *, quarter_turns: int, table: Path | None = None) -> list[Filter]:
     """What makes a picture of any size and pixel format an upright RGB frame of `width x height`.
 
-    It is scaled before it is turned: only the scaler takes pictures that change in mid-stream.
+    It is scaled before it is turned: only the scaler takes pictures that change in mid-stream. `table`
+    is a `colour_table`.
     """
     wide, high = (height, width) if quarter_turns % 2 else (width, height)
     scale = {"w": str(wide), "h": str(high), **SCALER}
-    return [("scale", scale), ("format", {"pix_fmts": "rgb24"}), *TURNS.get(quarter_turns, ())]
+    colours = table_filters(table) if table else []
+    return [("scale", scale), *colours, ("format", {"pix_fmts": "rgb24"}), *TURNS.get(quarter_turns, ())]
+
+
+def table_filters(table: Path) -> list[Filter]:
+    """What puts a `colour_table` to use, on pictures of one size."""
+    return [("format", {"pix_fmts": "gbrp12le"}), ("lut3d", {"file": str(table), "interp": "tetrahedral"})]
 
 
 def steady_input(quarter_turns: int | None) -> dict[str, Any]:

@@ -21,8 +21,10 @@ import pytest
 
 from tasks.adapters.stopping import stop_work
 from tasks.adapters.video import decode_ffmpeg
+from tasks.adapters.video.colours import Colours
 from tasks.adapters.video.probe import Probe, open_video
 from tasks.adapters.video.sandbox import CHILD_ENV, ENV_ALLOWLIST, MAX_OPEN_FILES
+from tasks.adapters.video.shaping import frame_filters
 from tasks.core.errors import RunEnded, VideoRefused
 from tests.adapters.video.test_timeline import LIMITS, processes_in, slow_video, timeline_of
 from tests.hostile import HOSTILE, Watch, watching
@@ -47,6 +49,7 @@ PROBE = Probe(
     offset_us=0,
     end_s=Fraction(2),
     damage=None,
+    colours=Colours(1, 1),
 )
 """What the probe would have to say for such a file to reach ffmpeg."""
 
@@ -114,7 +117,8 @@ def test_no_library_opens_it_even_without_the_look_at_its_first_bytes(
         except (av.FFmpegError, ValueError):
             pass
         if name == "video":  # a process each
-            command = decode_ffmpeg.command(source, PROBE, width=32, height=32, fps=1, n_ticks=2, threads=1)
+            filters = frame_filters(32, 32, quarter_turns=0)
+            command = decode_ffmpeg.command(source, PROBE, filters, fps=1, n_ticks=2, threads=1)
             done = subprocess.run(command, capture_output=True, timeout=30, check=False, cwd=tmp_path)
             assert done.stdout == b""
         assert watch.touched() == []
