@@ -68,7 +68,12 @@ def window_features(batch: Sequence[Window], timeline: Timeline, spec: RunSpec) 
     from tasks.adapters.models.videomae import load_videomae
 
     model = load_videomae(on_this_machine(spec.fast), device=spec.settings.engine.device)
-    return model.features(frames_of(timeline, spec), batch, batch_size=spec.settings.fast.batch_size)
+    return model.features(
+        frames_of(timeline, spec),
+        batch,
+        batch_size=spec.settings.fast.batch_size,
+        shown=(timeline.source_width, timeline.source_height),
+    )
 
 
 def new_analyses(

@@ -41,6 +41,9 @@ READ_AHEAD = 1
 
 Features = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]
 
+Shape = tuple[int | None, int | None]
+"""Width and height in pixels; None for those of the frames."""
+
 log = logging.getLogger(__name__)
 
 
@@ -99,13 +102,19 @@ class VideoMAE:
         return int(self.model.config.hidden_size)
 
     def features(
-        self, read_frames: ReadFrames, windows: Sequence[Window], *, batch_size: int = 0
+        self,
+        read_frames: ReadFrames,
+        windows: Sequence[Window],
+        *,
+        batch_size: int = 0,
+        shown: Shape = (None, None),
     ) -> WindowFeatures:
         """Embed windows of one timeline, each from `frames_per_window` evenly spread frames.
 
         Every distinct frame is read and preprocessed once, however many windows share it.
         `batch_size` windows go through the model together, 0 = as many as memory allows; half as many as
-        often as that is too much.
+        often as that is too much. `shown` is the width and height of the video's pictures, if frames are
+        squeezed.
 
         Raises:
             ModelError: not even one window fits; or the model gave something that is no number, which would
@@ -118,7 +127,7 @@ class VideoMAE:
         with self._room:
             frames = read_frames(ticks)
             embeddings, change, seconds = on_model_thread(
-                lambda: self._fitting_features(frames, places, batch_size or self._fitting_batch())
+                lambda: self._fitting_features(frames, places, batch_size or self._fitting_batch(), shown)
             )
         if not (np.isfinite(embeddings).all() and np.isfinite(change).all()):
             raise ModelError(
@@ -131,11 +140,13 @@ class VideoMAE:
         row = window_bytes(self.model.config, itemsize=self.dtype.itemsize)
         return fitting_batch(free_bytes(self.device), row=row, reserve=0, most=AUTO_BATCH[self.device.type])
 
-    def _fitting_features(self, frames: npt.NDArray[np.uint8], places: torch.Tensor, size: int) -> Features:
+    def _fitting_features(
+        self, frames: npt.NDArray[np.uint8], places: torch.Tensor, size: int, shown: Shape
+    ) -> Features:
         """`_features` in batches of `size`, or of half as many, as often as memory runs out."""
         while True:
             try:
-                return self._features(frames, places, size)
+                return self._features(frames, places, size, shown)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -152,30 +163,33 @@ class VideoMAE:
             log.warning("VideoMAE: %d windows at once instead of twice as many (%s)", size, why)
 
     @torch.inference_mode()
-    def _features(self, frames: npt.NDArray[np.uint8], places: torch.Tensor, size: int) -> Features:
+    def _features(
+        self, frames: npt.NDArray[np.uint8], places: torch.Tensor, size: int, shown: Shape
+    ) -> Features:
         """Embeddings and change of windows, `n x frames` indices, `size` at once; and seconds."""
         began = time.perf_counter()
-        pixels = self.pixels(frames)
+        pixels = self.pixels(frames, shown=shown)
         outputs = [self._forward(pixels[indices]) for indices in places.tensor_split(-(-len(places) // size))]
         embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
         return embeddings, change, time.perf_counter() - began
 
-    def pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def pixels(self, frames: npt.NDArray[np.uint8], *, shown: Shape = (None, None)) -> torch.Tensor:
         """Resize, crop and normalise on the device: uint8 `n x h x w x 3` to `n x 3 x 224 x 224`.
 
-        The same steps as transformers' own processor for the checkpoint, to within 1/255.
+        The same steps as transformers' own processor for the checkpoint, to within 1/255; of frames that
+        are squeezed as for pictures of the width and height `shown`.
         """
         crop = (self.processor.crop_size["height"], self.processor.crop_size["width"])
         pixels = torch.empty((len(frames), 3, *crop), dtype=self.dtype, device=self.device)
         for start in range(0, len(frames), RESIZE_CHUNK_FRAMES):
             pixels[start : start + RESIZE_CHUNK_FRAMES] = self._pixels(
-                frames[start : start + RESIZE_CHUNK_FRAMES]
+                frames[start : start + RESIZE_CHUNK_FRAMES], shown
             )
         return pixels
 
-    def _pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def _pixels(self, frames: npt.NDArray[np.uint8], shown: Shape) -> torch.Tensor:
         images = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).float()
-        height, width = images.shape[-2:]
+        width, height = (side or images.shape[axis] for side, axis in zip(shown, (-1, -2), strict=True))
         short = self.processor.size["shortest_edge"]
         scale = short / min(height, width)
         # transformers truncates the long side; so do we.

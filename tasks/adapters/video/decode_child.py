@@ -56,8 +56,8 @@ def decode(job: DecodeJob) -> dict[str, Any]:
     """
     source = Path(job.source)
     found = probe(source, name=job.name)
-    width, height = frame_size(found.width, found.height, FrameBudget(**job.budget))
     n_ticks = found.n_ticks(job.fps)
+    width, height = frame_size(found.width, found.height, FrameBudget(**job.budget).of_video(n_ticks))
     _check_limits(job, found, needed_bytes=frames_bytes(n_ticks, width, height))
     grid: dict[str, Any] = {"width": width, "height": height, "fps": job.fps, "n_ticks": n_ticks}
     with colour_table(found.colours, folder=Path(job.frames).parent) as table:

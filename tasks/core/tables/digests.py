@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from tasks.core.records import FrameBudget
 from tasks.core.settings import Settings
@@ -46,7 +46,7 @@ class Digests:
         return cls(
             scoring=_digest([SCORES_VERSION, windows, fast_model, head]),
             rejecting=_digest([code_version, windows, limits, settings.engine.workers]),
-            frame_budget=f"{budget.min_pixels}-{budget.max_pixels}/{budget.multiple_of}",
+            frame_budget="{min_pixels}-{max_pixels}/{multiple_of}/{segment_pixels}".format(**asdict(budget)),
         )
 
 

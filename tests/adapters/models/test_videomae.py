@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
     VideoMAEConfig,
@@ -65,6 +66,18 @@ def test_preprocessing_equals_transformers_to_within_one_level_of_grey(
     one_level = 1 / 255 / min(theirs.image_std)
     tolerance = one_level * 1.01 if model.dtype == torch.float32 else one_level * 1.01 + 0.02
     assert (ours - expected).abs().max() <= tolerance
+
+
+@pytest.mark.parametrize(("shown", "kept"), [((1280, 720), (616, 336)), ((360, 640), (196, 336))])
+def test_frames_squeezed_to_whole_tokens_are_seen_in_their_own_shape(
+    model: VideoMAE, demo_models: Path, shown: tuple[int, int], kept: tuple[int, int]
+) -> None:
+    frames = DrawnFrames(*shown)(range(2))
+    theirs = VideoMAEImageProcessorPil.from_pretrained(demo_models / "videomae")
+    expected = theirs(list(frames), return_tensors="pt")["pixel_values"][0]
+    squeezed = np.stack([Image.fromarray(frame).resize(kept) for frame in frames])
+    away = (model.pixels(squeezed, shown=shown).float() - expected).abs().mean()
+    assert away < 0.2 * (model.pixels(squeezed).float() - expected).abs().mean()
 
 
 def test_every_window_scores_as_transformers_own_pipeline_on_that_window_alone(

@@ -221,6 +221,15 @@ def test_wide_pixels_widen_the_frame(tmp_path: Path) -> None:
     assert (timeline.width, timeline.height) == (196, 84)
 
 
+def test_a_video_shorter_than_a_segment_has_larger_frames(tmp_path: Path) -> None:
+    source = numbered_video(tmp_path / "a.mp4", seconds=2, size=(320, 192))
+    folder, video = tmp_path / "out", VideoRef("s3://bucket/a.mp4", "etag", 1)
+    folder.mkdir()
+    budget = replace(BUDGET, max_pixels=84 * 56, segment_pixels=8 * 84 * 56)
+    timeline = decode_timeline(source, video, folder, fps=1, budget=budget, limits=LIMITS)
+    assert (timeline.width, timeline.height) == (168, 84)
+
+
 TRACKS = {
     "a proxy first": ("a.mp4", ("default", "default"), 1),
     "a proxy first, in Matroska": ("a.mkv", ("default", "default"), 1),

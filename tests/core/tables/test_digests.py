@@ -39,4 +39,4 @@ def test_what_decides(change: dict[str, Any], scores_anew: bool, refuses_anew: b
     before, after = digests(), digests(**change)
     assert (after.scoring != before.scoring) is scores_anew
     assert (after.rejecting != before.rejecting) is refuses_anew
-    assert after.frame_budget == before.frame_budget == "50000-90000/28"
+    assert after.frame_budget == before.frame_budget == "50000-90000/28/0"

@@ -73,8 +73,13 @@ def frame_budget(checkpoint: Checkpoint, *, frames_per_segment: int) -> FrameBud
     spec = read_frame_spec(checkpoint)
     area = spec.token_side**2
     smallest = spec.min_tokens * area
-    largest = spec.max_tokens * area // max(frames_per_segment, 1)
-    return FrameBudget(max_pixels=max(largest, smallest), min_pixels=smallest, multiple_of=spec.token_side)
+    segment = spec.max_tokens * area
+    return FrameBudget(
+        max_pixels=max(segment // max(frames_per_segment, 1), smallest),
+        min_pixels=smallest,
+        multiple_of=spec.token_side,
+        segment_pixels=segment,
+    )
 
 
 def read_frame_spec(checkpoint: Checkpoint) -> FrameSpec:

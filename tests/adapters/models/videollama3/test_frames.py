@@ -17,6 +17,7 @@ from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.videollama3.config import FrameSpec, frame_budget, read_frame_spec
 from tasks.adapters.models.videollama3.frames import changed_tokens, patchify
 from tasks.core.errors import ModelError
+from tasks.core.geometry import frame_size
 
 ORIGINAL_FILES = {
     "config.json": {"model_type": "videollama3_qwen2", "use_token_compression": True},
@@ -70,6 +71,16 @@ def test_frames_are_as_large_as_the_published_processor_makes_them(
     budget = frame_budget(described(tmp_path, LAYOUTS[layout]), frames_per_segment=frames)
     size = smart_resize(720, 1280, budget.multiple_of, budget.min_pixels, budget.max_pixels)
     assert size == (height, width)
+
+
+@pytest.mark.parametrize(
+    ("n_ticks", "size"), [(300, (616, 336)), (59, (616, 336)), (30, (868, 476)), (5, (1288, 728))]
+)
+def test_a_video_shorter_than_a_segment_has_the_frames_of_what_is_shown(
+    tmp_path: Path, n_ticks: int, size: tuple[int, int]
+) -> None:
+    budget = frame_budget(described(tmp_path, ORIGINAL_FILES), frames_per_segment=59)
+    assert frame_size(1280, 720, budget.of_video(n_ticks)) == size
 
 
 def test_all_layouts_describe_frames_alike(tmp_path: Path) -> None:
