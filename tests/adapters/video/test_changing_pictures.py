@@ -124,3 +124,16 @@ def test_a_clip_of_turned_pictures_is_upright(tmp_path: Path) -> None:
         pictures = list(container.decode(video=0))
         assert {(picture.width, picture.height, picture.rotation) for picture in pictures} == {(96, 160, 0)}
     assert [number for _, number in pictures_of(clip.video)] == pytest.approx(range(30, 80), abs=1.01)
+
+
+def test_a_clock_that_steps_back_a_little_goes_on(tmp_path: Path) -> None:
+    """As where recordings with B-frames were joined: the second one begins 0.2 s before the first ends."""
+    early = (*B_FRAMES, "-output_ts_offset", "2")
+    late = "select='gte(n\\,20)',setpts=PTS-2/TB"
+    first = numbered_video(tmp_path / "first.ts", seconds=2, fps="10", codec=B_FRAMES)
+    second = numbered_video(tmp_path / "second.ts", seconds=4, fps="10", codec=early, filters=late)
+    source = tmp_path / "v.ts"
+    source.write_bytes(first.read_bytes() + second.read_bytes())
+    assert numbers_of(timeline_of(source)) == [9, 19, 29, 39]
+    clip = cut(source, tmp_path / "clip", at=Cut(1, 4, 2))
+    assert [number for _, number in pictures_of(clip.video)] == list(range(10, 40))
