@@ -16,7 +16,6 @@ import ffmpeg
 import imageio_ffmpeg
 
 from tasks.adapters.video.clips import ClipJob
-from tasks.adapters.video.colours import Colours, colour_table
 from tasks.adapters.video.containers.clock import RESTARTING, Clock
 from tasks.adapters.video.ffmpeg_input import ffmpeg_input
 from tasks.adapters.video.packet_times import MICROSECONDS
@@ -29,7 +28,8 @@ from tasks.adapters.video.probe import (
     sound_beside,
 )
 from tasks.adapters.video.sandbox import run_job
-from tasks.adapters.video.shaping import TURNS, steady_input, table_filters
+from tasks.adapters.video.shaping import TURNS, colour_table, steady_input, table_filters
+from tasks.core.colours import Colours
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.views.pictures import Crop, Cut
 

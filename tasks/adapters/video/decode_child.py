@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.adapters.video import decode_decord, decode_ffmpeg, decode_pyav
-from tasks.adapters.video.colours import colour_table
 from tasks.adapters.video.packet_times import MIN_DAMAGE_S, damage_sentence
 from tasks.adapters.video.probe import Probe, probe
 from tasks.adapters.video.sandbox import run_job
+from tasks.adapters.video.shaping import colour_table
 from tasks.adapters.video.timeline import DecodeJob
 from tasks.core.errors import DecodeFailed, DecoderUnfit, VideoRefused
 from tasks.core.geometry import frame_size, frames_bytes

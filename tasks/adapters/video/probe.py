@@ -18,12 +18,12 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-from tasks.adapters.video.colours import Colours
 from tasks.adapters.video.containers.clock import RESTARTING, WRAP_S, Clock, SoundTimes
 from tasks.adapters.video.containers.joined import part_url, protocols, readable, unused_sentence
 from tasks.adapters.video.packet_references import PacketReferences
 from tasks.adapters.video.packet_times import MICROSECONDS, PacketTimes
 from tasks.adapters.video.sniffing import explain_unopenable, refuse, refuse_known_foreign
+from tasks.core.colours import Colours
 from tasks.core.containers import FORMATS
 from tasks.core.geometry import display_size
 

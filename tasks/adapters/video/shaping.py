@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
+
+from tasks.core.colours import Colours, as_bt709
 
 Filter = tuple[str, dict[str, str]]
 """An FFmpeg filter and its options."""
@@ -19,6 +26,9 @@ TURNS: dict[int, tuple[Filter, ...]] = {
 SCALER = {"flags": "bicubic+accurate_rnd+full_chroma_int", "param0": "0", "param1": "0.5"}
 """PIL's bicubic, with which VideoLLaMA3 was trained, to 53 dB; `bilinear` comes to 39, and takes half the
 time (benchmarks/results/scalers.json)."""
+
+TABLE_SIDE = 33
+"""Colours along each side of the table; what lies between is interpolated."""
 
 
 def frame_filters(width: int, height: int, *, quarter_turns: int, table: Path | None = None) -> list[Filter]:
@@ -46,3 +56,28 @@ def steady_input(quarter_turns: int | None) -> dict[str, Any]:
     are left out, and `TURNS` does it.
     """
     return {} if quarter_turns is None else {"reinit_filter": 0, "noautorotate": None}
+
+
+@contextmanager
+def colour_table(colours: Colours, *, folder: Path) -> Iterator[Path | None]:
+    """A file in `folder`, while it is needed, that turns such colours into BT.709; None where they fit.
+
+    It is for `lut3d`, which every FFmpeg has; PyAV's libraries lack `zscale`.
+    """
+    if not colours.beyond_bt709:
+        yield None
+        return
+    with TemporaryDirectory(dir=folder) as made:
+        table = Path(made) / "colours.cube"
+        write_table(table, colours)
+        yield table
+
+
+def write_table(path: Path, colours: Colours) -> None:
+    """Writes the .cube file that turns R'G'B' coded like this into that of BT.709."""
+    axis = np.linspace(0, 1, TABLE_SIDE)
+    blue, green, red = np.meshgrid(axis, axis, axis, indexing="ij")  # red varies fastest in the file
+    coded = np.stack([red, green, blue], axis=-1).reshape(-1, 3)
+    with path.open("w") as file:
+        file.write(f"LUT_3D_SIZE {TABLE_SIDE}\n")
+        np.savetxt(file, as_bt709(coded, colours), fmt="%.6f")

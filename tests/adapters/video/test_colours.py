@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tasks.adapters.video.colours import HLG, PQ, Colours, as_bt709
+from tasks.core.colours import HLG, PQ, Colours, as_bt709
 from tasks.core.views.pictures import Cut
 from tests.adapters.video.test_clips import cut
 from tests.adapters.video.test_timeline import H264, VP9, frames_of, timeline_of

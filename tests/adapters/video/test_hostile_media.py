@@ -21,10 +21,10 @@ import pytest
 
 from tasks.adapters.stopping import stop_work
 from tasks.adapters.video import decode_ffmpeg
-from tasks.adapters.video.colours import Colours
 from tasks.adapters.video.probe import Probe, open_video
 from tasks.adapters.video.sandbox import CHILD_ENV, ENV_ALLOWLIST, MAX_OPEN_FILES
 from tasks.adapters.video.shaping import frame_filters
+from tasks.core.colours import Colours
 from tasks.core.errors import RunEnded, VideoRefused
 from tests.adapters.video.test_timeline import LIMITS, processes_in, slow_video, timeline_of
 from tests.hostile import HOSTILE, Watch, watching

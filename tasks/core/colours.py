@@ -1,16 +1,11 @@
-"""Shows pictures of a larger gamut or dynamic range as BT.709, by a table of colours for FFmpeg's `lut3d`.
+"""Shows colours of a larger gamut or dynamic range as BT.709.
 
-The table is made here because PyAV's libraries lack `zscale`, and every FFmpeg has `lut3d`. Codes and
-chromaticities: ITU-T H.273, Tables 2 and 3. PQ and HLG: ITU-R BT.2100-2, Tables 4 and 5.
+Codes and chromaticities: ITU-T H.273, Tables 2 and 3. PQ and HLG: ITU-R BT.2100-2, Tables 4 and 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +26,6 @@ PEAK_NITS = 1000
 """The brightest light that is told apart: the peak of HLG, of phones, and of most masters."""
 SDR_GAMMA = 2.4
 """ITU-R BT.1886."""
-TABLE_SIDE = 33
-"""Colours along each side of the table; what lies between is interpolated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +45,6 @@ class Colours:
     def beyond_bt709(self) -> bool:
         """Whether showing them as they are would look pale and dark."""
         return self.transfer in (PQ, HLG) or self.primaries in WIDE
-
-
-@contextmanager
-def colour_table(colours: Colours, *, folder: Path) -> Iterator[Path | None]:
-    """A file in `folder`, while it is needed, that turns such colours into BT.709; None where they fit."""
-    if not colours.beyond_bt709:
-        yield None
-        return
-    with TemporaryDirectory(dir=folder) as made:
-        table = Path(made) / "colours.cube"
-        write_table(table, colours)
-        yield table
-
-
-def write_table(path: Path, colours: Colours) -> None:
-    """Writes the .cube file that turns R'G'B' coded like this into that of BT.709."""
-    axis = np.linspace(0, 1, TABLE_SIDE)
-    blue, green, red = np.meshgrid(axis, axis, axis, indexing="ij")  # red varies fastest in the file
-    coded = np.stack([red, green, blue], axis=-1).reshape(-1, 3)
-    with path.open("w") as file:
-        file.write(f"LUT_3D_SIZE {TABLE_SIDE}\n")
-        np.savetxt(file, as_bt709(coded, colours), fmt="%.6f")
 
 
 def as_bt709(coded: Floats, colours: Colours) -> Floats:
