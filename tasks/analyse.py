@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from tasks.adapters.models.checkpoints import Checkpoint
-from tasks.core.errors import ModelError, WorkerLost
+from tasks.core.errors import ModelError, RunEnded, WorkerLost
 from tasks.core.records import Analysis, ScoredWindow, Timeline
 from tasks.run.logs import log_event
 from tasks.run.progress import current_progress, step
@@ -20,7 +20,7 @@ from tasks.work.models import check_deep_model, new_analyses
 def load_deep_model(run: Run) -> None:
     """Load the deep model while the first videos are decoded. Without it, each analysis says why."""
     if isinstance(run.spec.deep, Checkpoint):
-        with step(run.spec.run_id, "deep", "loading VideoLLaMA3"), suppress(ModelError, WorkerLost):
+        with step(run.spec.run_id, "deep", "loading VideoLLaMA3"), suppress(ModelError, WorkerLost, RunEnded):
             run.do(check_deep_model, run.spec.deep)
 
 

@@ -87,7 +87,7 @@ def check_history(home: Path) -> None:
         ).fetchall()
     assert flow_state == "CompletedWithFailures"
     kinds = [name.split()[0] for name, state in task_states if state == "COMPLETED"]
-    once, ranked = dict.fromkeys(("list", "read", "publish"), 1), ("score", "analyse", "render")
+    once, ranked = dict.fromkeys(("list", "find", "read", "publish"), 1), ("score", "analyse", "render")
     expected = {**once, "load": 2, "open": 8, **dict.fromkeys(ranked, 3)}
     assert {kind: kinds.count(kind) for kind in kinds} == expected
     assert len(kinds) == len(task_states)
