@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,8 +62,9 @@ def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     return values.to(device)
 
 
+@cache
 def pick_device(wanted: str = "auto") -> torch.device:
-    """The GPU or the CPU: `wanted` is `engine.device`.
+    """The GPU or the CPU: `wanted` is `engine.device`. A GPU is tried out once a process.
 
     Raises:
         ModelError: a GPU is wanted or seen, and cannot be used; the CPU would take days for a night's work.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -88,8 +88,17 @@ class Card:
 
 
 @pytest.fixture
-def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Card:
-    return Card(monkeypatch, tmp_path)
+def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Card]:
+    pick_device.cache_clear()
+    yield Card(monkeypatch, tmp_path)
+    pick_device.cache_clear()
+
+
+def test_a_card_is_tried_out_once_a_process(card: Card) -> None:
+    tried = list[int]()
+    card.monkeypatch.setattr(torch, "ones", lambda *_, **__: tried.append(1) or torch.zeros(1))
+    assert {pick_device("cuda") for _ in range(3)} == {torch.device("cuda")}
+    assert len(tried) == 1
 
 
 def test_a_card_that_works_is_used_and_named(card: Card) -> None:
