@@ -290,7 +290,7 @@ def test_a_model_is_gone_before_the_next_one_is_loaded(
     before = weakref.ref(load_videollama3(checkpoint))
     asked = []
 
-    def load(checkpoint: object, quantization: str) -> tuple[str, str]:
+    def load(checkpoint: object, quantization: str, device: str) -> tuple[str, str]:
         gc.collect()
         assert before() is None, "two models at once"
         asked.append(quantization)
