@@ -23,8 +23,8 @@ from tasks.adapters.models.videollama3 import generator
 from tasks.adapters.models.videollama3.config import frame_budget, read_frame_spec
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache
 from tasks.adapters.models.videollama3.model import VideoLlama3
-from tasks.core.geometry import frame_size
-from tasks.core.records import FrameBudget, ReadFrames, Window
+from tasks.core.geometry import FrameBudget, frame_size
+from tasks.core.records import ReadFrames, Window
 from tasks.core.scoring.answers import DEFAULT_PROMPT
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.adapters.video.timeline import DecodeLimits, decode_timeline, read_frames
-from tasks.core.records import FrameBudget, ReadFrames, VideoRef, Window
+from tasks.core.geometry import FrameBudget
+from tasks.core.records import ReadFrames, VideoRef, Window
 
 Frames = npt.NDArray[np.uint8]
 

@@ -23,8 +23,7 @@ from PIL import Image
 
 from tasks.adapters.video.decode_pyav import Scaler
 from tasks.adapters.video.shaping import frame_filters
-from tasks.core.geometry import frame_size
-from tasks.core.records import FrameBudget
+from tasks.core.geometry import FrameBudget, frame_size
 
 RESULTS = Path(__file__).parent / "results" / "scalers.json"
 BUDGET = FrameBudget(max_pixels=16384 * 784 // 59, min_pixels=16 * 784, multiple_of=28)

@@ -15,7 +15,8 @@ from deep_stage_report import at_least, at_most
 from footage import LIMITS, ffmpeg, shoot
 
 from tasks.adapters.video.timeline import decode_timeline
-from tasks.core.records import FrameBudget, VideoRef, Window
+from tasks.core.geometry import FrameBudget
+from tasks.core.records import VideoRef, Window
 from tasks.core.scoring.windows import sample_ticks, windows
 
 BUDGET = FrameBudget(max_pixels=616 * 336, min_pixels=112 * 112, multiple_of=28)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.adapters.models.checkpoints import Checkpoint
-from tasks.core.records import Analysis, FrameBudget
+from tasks.core.geometry import FrameBudget
+from tasks.core.records import Analysis
 from tasks.core.settings import Settings
 from tasks.work.spec import RunSpec
 

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from tasks.core.records import FrameBudget
-
 BYTES_PER_PIXEL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBudget:
+    """How large the frames of a timeline may be.
+
+    Frames are scaled so that both sides are multiples of `multiple_of`, the area lies between
+    `min_pixels` and `max_pixels`, and the aspect ratio is kept as closely as that allows. All frames of
+    a segment together may have `segment_pixels`.
+    """
+
+    max_pixels: int
+    min_pixels: int
+    multiple_of: int
+    segment_pixels: int = 0
+
+    def of_video(self, n_ticks: int) -> FrameBudget:
+        """For a video of `n_ticks`: one that is shorter than a segment may have larger frames."""
+        return replace(self, max_pixels=max(self.max_pixels, self.segment_pixels // n_ticks))
 
 
 def display_size(width: int, height: int, *, aspect: Fraction, quarter_turns: int) -> tuple[int, int]:

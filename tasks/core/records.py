@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, Field
 
+from tasks.core.devices import Device
 from tasks.core.errors import HooklineError
 from tasks.core.secrets import redacted
 
@@ -102,33 +103,6 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
-    """What a model computes on, `cuda` or `cpu`, and in, `bfloat16` or `float32`: answers depend on both."""
-
-    device: str
-    dtype: str
-
-
-@dataclass(frozen=True, slots=True)
-class FrameBudget:
-    """How large the frames of a timeline may be.
-
-    Frames are scaled so that both sides are multiples of `multiple_of`, the area lies between
-    `min_pixels` and `max_pixels`, and the aspect ratio is kept as closely as that allows. All frames of
-    a segment together may have `segment_pixels`.
-    """
-
-    max_pixels: int
-    min_pixels: int
-    multiple_of: int
-    segment_pixels: int = 0
-
-    def of_video(self, n_ticks: int) -> FrameBudget:
-        """For a video of `n_ticks`: one that is shorter than a segment may have larger frames."""
-        return replace(self, max_pixels=max(self.max_pixels, self.segment_pixels // n_ticks))
-
-
-@dataclass(frozen=True, slots=True)
 class Timeline:
     """One video decoded onto the sampling grid: tick `k` is the last picture shown before `(k + 1) / fps` s.
 
@@ -177,16 +151,6 @@ class Window:
     @property
     def length(self) -> int:
         return self.end - self.start
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Where a model computes. `kind` is cuda or cpu, `driver` NVIDIA's; on a CPU None."""
-
-    kind: str
-    name: str
-    dtype: str
-    driver: str | None
 
 
 @dataclass(frozen=True, slots=True)

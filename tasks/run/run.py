@@ -18,8 +18,10 @@ from tasks.adapters.models.videollama3.config import check_described, frame_budg
 from tasks.adapters.stopping import stop_work, wait_for_work
 from tasks.adapters.storage.scratch import leave_run, run_folder
 from tasks.adapters.workers.processes import GpuProcesses, InProcess, Workers
+from tasks.core.devices import Backend
 from tasks.core.errors import ModelError, StorageError
-from tasks.core.records import Analysis, Backend, FrameBudget
+from tasks.core.geometry import FrameBudget
+from tasks.core.records import Analysis
 from tasks.core.settings import Settings
 from tasks.run.active_runs import RUN_ID_TIME, registered
 from tasks.run.progress import step

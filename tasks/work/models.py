@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from tasks.adapters.models.checkpoints import Checkpoint, on_this_machine
 from tasks.adapters.stopping import raise_if_stopped
+from tasks.core.devices import Backend, Device
 from tasks.core.errors import ModelError
-from tasks.core.records import Analysis, Backend, Device, Timeline, Window, WindowFeatures
+from tasks.core.records import Analysis, Timeline, Window, WindowFeatures
 from tasks.work.analyses import cache_keys, cache_of_run
 from tasks.work.opening import frames_of, opened_here
 from tasks.work.spec import RunSpec

@@ -10,7 +10,9 @@ from importlib.metadata import version
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.head import Head
 from tasks.adapters.storage import Store, open_store
-from tasks.core.records import Analysis, Backend, FrameBudget
+from tasks.core.devices import Backend
+from tasks.core.geometry import FrameBudget
+from tasks.core.records import Analysis
 from tasks.core.scoring.analyses import model_identity
 from tasks.core.scoring.answers import prompt_hash
 from tasks.core.settings import Settings

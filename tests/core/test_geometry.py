@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.geometry import display_size, frame_size, frames_bytes
-from tasks.core.records import FrameBudget
+from tasks.core.geometry import FrameBudget, display_size, frame_size, frames_bytes
 
 BUDGET = FrameBudget(max_pixels=420 * 224, min_pixels=56 * 56, multiple_of=28)
 sides = st.integers(1, 8192)

@@ -15,8 +15,9 @@ from flows.rank_videos import rank_videos
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.adapters.models.videomae import VideoMAE
 from tasks.adapters.storage import Store
+from tasks.core.devices import Backend
 from tasks.core.errors import ObjectChanged
-from tasks.core.records import Backend, VideoRef, Window
+from tasks.core.records import VideoRef, Window
 from tests.library import quick_settings, read_table, rows_without, write_good_videos
 from tests.media import cut_short, numbered_video
 

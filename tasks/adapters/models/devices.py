@@ -15,8 +15,8 @@ import torch
 
 from tasks.adapters.models.gpu_errors import raise_if_gpu_lost
 from tasks.adapters.models.gpus import driver_version, seen_gpus
+from tasks.core.devices import Backend, Device
 from tasks.core.errors import ModelError
-from tasks.core.records import Backend, Device
 
 T = TypeVar("T")
 

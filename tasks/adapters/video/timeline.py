@@ -16,8 +16,8 @@ import numpy.typing as npt
 from tasks.adapters.stopping import raise_if_stopped
 from tasks.adapters.video.sandbox import Job, run_sandboxed
 from tasks.core.errors import DecodeFailed, VideoRefused
-from tasks.core.geometry import frames_bytes
-from tasks.core.records import FrameBudget, Timeline, VideoRef
+from tasks.core.geometry import FrameBudget, frames_bytes
+from tasks.core.records import Timeline, VideoRef
 
 CHILD = "tasks.adapters.video.decode_child"
 FRAMES_NAME = "frames.rgb"

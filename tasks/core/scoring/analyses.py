@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from tasks.core.records import Analysis, Answer, Backend, VideoRef, Window
+from tasks.core.devices import Backend
+from tasks.core.records import Analysis, Answer, VideoRef, Window
 from tasks.core.scoring.answers import first_error
 
 ANSWERS_VERSION = "2"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from tasks.core.records import FrameBudget
+from tasks.core.geometry import FrameBudget
 from tasks.core.settings import Settings
 
 SCORES_VERSION = "3"

@@ -8,7 +8,8 @@ import pytest
 
 from tasks.adapters.video.timeline import DecodeLimits, decode_timeline, read_frames
 from tasks.core.containers import CONTAINERS
-from tasks.core.records import FrameBudget, VideoRef
+from tasks.core.geometry import FrameBudget
+from tasks.core.records import VideoRef
 from tests.media import H264, numbered_video, read_number
 
 LIMITS = DecodeLimits(deadline_s=60, memory_bytes=4 * 2**30, max_duration_s=3600, max_frames_bytes=2**30)

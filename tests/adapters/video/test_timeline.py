@@ -20,7 +20,8 @@ from tasks.adapters.stopping import stop_work
 from tasks.adapters.video.decode_child import do_job
 from tasks.adapters.video.timeline import DecodeJob, DecodeLimits, decode_timeline, read_frames
 from tasks.core.errors import DecodeFailed, RunEnded, VideoRefused
-from tasks.core.records import FrameBudget, Timeline, VideoRef
+from tasks.core.geometry import FrameBudget
+from tasks.core.records import Timeline, VideoRef
 from tasks.core.views.pictures import Cut
 from tests import ROOT
 from tests.adapters.video.test_clips import cut_here

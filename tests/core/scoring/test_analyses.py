@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.records import Analysis, Answer, Backend, Moment, VideoRef, Window
+from tasks.core.devices import Backend
+from tasks.core.records import Analysis, Answer, Moment, VideoRef, Window
 from tasks.core.scoring import analyses
 from tasks.core.scoring.analyses import (
     MAX_RECORD_BYTES,

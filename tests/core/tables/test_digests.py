@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.core.records import FrameBudget
+from tasks.core.geometry import FrameBudget
 from tasks.core.settings import Settings
 from tasks.core.tables.digests import Digests
 

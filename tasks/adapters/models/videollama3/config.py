@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.adapters.models.checkpoints import Checkpoint, read_json
 from tasks.core.errors import ModelError
-from tasks.core.records import FrameBudget
+from tasks.core.geometry import FrameBudget
 
 ORIGINAL, NATIVE = "videollama3_qwen2", "video_llama_3"
 
