@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import psutil
 
 from tasks.adapters.stopping import raise_if_stopped
 from tasks.adapters.workers.dask_cluster import WORKER_COMMAND
+from tests.waiting import wait_for
 
 QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -92,14 +93,6 @@ def runs(process: psutil.Process, program: str) -> bool:
         return program in " ".join(process.cmdline())
     except psutil.Error:
         return False
-
-
-def wait_for(holds: Callable[[], object], within_s: float = 60) -> None:
-    """Until it holds."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import pytest_timeout
 from hypothesis import settings
+
+from tests.waiting import patience
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("hookline", deadline=None)
@@ -62,6 +65,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     order = {here / name: position for position, name in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool:
+    """A test may take longer where others share the cores."""
+    in_time = settings._replace(timeout=patience(settings.timeout))
+    return bool(pytest_timeout.pytest_timeout_set_timer(item, in_time))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 from tasks.adapters.stopping import at_work, raise_if_stopped, stop_work, wait_for_work
 from tasks.adapters.storage.scratch import leave_run, scratch_base
 from tasks.core.errors import RunEnded
+from tests.waiting import patience
 
 
 def test_only_the_work_under_the_folder_is_stopped(tmp_path: Path) -> None:
@@ -27,19 +28,19 @@ def test_who_waits_goes_on_when_the_last_thread_has_left(tmp_path: Path) -> None
 
     def work(folder: Path) -> None:
         with at_work(folder):
-            begun.wait(10)
-            leave.wait(10)
+            begun.wait(patience(10))
+            leave.wait(patience(10))
 
     with ThreadPoolExecutor(3) as pool:
         workers = [pool.submit(work, tmp_path / "run" / name) for name in "ab"]
-        begun.wait(10)
+        begun.wait(patience(10))
         stop_work(tmp_path / "run")
         waiting = pool.submit(wait_for_work, tmp_path / "run")
         wait_for_work(tmp_path / "another")
         assert not waiting.done()
         leave.set()
-        waiting.result(10)
-        assert all(worker.done() or worker.result(10) is None for worker in workers)
+        waiting.result(patience(10))
+        assert all(worker.done() or worker.result(patience(10)) is None for worker in workers)
     with pytest.raises(RunEnded), at_work(tmp_path / "run"):
         pytest.fail("it began")
 

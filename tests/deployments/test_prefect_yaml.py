@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from deployments.deploy import POOL, main
 from tests import ROOT
 from tests.integration.conftest import free_ports
 from tests.integration.prefect_ui import PrefectServer, prefect_server, running
+from tests.waiting import wait_for
 
 FOLDER = ROOT / "deployments"
 
@@ -303,17 +303,20 @@ def test_a_worker_runs_what_was_deployed_from_another_place(server: PrefectServe
     wrong = api(create, {"parameters": {"settings": settings | {"ranking": {"deep_weight": 0.7}}}}).json()
     worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL]
     with running(worker, environment | {"PYTHONPATH": str(ours)}, tmp_path / "worker.log"):
-        deadline = time.monotonic() + RUN_TIMEOUT_S
-        states: list[dict[str, Any]] = [{}]
-        while not all(state.get("type") in TERMINAL for state in states):
-            assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()
-            time.sleep(0.5)
-            states = [api(f"flow_runs/{each['id']}").json()["state"] for each in (run, wrong)]
-    done, refused = states
+        for each in (run, wrong):
+            log = tmp_path / "worker.log"
+            wait_for(
+                lambda each=each: state_of(each)["type"] in TERMINAL, RUN_TIMEOUT_S, or_say=log.read_text
+            )
+    done, refused = state_of(run), state_of(wrong)
     assert re.fullmatch(r"Dry run: 1 video, \d+ bytes would be ranked", done["message"])
     assert (refused["type"], "set fast_weight to 0.3" in refused["message"]) == ("FAILED", True)
     logs = api("logs/filter", {"logs": {"flow_run_id": {"any_": [wrong["id"]]}}}).json()
     assert "Traceback" not in str(logs)
+
+
+def state_of(run: dict[str, Any]) -> dict[str, Any]:
+    return dict(api(f"flow_runs/{run['id']}").json()["state"])
 
 
 def copy_of_the_code(clone: Path) -> Path:

@@ -34,6 +34,7 @@ from tests.library import (
     write_good_videos,
 )
 from tests.media import cut_short, numbered_video
+from tests.waiting import patience
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -382,7 +383,7 @@ def test_one_video_is_scored_while_another_is_analysed(
 
     def held(self: VideoLlama3, *arguments: Any, **named: Any) -> Any:
         if not overlapped:  # the first video is held up until the windows of another are looked at
-            overlapped.append(scored.acquire(timeout=60) and scored.acquire(timeout=60))
+            overlapped.append(all(scored.acquire(timeout=patience(60)) for _ in range(2)))
         return analyse(self, *arguments, **named)
 
     monkeypatch.setattr(VideoMAE, "features", noted)

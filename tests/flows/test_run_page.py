@@ -6,7 +6,6 @@ import base64
 import json
 import logging
 import re
-import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,6 +26,7 @@ from tasks.run.progress import current_progress
 from tasks.run.progress_artifact import ArtifactProgress, progress_on_the_page
 from tests.library import quick_settings
 from tests.media import numbered_video
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_shown_fails_no_run(
 
 
 def test_progress_is_one_artifact_that_grows_while_the_run_goes_on() -> None:
-    seen = []
+    seen: list[Artifact] = []
 
     @flow
     def counting() -> None:
@@ -104,14 +104,11 @@ def test_progress_is_one_artifact_that_grows_while_the_run_goes_on() -> None:
         with progress_on_the_page(period_s=0.1):
             current_progress.get().expect("videos", 2)
             current_progress.get().advance("videos")
-            deadline = time.monotonic() + 30
-            while not seen and time.monotonic() < deadline:
-                time.sleep(0.1)
-                seen.extend(str(a.data) for a in artifacts_of(UUID(flow_run.id)).values())
+            seen.extend(wait_for(lambda: artifacts_of(UUID(flow_run.id)), 30).values())
             current_progress.get().advance("videos")
 
     state = counting(return_state=True)
-    assert "| videos | 1 of 2 |" in seen[0]
+    assert "| videos | 1 of 2 |" in str(seen[0].data)
     (after,) = artifacts_of(state.state_details.flow_run_id).values()
     assert "| videos | 2 of 2 |" in str(after.data)
 

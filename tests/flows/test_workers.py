@@ -29,10 +29,11 @@ from tasks.core.settings import Settings
 from tasks.run.run import Run
 from tasks.score import load_fast_model, score_windows
 from tasks.work.models import check_fast_model
-from tests.cluster import Cluster, cluster, runs, wait_for, work_until_stopped
+from tests.cluster import Cluster, cluster, runs, work_until_stopped
 from tests.library import quick_settings, read_table, rows_without, write_broken_videos, write_good_videos
 from tests.media import numbered_video
 from tests.spec import make_spec
+from tests.waiting import patience, wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -230,7 +231,7 @@ def test_workers_come_and_go_while_a_cluster_ranks(demo_models: Path, dask: Clus
         manifest = rank(videos, output, demo_models, runner="dask", dask_address=dask.address, workers=1)
         moves.result()
     assert manifest["counts"]["ranked"] == 8
-    assert dask.workers[0].wait(30) == 0
+    assert dask.workers[0].wait(patience(30)) == 0
 
 
 @pytest.mark.logs_error
@@ -273,13 +274,13 @@ def test_a_run_that_ends_takes_its_calls_on_the_cluster_along(dask: Cluster, tmp
         wait_for((folder / "begun").exists)
         workers.broadcast(leave_run, "the-run", str(tmp_path))
         with pytest.raises(RunEnded, match="its work is stopped"):
-            stopped.result(20)
+            stopped.result(patience(20))
         assert not folder.exists()
         left = pool.submit(workers.call, time.sleep, 5)
         time.sleep(1)
         workers.close()
         with pytest.raises(RunEnded, match="left the Dask cluster"):
-            left.result(20)
+            left.result(patience(20))
 
 
 def analyses_in(output: Path) -> Callable[[], bool]:

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from hookline.cli import run
 from tasks.core.settings import Settings
 from tests.media import numbered_video
 from tests.prefect_home import environment_of_a_user
+from tests.waiting import patience, wait_for
 
 pytest_plugins = ["tests.s3"]
 
@@ -185,7 +185,7 @@ def embedded(home: Path, tmp_path: Path, demo_models: Path) -> Iterator[Callable
         )
 
     yield start
-    assert eventually(lambda: not processes_of(home)), "a process outlived its run"
+    wait_for(lambda: not processes_of(home), 15, or_say=lambda: "a process outlived its run")
 
 
 def test_an_interrupted_run_publishes_nothing_and_leaves_no_process(
@@ -194,21 +194,14 @@ def test_an_interrupted_run_publishes_nothing_and_leaves_no_process(
     (tmp_path / "videos").mkdir()
     numbered_video(tmp_path / "videos" / "long.mp4", seconds=120, fps="5")
     with embedded(tmp_path / "videos") as process:
-        assert eventually(lambda: any(tmp_path.glob("hookline-*/*/*/frames.rgb")), within_s=120)
+        wait_for(lambda: any(tmp_path.glob("hookline-*/*/*/frames.rgb")), 120)
         process.send_signal(signal.SIGINT)
-        printed, errors = process.communicate(timeout=60)
+        printed, errors = process.communicate(timeout=patience(60))
     assert (process.returncode, printed) == (130, "")
     assert errors.splitlines()[-1] == "hookline: interrupted"
     assert "Traceback" not in errors
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".hookline"]
     assert [path.name for path in tmp_path.glob("hookline-*/*")] == ["lock"]
-
-
-def eventually(holds: Callable[[], bool], *, within_s: float = 15) -> bool:
-    deadline = time.monotonic() + within_s
-    while not (done := holds()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return done
 
 
 def processes_of(home: Path) -> list[Path]:

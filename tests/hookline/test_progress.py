@@ -9,6 +9,7 @@ from rich.console import Console
 
 from hookline.progress import LineProgress, TerminalProgress, shown_progress
 from tasks.run.progress import NO_PROGRESS, current_progress, step
+from tests.waiting import wait_for
 
 
 def console() -> Console:
@@ -38,9 +39,7 @@ def test_without_a_terminal_each_step_and_each_video_is_a_line() -> None:
 def test_without_a_terminal_a_line_comes_now_and_then_until_the_run_ends() -> None:
     progress = LineProgress(log := console(), every_s=0.05)
     progress.expect("segments", 30)
-    deadline = time.monotonic() + 30
-    while len(printed(log)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: len(printed(log)) > 1, 30)
     progress.finish()
     time.sleep(0.2)
     count = len(printed(log))

@@ -18,6 +18,7 @@ from tests.library import upload, write_broken_videos, write_good_videos
 from tests.media import numbered_video
 from tests.prefect_home import environment_of_a_user
 from tests.s3 import SECRET_KEY, Bucket, Server
+from tests.waiting import patience
 
 pytest_plugins = ["tests.s3"]
 
@@ -35,7 +36,7 @@ def hookline(home: Path, *arguments: str, **variables: str) -> tuple[int, str]:
     environment |= {"PREFECT_LOGGING_LEVEL": "DEBUG", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "DEBUG"}
     program = [sys.executable, "-c", "from hookline.cli import main; main()"]
     done = subprocess.run(
-        [*program, *arguments], env=environment, capture_output=True, timeout=250, check=False
+        [*program, *arguments], env=environment, capture_output=True, timeout=patience(250), check=False
     )
     return done.returncode, (done.stdout + done.stderr).decode()
 

@@ -14,6 +14,7 @@ import pytest
 
 from hookline.embedded import QUIET_AND_LOCAL
 from hookline.server import EmbeddedServer
+from tests.waiting import patience
 
 WATCHED_S = 3
 
@@ -58,7 +59,7 @@ def test_a_server_ends_when_its_run_is_killed(tmp_path: Path) -> None:
         server = psutil.Process(int(run.stdout.readline()))
         run.kill()
     try:
-        server.wait(60)
+        server.wait(patience(60))
     finally:
         if server.is_running():
             server.kill()

@@ -42,6 +42,7 @@ from tests.library import ABOUT_THE_RUN_BEFORE, upload, write_broken_videos, wri
 from tests.media import numbered_video
 from tests.prefect_home import new_home
 from tests.s3 import Bucket, Server
+from tests.waiting import wait_for
 
 TABLES = ("rankings", "windows", "failures", "library")
 DIFFERS = {"run_id", "run_date", "scored_in", "scored_on", "batch_size", *ABOUT_THE_RUN_BEFORE}
@@ -208,10 +209,7 @@ class Chaos:
 
     def check_processes(self) -> None:
         """Nothing that any run started is left."""
-        deadline = time.monotonic() + GONE_WITHIN_S
-        while (alive := self.processes()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert not alive, f"still alive: {alive}"
+        wait_for(lambda: not self.processes(), GONE_WITHIN_S, or_say=self.processes)
 
     def processes(self) -> list[str]:
         found = []

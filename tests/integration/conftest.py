@@ -6,7 +6,6 @@ import random
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pytest
 from tasks.adapters.storage.analysis_cache import redis_client
 from tests import ROOT
 from tests.s3 import Bucket, Server, clean_aws, point_at
+from tests.waiting import wait_for
 
 __all__ = ["clean_aws"]
 
@@ -112,11 +112,7 @@ def running_redis(folder: Path, *options: str) -> Iterator[RedisServer]:
     with subprocess.Popen([*command, "--logfile", str(log), *options]) as process:
         server = RedisServer(port, process)
         try:
-            deadline = time.monotonic() + REDIS_START_TIMEOUT_S
-            while not server.is_up():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.02)
+            wait_for(server.is_up, REDIS_START_TIMEOUT_S, or_say=log.read_text)
             yield server
         finally:
             server.stop()

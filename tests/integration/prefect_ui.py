@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from deployments.automations import SILENCE_S
 from hookline.server import is_healthy
 from tests import ROOT
 from tests.prefect_home import new_home
+from tests.waiting import patience, wait_for
 
 START_TIMEOUT_S = 240
 PAGE_TIMEOUT_S = 30
@@ -54,7 +54,7 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(patience(30))
         except subprocess.TimeoutExpired:  # a Prefect worker may lose its event loop while it stops
             process.kill()
             process.wait()
@@ -120,11 +120,7 @@ def prefect_server(folder: Path, port: int, **variables: str) -> Iterator[Prefec
     environment = inherited | settings_of(ROOT / "deployments" / "server.env") | own | variables
     log = folder / "server.log"
     with running([sys.executable, "-m", "prefect", "server", "start"], environment, log) as process:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not is_healthy(own["PREFECT_API_URL"]):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+        wait_for(lambda: is_healthy(own["PREFECT_API_URL"]), START_TIMEOUT_S, or_say=log.read_text)
         yield PrefectServer(f"http://127.0.0.1:{port}", environment, folder, process)
 
 
@@ -185,10 +181,7 @@ class Browser:
 
     def wait_for(self, what: Callable[[str], bool], timeout_s: float = PAGE_TIMEOUT_S) -> None:
         """Wait until the words on the page satisfy `what`."""
-        deadline = time.monotonic() + timeout_s
-        while not what(text := self.text()):
-            assert time.monotonic() < deadline, text
-            time.sleep(0.2)
+        wait_for(lambda: what(self.text()), timeout_s, or_say=self.text)
 
     def picture(self, name: str) -> None:
         """Keep what is to be seen, for whoever wants to look."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from hookline.server import is_healthy
 from tests.cluster import end
 from tests.integration.conftest import free_ports
+from tests.waiting import wait_for
 
 SERVES = ("prefect server start", "prefect worker start", "dask scheduler", "dask worker")
 START_S = 120
@@ -71,7 +71,4 @@ class Reader:
 
 
 def wait_until_it_answers(api_url: str) -> None:
-    deadline = time.monotonic() + START_S
-    while not is_healthy(api_url):
-        assert time.monotonic() < deadline, api_url
-        time.sleep(0.2)
+    wait_for(lambda: is_healthy(api_url), START_S, or_say=lambda: api_url)

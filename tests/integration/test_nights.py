@@ -32,6 +32,7 @@ from tests.integration.webhook import Webhook, running_webhook
 from tests.library import quick_settings
 from tests.media import numbered_video
 from tests.s3 import Bucket, Fault, FaultProxy, Server
+from tests.waiting import wait_for
 
 pytest_plugins = ["tests.s3"]
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
@@ -53,15 +54,6 @@ LEASE_S = 225
 
 Run = dict[str, Any]
 T = TypeVar("T")
-
-
-def wait_for(what: Callable[[], T | None], timeout_s: float, doing: str) -> T:
-    """What `what` finds, as soon as it finds something."""
-    deadline = time.monotonic() + timeout_s
-    while (found := what()) is None:
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {doing}"
-        time.sleep(1)
-    return found
 
 
 @dataclass
@@ -135,14 +127,14 @@ class Site:
 
     def wait_for_night(self, state: str, timeout_s: float) -> Run:
         """The first night in this state."""
-        return wait_for(lambda: next(iter(self.nights(state)), None), timeout_s, f"a night is {state}")
+        return wait_for(lambda: self.nights(state), timeout_s, or_say=lambda: f"a night is {state}")[0]
 
     def wait_until(self, run: Run, state: str, timeout_s: float) -> Run:
         def there() -> Run | None:
             now = self.run(run)
             return now if now["state_name"] == state else None
 
-        return wait_for(there, timeout_s, f"{run['name']} is {state}")
+        return wait_for(there, timeout_s, or_say=lambda: f"{run['name']} is {state}")
 
     def published(self) -> list[str]:
         """The states of all runs that have published a ranking."""
@@ -174,7 +166,7 @@ def a_night_is_lost(site: Site, models: Path) -> None:
     for run in (never_begun, lost):
         now = site.wait_until(run, "Crashed", SHORT_SILENCE_S + LATE_S)
         assert "No sign of life" in now["state"]["message"]
-    wait_for(lambda: len(site.webhook.told) == 3 or None, LATE_S, "the webhook is told of all three")
+    wait_for(lambda: len(site.webhook.told) == 3, LATE_S, or_say=lambda: "the webhook is told of all three")
     assert {each["state"] for each in site.webhook.told} == {"Crashed"}
     due = site.wait_until(due, "Completed", START_S)
     assert due["auto_scheduled"]
@@ -200,7 +192,7 @@ def the_server_is_lost(site: Site, models: Path) -> None:
     assert site.nights("Scheduled")
     site.switch_schedule("off")
     # One that was due meanwhile stays, and is late; an hour of others was to come.
-    wait_for(lambda: None if site.nights("Scheduled") else True, DUE_S + LATE_S, "no more nights are to come")
+    wait_for(lambda: not site.nights("Scheduled"), DUE_S + LATE_S, or_say=site.nights)
     left, off_until = site.nights(), time.monotonic() + DUE_S + LATE_S / 2
     end(site.server.process)
     site.start_server()

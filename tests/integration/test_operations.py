@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from tests.integration.conftest import ROOT
 from tests.integration.reader import Reader
 from tests.integration.webhook import Webhook, running_webhook
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -63,23 +63,24 @@ def test_the_guide_leads_from_nothing_to_a_nightly_run(clone: Path, tmp_path: Pa
             "prefect deployment run rank-videos/on-demand --watch --param "
             """settings='{"source": "/nowhere-at-all", "output": "/nowhere-else"}' || true"""
         )
-        deadline = time.monotonic() + 60
-        while not webhook.told and time.monotonic() < deadline:
-            time.sleep(0.5)
-        check_the_alert(reader, webhook.told[0])
+        check_the_alert(reader, wait_for(lambda: webhook.told)[0])
     check_the_back_up(reader, tmp_path / "restored")
 
 
 def wait_for_a_run_of_the_schedule(reader: Reader) -> dict[str, Any]:
     """The first run that nobody but the schedule has started, once it has ended."""
-    deadline = time.monotonic() + SCHEDULED_RUN_S
-    while time.monotonic() < deadline:
-        runs = asked(reader, "flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
-        for run in runs:
-            if run["auto_scheduled"] and run["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED"):
-                return dict(run)
-        time.sleep(1)
-    raise AssertionError([(run["expected_start_time"], run["state"]["name"]) for run in runs])
+
+    def runs() -> list[dict[str, Any]]:
+        found = asked(reader, "flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
+        return [run for run in found if run["auto_scheduled"]]
+
+    def ended() -> list[dict[str, Any]]:
+        return [run for run in runs() if run["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED")]
+
+    def due() -> list[tuple[str, str]]:
+        return [(run["expected_start_time"], run["state"]["name"]) for run in runs()]
+
+    return wait_for(ended, SCHEDULED_RUN_S, or_say=due, poll_s=1)[0]
 
 
 def check_the_alert(reader: Reader, alert: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from tasks.core.records import Analysis, Answer
 from tasks.core.scoring.analyses import analysis_json
 from tests.library import quick_settings
 from tests.media import numbered_video
+from tests.waiting import patience
 
 if TYPE_CHECKING:
     from tests.integration.conftest import RedisServer
@@ -182,7 +183,7 @@ def test_a_forked_child_connects_anew(start_redis: StartRedis) -> None:
     objects = RedisValues(start_redis().url)
     objects.put(KEYS[0], b"content")
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply_async(objects.get, (KEYS[0],)).get(timeout=30) == b"content"
+        assert pool.apply_async(objects.get, (KEYS[0],)).get(timeout=patience(30)) == b"content"
     assert objects.get(KEYS[0]) == b"content"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from tests.integration.conftest import free_ports
 from tests.integration.prefect_ui import PrefectServer, prefect_server
 from tests.library import quick_settings
 from tests.media import numbered_video, sound_only
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -92,9 +93,9 @@ class RunOnThePage:
     def has_ended(self, state: str) -> None:
         """Wait for a state, and for the processes of the run to be gone; of its work nothing is left."""
         ends = {"Suspended", "Cancelled", "Completed", "CompletedWithFailures", "Failed", "Crashed"}
-        wait_until(lambda: self.state in ends)
+        wait_for(lambda: self.state in ends, STEP_S)
         assert self.state == state
-        wait_until(lambda: not self.processes(), within_s=SOON_S)
+        wait_for(lambda: not self.processes(), SOON_S)
         left = [path for path in self.scratch.glob("hookline-*/*") if not path.name.startswith("worker-")]
         assert [path.name for path in left] == ["lock"]
         assert not list(self.scratch.glob("hookline-*/worker-*/*"))  # of the Dask worker
@@ -130,26 +131,19 @@ class RunOnThePage:
         return [json.loads(path.read_text()) for path in sorted(self.output.glob("runs/*.json"))]
 
 
-def wait_until(holds: Callable[[], object], *, within_s: float = STEP_S) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def through_the_deep_stage(run: RunOnThePage) -> None:
     """Suspended, resumed, cancelled and tried again, each time while VideoLLaMA3 is asked."""
     for name in ("first.mp4", "second.mp4"):
         numbered_video(Path(run.settings["source"]) / name, seconds=40, fps="5")
     run.start()
-    wait_until(run.analyses)
+    wait_for(run.analyses, STEP_S)
     assert run.processes()
     run.suspend()
     run.has_ended("Suspended")
     kept = run.analyses()
     assert 0 < kept < 60, "the deep stage was over before Suspend was noticed"
     run.resume()
-    wait_until(lambda: run.analyses() > kept)
+    wait_for(lambda: run.analyses() > kept, STEP_S)
     run.cancel()
     run.has_ended("Cancelled")
     kept = run.analyses()
@@ -158,7 +152,7 @@ def through_the_deep_stage(run: RunOnThePage) -> None:
         with Client(dask, set_as_default=False) as client:
             assert not any(client.processing().values())
     run.retry()
-    wait_until(lambda: run.state == "Running")
+    wait_for(lambda: run.state == "Running", STEP_S)
     run.has_ended("Completed")
     (manifest,) = run.manifests()
     counts = manifest["counts"]
@@ -172,7 +166,7 @@ def from_a_cancelled_and_from_a_failed_state(run: RunOnThePage) -> None:
     source = Path(run.settings["source"])
     slow_video(source / "slow.avi")
     run.start()
-    wait_until(run.decoders)
+    wait_for(run.decoders, STEP_S)
     run.cancel()
     run.has_ended("Cancelled")
     assert run.published() == []
@@ -181,11 +175,11 @@ def from_a_cancelled_and_from_a_failed_state(run: RunOnThePage) -> None:
     numbered_video(source / "good.mp4", seconds=10)
     broken = sound_only(source / "broken.mp4")
     run.retry()
-    wait_until(lambda: run.state == "Running")
+    wait_for(lambda: run.state == "Running", STEP_S)
     run.has_ended("Failed")
     broken.unlink()
     run.retry()
-    wait_until(lambda: run.state == "Running")
+    wait_for(lambda: run.state == "Running", STEP_S)
     run.has_ended("Completed")
     failed, completed = run.manifests()
     assert (failed["state"], completed["state"]) == ("Failed", "Completed")
@@ -197,7 +191,7 @@ def suspended_and_forgotten(run: RunOnThePage) -> None:
     """Suspended while it decodes, shortly before a heartbeat; nobody takes it for crashed. Then cancelled."""
     slow_video(Path(run.settings["source"]) / "slow.avi")
     run.start()
-    wait_until(run.decoders)
+    wait_for(run.decoders, STEP_S)
     run.suspend()
     us = {"prefect.resource.id": f"prefect.flow-run.{run.id}"}
     tag = {"prefect.resource.id": "prefect.tag.hookline", "prefect.resource.role": "tag"}

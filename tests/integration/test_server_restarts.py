@@ -15,6 +15,7 @@ from tests.integration.conftest import ROOT
 from tests.integration.postgres import running_postgres
 from tests.integration.reader import Reader
 from tests.prefect_home import new_home
+from tests.waiting import patience
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -64,7 +65,7 @@ def rank_through(reader: Reader, disturb: Callable[[], None]) -> Path:
         assert run.poll() is None, [log.read_text() for log in reader.folder.glob("*.log")]
         time.sleep(0.05)
     disturb()
-    assert run.wait(300) == 0, [log.read_text() for log in reader.folder.glob("*.log")]
+    assert run.wait(patience(300)) == 0, [log.read_text() for log in reader.folder.glob("*.log")]
     return output
 
 

@@ -19,6 +19,7 @@ from tasks.adapters.storage.folder import FolderStore
 from tasks.adapters.storage.scratch import run_folder, scratch_name
 from tasks.core.errors import StorageError
 from tasks.run.active_runs import DEAD_AFTER, REGISTRY, RUN_ID_TIME, is_dead, read_registry, registered
+from tests.waiting import patience
 
 NOW = datetime.now(UTC)
 KILLED_RUN = """
@@ -152,9 +153,9 @@ def test_runs_that_begin_at_once_are_all_noted(tmp_path: Path) -> None:
     def begin(number: int) -> None:
         run = run_id(end=f"{number:06}")
         with run_folder(scratch, run), registered(open_store(str(output)), run, scratch_dir=scratch):
-            everybody.wait(30)
+            everybody.wait(patience(30))
             assert len(noted(output)) == 8
-            everybody.wait(30)
+            everybody.wait(patience(30))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(begin, range(8)))

@@ -15,6 +15,7 @@ from safetensors.numpy import save
 
 from tasks.adapters.models.checkpoints import FILES_READ, resolve_checkpoint
 from tasks.core.errors import ModelError
+from tests.waiting import patience
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 WEIGHTS, OTHER_WEIGHTS = (save({"w": np.full(9, value, np.float32)}) for value in (1, 2))
@@ -131,7 +132,7 @@ def error_with_hub(endpoint: str, home: Path) -> str:
         env={"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PYTHONPATH": "."},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience(120),
         check=True,
     ).stdout
 

@@ -21,6 +21,7 @@ from tasks.adapters.models import hub as hub_module
 from tasks.adapters.models.checkpoints import FILES_READ, resolve_checkpoint
 from tasks.adapters.models.hub import download
 from tasks.core.errors import ModelError
+from tests.waiting import patience
 
 OLD, NEW = "a" * 40, "b" * 40
 MODEL = "owner/name"
@@ -217,7 +218,7 @@ def test_a_cache_that_cannot_be_written_is_used_or_named(hub: Hub, tmp_path: Pat
         env={"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "PYTHONPATH": "."},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience(120),
     )
     for folder in folders:
         folder.chmod(0o700)

@@ -26,6 +26,7 @@ from tasks.core.errors import SettingsError, StorageError
 from tasks.core.records import Analysis, Answer
 from tasks.core.scoring.analyses import analysis_json
 from tests.s3 import Bucket, Disturbance, Fault
+from tests.waiting import patience
 
 pytest_plugins = ["tests.s3"]
 
@@ -234,7 +235,7 @@ def test_what_was_found_before_a_store_failed_is_returned() -> None:
         def get(self, key: str) -> bytes | None:
             if key == KEYS[-1]:
                 for _ in KEYS[:-1]:
-                    others_read.acquire(timeout=10)
+                    others_read.acquire(timeout=patience(10))
                 raise StorageError("gone")
             others_read.release()
             return super().get(key)

@@ -29,6 +29,7 @@ from tasks.core.errors import RunEnded, VideoRefused
 from tests.adapters.video.test_timeline import LIMITS, processes_in, slow_video, timeline_of
 from tests.hostile import HOSTILE, Watch, watching
 from tests.media import numbered_video
+from tests.waiting import patience
 
 NAMES = ["video", "a.mp4", "a.m3u8", "a.mov", "a.webm", "a.avi"]
 """A file is opened under a fixed name, but nothing may depend on it."""
@@ -86,7 +87,10 @@ def test_without_our_guards_the_file_that_it_names_is_opened(
     source = HOSTILE[name](tmp_path / "a.m3u8", target=watch.canary.as_uri())
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-protocol_whitelist", "file,crypto,concat"]
     subprocess.run(
-        [*command, *options, "-i", source, "-f", "null", "-"], capture_output=True, timeout=30, check=False
+        [*command, *options, "-i", source, "-f", "null", "-"],
+        capture_output=True,
+        timeout=patience(30),
+        check=False,
     )
     assert watch.touched() == ["the canary was opened"]
 
@@ -119,7 +123,9 @@ def test_no_library_opens_it_even_without_the_look_at_its_first_bytes(
         if name == "video":  # a process each
             filters = frame_filters(32, 32, quarter_turns=0)
             command = decode_ffmpeg.command(source, PROBE, filters, fps=1, n_ticks=2, threads=1)
-            done = subprocess.run(command, capture_output=True, timeout=30, check=False, cwd=tmp_path)
+            done = subprocess.run(
+                command, capture_output=True, timeout=patience(30), check=False, cwd=tmp_path
+            )
             assert done.stdout == b""
         assert watch.touched() == []
 
@@ -155,7 +161,7 @@ def test_the_child_is_held_by_the_kernel(tmp_path: Path, monkeypatch: pytest.Mon
             time.sleep(0.02)
         stop_work(tmp_path)
         with pytest.raises(RunEnded):
-            decoding.result(timeout=10)
+            decoding.result(timeout=patience(10))
     assert len(held) == 2  # Python and its ffmpeg
     for limits, environment, network in held:
         assert limits["Max open files"] == MAX_OPEN_FILES

@@ -19,7 +19,8 @@ import pytest
 from tasks.adapters.workers.dask import LEAVE_S, DaskWorkers
 from tasks.adapters.workers.processes import this_worker, worker_name
 from tasks.core.errors import GpuLost, HooklineError, WorkerLost
-from tests.cluster import Cluster, cluster, end, wait_for
+from tests.cluster import Cluster, cluster, end
+from tests.waiting import wait_for
 
 HUNG_S = 2
 

@@ -17,6 +17,7 @@ import pytest
 
 from tasks.adapters.workers.processes import GpuProcesses, InProcess
 from tasks.core.errors import GpuLost, ModelError, RunEnded, WorkerLost
+from tests.waiting import patience
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_workers_that_are_closed_end_their_call_and_begin_none_that_waits() -> N
         for call in calls:
             with pytest.raises(RunEnded):
                 call.result()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < patience(20)
     after = psutil.Process().children()
     assert {child for child in after if "spawn_main" in " ".join(child.cmdline())} <= {*before}
 
@@ -168,7 +169,7 @@ def test_workers_end_when_their_flow_is_killed(tmp_path: Path) -> None:
         assert flow.stdout
         worker = psutil.Process(int(flow.stdout.readline()))
         flow.kill()
-    worker.wait(10)
+    worker.wait(patience(10))
 
 
 def test_a_worker_killed_from_outside_at_any_moment_is_replaced() -> None:
@@ -181,7 +182,7 @@ def test_a_worker_killed_from_outside_at_any_moment_is_replaced() -> None:
                 time.sleep(pause)
                 os.kill(pid, signal.SIGKILL)
                 with suppress(WorkerLost):
-                    call.result(30)
+                    call.result(patience(30))
             for _ in range(3):  # the loss of an idle worker shows at the next call
                 with suppress(WorkerLost):
                     assert workers.call(os.getpid) != pid
