@@ -31,6 +31,7 @@ os.environ["XDG_CACHE_HOME"] = f"{HOME.name}/cache"
 # Servers of the tests call no other host.
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 # Without the fixture `prefect`, what needs a server fails, instead of starting one in secret.
 os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
 
@@ -111,7 +112,10 @@ def _no_error_is_logged(request: pytest.FixtureRequest, caplog: pytest.LogCaptur
     yield
     if not request.node.get_closest_marker("logs_error"):
         errors = [
-            record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR
+            record.getMessage()
+            for record in caplog.get_records("call")
+            # Two calls for one object at once are too much for the S3 server of the tests: it answers 500.
+            if record.levelno >= logging.ERROR and record.name != "werkzeug"
         ]
         assert not errors
 

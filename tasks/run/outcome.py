@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from prefect.client.schemas.objects import State
+from prefect.exceptions import FailedRun
 from prefect.states import Completed, Failed
 
 from tasks.core.listing import Listing
@@ -15,6 +17,15 @@ from tasks.run.ledger import Ledger
 
 COMPLETED, WITH_FAILURES, FAILED = "Completed", "CompletedWithFailures", "Failed"
 DRY_RUN = "DryRun"
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of a run's log says more than that it failed: its state has said so, and why."""
+    return not (record.exc_info and isinstance(record.exc_info[1], FailedRun))
+
+
+# On a worker, Prefect's engine logs its own traceback for every run that ends as Failed.
+logging.getLogger("prefect.flow_runs").addFilter(_is_news)
 
 
 def final_state(ledger: Ledger, settings: Settings) -> str:

@@ -24,7 +24,7 @@ from tasks.core.records import VideoRef
 from tasks.run.logs import log_line
 from tasks.run.progress import current_progress
 from tasks.run.progress_artifact import ArtifactProgress, progress_on_the_page
-from tests.library import quick_settings
+from tests.library import quick_settings, read_table
 from tests.media import numbered_video
 from tests.waiting import wait_for
 
@@ -54,8 +54,9 @@ def test_a_run_is_told_by_its_page_and_its_log(
     page = artifacts_of(state.state_details.flow_run_id)
     assert set(page) == {"progress", "ranking", "failures", "summary", "timelines"}
     ranking = json.loads(str(page["ranking"].data))
-    assert [row["#"] for row in ranking] == [1]  # the second shows the same moment
-    assert page["ranking"].description == "The ranking: 1 rows"
+    rows = read_table(tmp_path / "out", "rankings", state.result()["run_id"]).to_pylist()
+    assert [row["#"] for row in ranking] == [row["run_rank"] for row in rows if row["best_of_moment"]]
+    assert page["ranking"].description == f"The ranking: {len(ranking)} rows"
     assert {row["video"] for row in ranking} == {r"a\|\<b\>\\nrun=forged.mp4"}
     (failure,) = json.loads(str(page["failures"].data))
     assert (failure["video"], failure["reason"]) == ("empty.mp4", "empty")

@@ -45,7 +45,9 @@ from tests.s3 import Bucket, Server
 from tests.waiting import wait_for
 
 TABLES = ("rankings", "windows", "failures", "library")
-DIFFERS = {"run_id", "run_date", "scored_in", "scored_on", "batch_size", *ABOUT_THE_RUN_BEFORE}
+RUNS = {"run_id", "run_date", "scored_in", "scored_on", "ranked_in"}
+TIMES = {"fetch_seconds", "decode_seconds", "fast_seconds", "deep_seconds", "last_modified"}
+DIFFERS = {*RUNS, *TIMES, "batch_size", *ABOUT_THE_RUN_BEFORE}
 """What may differ between two runs over the same videos; `batch_size` as some answers are known already."""
 GONE_WITHIN_S = 20
 RUN_MARK = "HOOKLINE_CHAOS_RUN"
