@@ -175,6 +175,12 @@ class DaskWorkers(Workers):
             resources=ON_A_GPU if gpu else None,
             workers=[_address(worker)],
         )
+        died = WorkerLost(
+            f"The Dask worker {_address(worker)} died with this work: see what it or the system's log says, "
+            "most often it is memory."
+        )
+        # If it dies from here on, Dask may give its work to the next process at its address.
+        was_there = worker in self._cluster.workers(now=True)
         try:
             while True:
                 try:
@@ -183,11 +189,12 @@ class DaskWorkers(Workers):
                 except TimeoutError:
                     if future.status == "error":
                         raise  # it came from the work
+                except NotBegun as error:
+                    if was_there:
+                        raise died from error
+                    raise
                 if worker not in self._offering():
-                    raise WorkerLost(
-                        f"The Dask worker {_address(worker)} died with this work: see what it or the "
-                        "system's log says, most often it is memory."
-                    )
+                    raise died
         finally:
             future.release()
 

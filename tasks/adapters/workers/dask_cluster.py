@@ -57,10 +57,10 @@ class DaskCluster:
             self.client.close()
             raise
 
-    def workers(self) -> Mapping[str, int]:
-        """Their names with their GPUs, as they were at the last look."""
+    def workers(self, *, now: bool = False) -> Mapping[str, int]:
+        """Their names with their GPUs, as they are `now`, or were at the last look."""
         with self._looking:
-            if time.monotonic() >= self._look_again_at:
+            if now or time.monotonic() >= self._look_again_at:
                 self._look()
                 self._look_again_at = time.monotonic() + POLL_S / 2
             return self._found
