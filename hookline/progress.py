@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,7 +23,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from tasks.core.views.escaping import printable
-from tasks.run.progress import COUNTED, Counted, Progress, current_progress
+from tasks.run.progress import COUNTED, Counted, Counts, Progress, current_progress
 
 LINE_EVERY_S = 60.0
 """Where there is no terminal, a line is printed at least this often."""
@@ -72,23 +72,17 @@ class TerminalProgress:
         self.bars.remove_task(self.steps[step].pop())
 
 
-class LineProgress:
+class LineProgress(Counts):
     """A line for each video and step, and one after a minute in which there was none: for logs and mails."""
 
     def __init__(self, console: Console, *, every_s: float = LINE_EVERY_S) -> None:
+        super().__init__()
         self._console, self._every_s, self._began = console, every_s, time.monotonic()
-        self._done: Counter[str] = Counter()
-        self._expected: Counter[str] = Counter()
-        self._lock, self._printed, self._over = threading.Lock(), threading.Event(), False
+        self._printed, self._over = threading.Event(), False
         threading.Thread(target=self._print_now_and_then, name="progress", daemon=True).start()
 
-    def expect(self, what: Counted, count: int) -> None:
-        with self._lock:
-            self._expected[what] += count
-
     def advance(self, what: Counted, count: int = 1, *, name: str = "") -> None:
-        with self._lock:
-            self._done[what] += count
+        super().advance(what, count, name=name)
         if what == "videos":
             self._print(f"{name}: {self._counts()}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,23 @@ class NoProgress:
     def begin(self, step: str) -> None: ...
 
     def end(self, step: str) -> None: ...
+
+
+class Counts:
+    """What was counted so far, and what is expected; safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._done: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self._expected: dict[str, int] = dict.fromkeys(COUNTED, 0)
+
+    def expect(self, what: Counted, count: int) -> None:
+        with self._lock:
+            self._expected[what] += count
+
+    def advance(self, what: Counted, count: int = 1, *, name: str = "") -> None:
+        with self._lock:
+            self._done[what] += count
 
 
 NO_PROGRESS = NoProgress()

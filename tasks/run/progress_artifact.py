@@ -14,7 +14,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.runtime import flow_run
 
 from tasks.core.views import run_page
-from tasks.run.progress import COUNTED, NO_PROGRESS, Counted, current_progress
+from tasks.run.progress import NO_PROGRESS, Counts, current_progress
 
 PERIOD_S = 5.0
 """Seconds between updates."""
@@ -23,32 +23,23 @@ FINISH_TIMEOUT_S = 10.0
 """Seconds that the end of a run waits for the last update."""
 
 
-class ArtifactProgress:
+class ArtifactProgress(Counts):
     """Counts the progress; a thread of its own writes it to one artifact.
 
     A write that fails is tried again after the next period. The run does not wait for it.
     """
 
     def __init__(self, flow_run_id: UUID, *, period_s: float = PERIOD_S) -> None:
+        super().__init__()
         self._flow_run_id, self._period_s = flow_run_id, period_s
-        self._done: dict[str, int] = dict.fromkeys(COUNTED, 0)
-        self._expected: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._steps: list[str] = []
-        self._lock, self._over, self._began = threading.Lock(), threading.Event(), time.monotonic()
+        self._over, self._began = threading.Event(), time.monotonic()
         self._artifact_id: UUID | None = None
         self._written: tuple[object, ...] = ()
         # The server of the run is known only in its context: without it, Prefect would start another.
         work = (self._write_now_and_then,)
         self._thread = threading.Thread(target=copy_context().run, args=work, name="progress", daemon=True)
         self._thread.start()
-
-    def expect(self, what: Counted, count: int) -> None:
-        with self._lock:
-            self._expected[what] += count
-
-    def advance(self, what: Counted, count: int = 1, *, name: str = "") -> None:
-        with self._lock:
-            self._done[what] += count
 
     def begin(self, step: str) -> None:
         with self._lock:
