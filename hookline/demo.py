@@ -10,7 +10,7 @@ from rich.console import Console
 
 from hookline.demo_models import write_demo_models
 from hookline.run import run_embedded
-from tasks.core.settings import Deep, Engine, Fast, Ranking, Settings
+from tasks.core.settings import Deep, Engine, Fast, Ranking, Settings, Windows
 
 SAMPLES = {
     "test-card.mp4": ["testsrc2", "smptehdbars", "rgbtestsrc", "testsrc"],
@@ -39,6 +39,7 @@ def run_demo(folder: Path) -> int:
         output=str(folder / "output"),
         fast=Fast(model=str(models / "videomae")),
         deep=Deep(model=str(models / "videollama3")),
+        windows=Windows(window_seconds=[15]),  # of 96 s: several moments a video
         ranking=Ranking(top_n=5),
         engine=Engine(device="cpu"),  # plenty for these, and a GPU that cannot be used is no obstacle
     )

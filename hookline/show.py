@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -60,7 +61,7 @@ def print_run(
         best, left_out = best_videos(ranking)
         shown = best if every else best_of_moments(best)
         console.print(ranking_table(shown.to_pylist(), source))
-        _print_alternatives(console, len(best) - len(shown))
+        _print_alternatives(console, len(best) - len(shown), store)
         _print_left_out(console, left_out, "videos", store, manifest, "rankings")
     failures = read_table(store, "failures", manifest)
     if len(failures):
@@ -110,7 +111,7 @@ def print_videos(
         raise SettingsError(f"--video {part}: no video of run {manifest.run_id} has this in its URI")
     if ranking:
         console.print(ranking_table(ranking, manifest.source, why=True))
-        _print_alternatives(console, len(found) - len(shown))
+        _print_alternatives(console, len(found) - len(shown), store)
     for row in ranking:
         if deep := row["videollama3"]:
             why = escape(printable(deep["reasoning"], width=500))
@@ -207,10 +208,11 @@ def titled(title: str, *, first_column: str) -> Table:
     return table
 
 
-def _print_alternatives(console: Console, count: int) -> None:
+def _print_alternatives(console: Console, count: int, store: Store) -> None:
     if count:
         same = "segment shows" if count == 1 else "segments show"
-        console.print(f"{count:,} more {same} the same moments: hookline show --all\n", soft_wrap=True)
+        command = escape(shlex.join(["hookline", "show", store.uri, "--all"]))
+        console.print(f"{count:,} more {same} the same moments: {command}\n", soft_wrap=True)
 
 
 def _print_left_out(

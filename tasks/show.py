@@ -47,11 +47,11 @@ def show_ranking(manifest: Manifest, ledger: Ledger, run: Run) -> None:
     best = (row for row in rows_of(path, SHOWN) if row["best_of_moment"] is not False)
     rows = ranking_rows(islice(best, MAX_ROWS), manifest.source)
     if rows:
-        flags = pq.ParquetFile(path).read(columns=["best_of_moment"])["best_of_moment"]
-        moments = len(flags) - flags.to_pylist().count(False)
-        create_table_artifact(
-            table=rows, key="ranking", description=_title("The ranking", len(rows), moments)
-        )
+        flags = pq.ParquetFile(path).read(columns=["best_of_moment"])["best_of_moment"].to_pylist()
+        folded = flags.count(False)
+        title = _title("The ranking", len(rows), len(flags) - folded)
+        more = f". Segments of the same moments, not shown: {folded:,}" if folded else ""
+        create_table_artifact(table=rows, key="ranking", description=f"{title}{more}")
 
 
 def show_failures(manifest: Manifest, ledger: Ledger, run: Run) -> None:

@@ -49,14 +49,18 @@ def test_a_run_is_told_by_its_page_and_its_log(
     numbered_video(tmp_path / "plain.mp4", seconds=9).rename(videos / "a|<b>\nrun=forged.mp4")
     (videos / "empty.mp4").touch()
     with caplog.at_level(logging.INFO):
-        state = rank_videos(quick_settings(videos, tmp_path / "out", demo_models), return_state=True)
+        settings = quick_settings(videos, tmp_path / "out", demo_models, ranking={"top_n": 3})
+        state = rank_videos(settings, return_state=True)
     assert state.name == "CompletedWithFailures"
     page = artifacts_of(state.state_details.flow_run_id)
     assert set(page) == {"progress", "ranking", "failures", "summary", "timelines"}
     ranking = json.loads(str(page["ranking"].data))
     rows = read_table(tmp_path / "out", "rankings", state.result()["run_id"]).to_pylist()
     assert [row["#"] for row in ranking] == [row["run_rank"] for row in rows if row["best_of_moment"]]
-    assert page["ranking"].description == f"The ranking: {len(ranking)} rows"
+    folded = len(rows) - len(ranking)
+    assert folded > 0
+    shown, same = f"The ranking: {len(ranking)} rows", "Segments of the same moments, not shown"
+    assert page["ranking"].description == f"{shown}. {same}: {folded}"
     assert {row["video"] for row in ranking} == {r"a\|\<b\>\\nrun=forged.mp4"}
     (failure,) = json.loads(str(page["failures"].data))
     assert (failure["video"], failure["reason"]) == ("empty.mp4", "empty")

@@ -106,7 +106,7 @@ def test_the_best_of_each_moment_is_printed_and_all_on_demand(
         print_run(console, store, manifest, every=every)
         text = console.file.getvalue()  # type: ignore[attr-defined]
         assert text.count("0:00 0:59") == count
-        said = "3 more segments show the same moments: hookline show --all"
+        said = f"3 more segments show the same moments: hookline show {store.uri} --all"
         assert (said in text) is (count < with_all)
 
 

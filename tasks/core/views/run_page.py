@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.core.manifest import Manifest
+from tasks.core.sizes import size_text
 from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
 from tasks.core.views.devices import devices
@@ -81,8 +82,8 @@ def summary(manifest: Manifest, failures: Mapping[tuple[str, str, str], int], *,
         parts.append(f"Report: {link(manifest.report, manifest.report)}")
     parts += ["## Work", _table(["what", "how much"], _work(manifest))]
     parts += ["## Skipped", *_skipped(manifest, deep)]
-    files = [(entry["rows"], entry["bytes"], entry["uri"]) for entry in manifest.files]
-    parts += ["## Files", _table(["rows", "bytes", "file"], files)]
+    files = [(entry["rows"], size_text(entry["bytes"]), entry["uri"]) for entry in manifest.files]
+    parts += ["## Files", _table(["rows", "size", "file"], files)]
     parts.append(
         f"Run {in_markdown(manifest.run_id)}, from {in_markdown(manifest.source)}, "
         f"started {in_markdown(manifest.started_at)}."

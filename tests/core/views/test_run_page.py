@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tasks.core.manifest import Manifest
@@ -95,7 +96,7 @@ MANIFEST = Manifest.model_validate(
         "segments_per_second": None,
         "hours_of_video": 1.5,
         "devices": [{"kind": "cuda", "name": "NVIDIA H100", "dtype": "bfloat16", "driver": "580.95.05"}],
-        "files": [{"uri": "s3://bucket/out/a.parquet", "rows": 4, "bytes": 100}],
+        "files": [{"uri": "s3://bucket/out/a.parquet", "rows": 4, "bytes": 12_800}],
     }
 )
 
@@ -110,7 +111,7 @@ def test_the_summary_counts_reasons_and_says_what_was_skipped() -> None:
     assert "- 5 videos are unchanged, and were not opened." in text
     assert "The deep stage: skipped, disabled." in text
     assert r"7 files that select.pattern does not take \(7 .jpg\), 1 hidden file, marker or link." in text
-    assert "a.parquet" in text
+    assert re.search(r"^\| 4 \| 12.8 kB \| .*a.parquet", text, flags=re.MULTILINE)
     assert "pw@" not in text
     assert "Report:" not in text
 
