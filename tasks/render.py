@@ -14,7 +14,7 @@ from tasks.run.report import keep_sheet
 from tasks.run.retries import STORAGE_PAUSES_S, attempt, is_transient, retried
 from tasks.run.run import Run
 from tasks.run.suspension import result_of
-from tasks.work.media import Media, make_media
+from tasks.work.media import Media, gets_clip, make_media
 
 
 def render_media(ranked: RankedVideo, run: Run) -> RankedVideo:
@@ -30,7 +30,7 @@ def render_media(ranked: RankedVideo, run: Run) -> RankedVideo:
 def render_segments(segments: Sequence[Segment], timeline: Timeline, run: Run) -> Media:
     """Their pictures and clips. An error that is transient is tried again; any other is a failure."""
     try:
-        with _told_of_clips(timeline, run):
+        with _told_of_clips(segments, timeline, run):
             media = run.do(make_media, segments, timeline, gpu=False, prefer=timeline.worker)
         for segment, sheet in zip(media.segments, media.sheets, strict=False):
             keep_sheet(sheet, timeline.video, segment.window, run.scratch)
@@ -43,8 +43,10 @@ def render_segments(segments: Sequence[Segment], timeline: Timeline, run: Run) -
     return media
 
 
-def _told_of_clips(timeline: Timeline, run: Run) -> AbstractContextManager[None]:
+def _told_of_clips(segments: Sequence[Segment], timeline: Timeline, run: Run) -> AbstractContextManager[None]:
     """Clips take their time; pictures do not."""
-    if not run.spec.settings.publish.clips:
+    clips = sum(gets_clip(segment, run.spec.settings.publish) for segment in segments)
+    if not clips:
         return nullcontext()
-    return step(run.spec.run_id, "render", f"cutting clips of {timeline.video.name}", video=timeline.video)
+    what = f"cutting {clips} {'clip' if clips == 1 else 'clips'} of {timeline.video.name}"
+    return step(run.spec.run_id, "render", what, video=timeline.video)

@@ -17,6 +17,7 @@ from tasks.adapters.video.pictures import contact_sheet, jpeg
 from tasks.adapters.video.timeline import read_frames
 from tasks.core.errors import HooklineError
 from tasks.core.records import Failure, Segment, Stage, Timeline
+from tasks.core.settings import Publish
 from tasks.core.views.pictures import (
     clip_name,
     crop_ratio,
@@ -77,6 +78,11 @@ def keep_thumbnails(segments: Sequence[Segment], timeline: Timeline, store: Stor
     ]
 
 
+def gets_clip(segment: Segment, publish: Publish) -> bool:
+    """Whether there is to be a clip of this segment."""
+    return publish.clips and (publish.clips_of == "all" or segment.best_of_moment is not False)
+
+
 def keep_clips(
     segments: Sequence[Segment], timeline: Timeline, spec: RunSpec
 ) -> tuple[list[Segment], list[Failure]]:
@@ -86,7 +92,7 @@ def keep_clips(
     """
     made, failures = [], []
     for segment in segments:
-        if spec.settings.publish.clips_of == "best" and not segment.best_of_moment:
+        if not gets_clip(segment, spec.settings.publish):
             made.append(segment)
             continue
         try:
