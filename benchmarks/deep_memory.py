@@ -82,7 +82,7 @@ def derive(size: str, quantization: str) -> dict[str, Any]:
     config = published_config(size)
     weights = weight_bytes(config, quantization=quantization, itemsize=2)
     tokens = FRAMES * TOKENS_PER_FRAME + TEXT_TOKENS
-    row = row_bytes(config, tokens=tokens, itemsize=2) + step_bytes(config, tokens=tokens)
+    row = row_bytes(config, tokens=tokens, itemsize=2) + step_bytes(config, tokens=tokens, itemsize=2)
     working = working_bytes(config, tokens=tokens, patches=PATCHES_PER_PASS, itemsize=2)
     batches = {}
     for card in CARDS_GB:

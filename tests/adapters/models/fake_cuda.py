@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.attention import bias
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import rms_norm, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
@@ -121,6 +121,9 @@ class _AsOnAGpu(TorchFunctionMode):
             return torch.bitwise_not(*args)
         if func is torch.Tensor.pin_memory:
             return args[0]
+        if func is rms_norm:
+            # One kernel as well; the other is only in builds with CUDA.
+            return torch.ops.aten.native_layer_norm(*args, kwargs["weight"], None, kwargs["eps"])[0]
         if func is scaled_dot_product_attention:
             return self._attention(*args, **(kwargs or {}))
         if func is torch.Tensor.__getitem__:

@@ -11,6 +11,7 @@ import torch
 from tasks.adapters.models.devices import sent
 from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.cuda_graphs import GraphRecorder
+from tasks.adapters.models.videollama3.fused_layers import fuse_norms, join_projections
 from tasks.adapters.models.videollama3.grammar import AnswerGrammar, AnswerWriter, Tokens
 from tasks.adapters.models.videollama3.kv_cache import (
     BatchKVCache,
@@ -60,6 +61,10 @@ class AnswerGenerator:
         use_row_attention(self.language_model)
         if self.device.type == "cpu" and not self.is_quantized:
             transpose_linear_weights(self.language_model, model.lm_head)
+        if self.device.type == "cuda":
+            fuse_norms(self.language_model)
+            if not self.is_quantized:
+                join_projections(self.language_model)
 
     def answer(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[GeneratedAnswer]:
         """Answer all prompts: greedily whatever the generation config says, each inside its schema.

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.nn.attention.bias import causal_lower_right
 
 from tasks.adapters.models.devices import sent
-from tasks.adapters.models.kernels import shares_heads
+from tasks.adapters.models.kernels import key_pieces, shares_heads, step_attention, step_mask
 from tasks.adapters.models.videollama3.cuda_graphs import CudaGraph, GraphRecorder
 
 PREFILL_CHUNK_TOKENS = 4096
@@ -68,12 +68,11 @@ def row_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention in which several query heads share a key-value head, without copying the latter.
 
-    Without `places`: causal, the last query seeing the last key. With them, the queries lie in one
-    line, and query `i` belongs to row `places[0][i]` and is the `places[1][i]`th there; the mask is
-    `rows x 1 x heads per key-value head * width x keys`. The heads of a group count as further
-    queries, which every kernel can do; copied keys would be six times the memory, read at each step.
+    Without a mask: causal, the last query seeing the last key. With one (by `step_mask`) the queries lie in
+    one line, all rows' one after the other; or, where rows differ in how many they have, with `places`:
+    query `i` belongs to row `places[0][i]` and is the `places[1][i]`th there.
     """
-    if places is None or attention_mask is None:
+    if attention_mask is None:
         causal = causal_lower_right(query.shape[2], key.shape[2])
         if not (shared := shares_heads(query, key, value)):
             groups = query.shape[1] // key.shape[1]
@@ -82,21 +81,22 @@ def row_attention(
             query, key, value, attn_mask=causal, scale=scaling, enable_gqa=shared
         )
         return output.transpose(1, 2).contiguous(), None
+    if places is None:
+        by_row = query[0].unflatten(1, (len(key), -1)).transpose(0, 1)
+        output = step_attention(by_row, key, value, attention_mask, scale=scaling)
+        return output.transpose(1, 2).flatten(0, 1)[None], None
     rows, columns = places
-    groups = query.shape[1] // key.shape[1]
-    spread = query.new_zeros(len(key), query.shape[1], attention_mask.shape[2] // groups, query.shape[3])
+    width = attention_mask.shape[2] * key.shape[1] // query.shape[1]
+    spread = query.new_zeros(len(key), query.shape[1], width, query.shape[3])
     spread[rows, :, columns] = query[0].transpose(0, 1)
-    output = functional.scaled_dot_product_attention(
-        spread.view(*key.shape[:2], -1, query.shape[3]), key, value, attn_mask=attention_mask, scale=scaling
-    )
-    # Not view(): some kernels give their output in another order of memory.
-    return output.reshape(spread.shape)[rows, :, columns][None], None
+    output = step_attention(spread, key, value, attention_mask, scale=scaling)
+    return output[rows, :, columns][None], None
 
 
 class BatchKVCache:
     """`n` rows of at most `length` tokens each, all empty.
 
-    Memory: `2 x layers x n x key-value heads x length x head size` numbers.
+    Memory: `2 x layers x n x length x key-value heads x head size` numbers.
     """
 
     def __init__(
@@ -108,8 +108,10 @@ class BatchKVCache:
         config = language_model.config
         heads, layers = config.num_key_value_heads, config.num_hidden_layers
         # What one pass writes beyond a row's end is overwritten by the next; multiples of 8 suit all kernels.
-        length = -(-(length + MAX_STEP_TOKENS) // 8) * 8
-        shape = (layers, n, heads, length, config.hidden_size // config.num_attention_heads)
+        length += MAX_STEP_TOKENS
+        self.pieces = key_pieces(self.device, rows=n, heads=heads, keys=length)
+        length = -(-length // (8 * self.pieces)) * 8 * self.pieces
+        shape = (layers, n, length, heads, config.hidden_size // config.num_attention_heads)
         # Zeros: what is masked has no weight, but a NaN would count all the same.
         self.keys, self.values = (torch.zeros(shape, dtype=weight.dtype, device=self.device) for _ in "kv")
         self.lengths = torch.zeros(n, dtype=torch.long, device=self.device)
@@ -122,7 +124,7 @@ class BatchKVCache:
         The first `shared` tokens are taken over from the row before, whose prompt begins alike.
         """
         for memory in (self.keys, self.values):
-            memory[:, row, :, :shared] = memory[:, row - 1, :, :shared]
+            memory[:, row, :shared] = memory[:, row - 1, :shared]
         for start in range(shared, len(embeddings), PREFILL_CHUNK_TOKENS):
             piece = embeddings[None, start : start + PREFILL_CHUNK_TOKENS]
             output = self.model(
@@ -173,7 +175,7 @@ class BatchKVCache:
     def _graph(self, line: _PackedTokens, width: int) -> CudaGraph | None:
         """A pass of this width over what `line` holds, if it can be recorded."""
         if width not in self._recorded:
-            run = partial(self._chain, line, width=width, used=self.keys.shape[3])
+            run = partial(self._chain, line, width=width, used=self.keys.shape[2])
             self._recorded[width] = line, self.graphs.record(run)
         held, graph = self._recorded[width]
         held.packed.copy_(line.packed)
@@ -190,23 +192,29 @@ class BatchKVCache:
         """Run tokens through the model, each row's written behind its end: `tokens x hidden`.
 
         `sees[i, j]` is whether a row's `i`th new token sees its `j`th; `depths` are the tokens'
-        distances from their rows' ends, and `used` so many places of the memory are looked at.
+        distances from their rows' ends, and `used` so many places of the memory have to be looked at.
         """
-        width = len(sees)
-        used = min(-(-used // KEY_LENGTH_MULTIPLE) * KEY_LENGTH_MULTIPLE, self.keys.shape[3])
+        width, length = len(sees), self.keys.shape[2]
+        used = min(-(-used // KEY_LENGTH_MULTIPLE) * KEY_LENGTH_MULTIPLE, length)
+        if self.pieces > 1:
+            used = length  # the pieces of a part of it would have to be copied
         # How far each place of the memory lies behind the row's end; negative ones hold the row itself.
         behind = torch.arange(used, device=self.device) - self.lengths[:, None]
         new = sees[:, behind.clamp(0, width - 1)].transpose(0, 1) & (behind < width)[:, None]
-        mask = (behind < 0)[:, None] | new
         config = self.model.config
-        group = config.num_attention_heads // config.num_key_value_heads
+        mask = step_mask(
+            (behind < 0)[:, None] | new,
+            group=config.num_attention_heads // config.num_key_value_heads,
+            pieces=self.pieces,
+            dtype=self.keys.dtype,
+        )
         ends = self.lengths[line.rows]
         output = self.model(
             input_ids=line.tokens[None],
             position_ids=(ends + depths)[None],
             past_key_values=_DecodeView(self, line.rows, ends + line.columns, used),
-            attention_mask={"full_attention": mask.repeat(1, group, 1)[:, None]},
-            places=(line.rows, line.columns),
+            attention_mask={"full_attention": mask},
+            places=None if len(line.tokens) == width * len(self.lengths) else (line.rows, line.columns),
         )
         hidden: torch.Tensor = output.last_hidden_state[0]
         return hidden
@@ -259,8 +267,8 @@ class _PrefillView:
         end = self.start + keys.shape[2]
         memories = self.rows.keys[layer, self.row], self.rows.values[layer, self.row]
         for memory, new in zip(memories, (keys, values), strict=True):
-            memory[:, self.start : end] = new[0]
-        return memories[0][None, :, :end], memories[1][None, :, :end]
+            memory[self.start : end] = new[0].transpose(0, 1)
+        return memories[0][None, :end].transpose(1, 2), memories[1][None, :end].transpose(1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,5 +285,5 @@ class _DecodeView:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         memories = self.rows.keys[layer], self.rows.values[layer]
         for memory, new in zip(memories, (keys, values), strict=True):
-            memory[self.places, :, self.slots] = new[0].transpose(0, 1)
-        return memories[0][:, :, : self.used], memories[1][:, :, : self.used]
+            memory[self.places, self.slots] = new[0].transpose(0, 1)
+        return memories[0][:, : self.used].transpose(1, 2), memories[1][:, : self.used].transpose(1, 2)

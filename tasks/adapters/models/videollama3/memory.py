@@ -9,9 +9,6 @@ import torch
 from tasks.adapters.models.videollama3.kv_cache import MAX_STEP_TOKENS, PREFILL_CHUNK_TOKENS
 from tasks.adapters.models.videollama3.quantization import is_quantized
 
-MASK_BYTES = 7
-"""Of one place of a step's mask: as booleans, and as float32 numbers that are added to the scores."""
-
 BYTES_PER_WEIGHT = {"int8": 1.0, "int4": 1 / 2 + 1 / 64 + 4 / (64 * 256)}
 """Of a quantized weight. In 4 bits each 64 weights share a scale of 8 bits, and each 256 scales one of
 32 bits (Dettmers et al. 2023, QLoRA, section 3)."""
@@ -43,14 +40,14 @@ def weight_bytes(config: Any, *, quantization: str, itemsize: int) -> int:
     return round((total - rounded) * itemsize + rounded * BYTES_PER_WEIGHT.get(quantization, itemsize))
 
 
-def step_bytes(config: Any, *, tokens: int) -> int:
-    """What one segment adds to the widest step: the mask over its `tokens`, as it is made and as it is added.
+def step_bytes(config: Any, *, tokens: int, itemsize: int) -> int:
+    """What one segment adds to the widest step: the mask over its `tokens`, and what it is made of.
 
     For the steps that are recorded as CUDA graphs, too, each of which keeps what it works with.
     """
     text = config.text_config
     group = text.num_attention_heads // text.num_key_value_heads
-    return int(2 * group * MAX_STEP_TOKENS * tokens * MASK_BYTES)
+    return int(2 * group * MAX_STEP_TOKENS * tokens * (itemsize + 1))
 
 
 def working_bytes(config: Any, *, tokens: int, patches: int, itemsize: int) -> int:

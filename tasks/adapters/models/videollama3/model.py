@@ -188,7 +188,8 @@ class VideoLlama3:
         config, itemsize = self.model.config, self.dtype.itemsize
         return fitting_batch(
             free,
-            row=row_bytes(config, tokens=tokens, itemsize=itemsize) + step_bytes(config, tokens=tokens),
+            row=row_bytes(config, tokens=tokens, itemsize=itemsize)
+            + step_bytes(config, tokens=tokens, itemsize=itemsize),
             reserve=working_bytes(config, tokens=tokens, patches=encoded.patches_per_pass, itemsize=itemsize),
             most=LARGEST_BATCH[self.device.type],
         )

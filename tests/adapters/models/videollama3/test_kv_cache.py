@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2Model
 
+from tasks.adapters.models.kernels import split_mask
 from tasks.adapters.models.videollama3 import kv_cache
 from tasks.adapters.models.videollama3.cuda_graphs import GraphRecorder
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache, use_row_attention
@@ -80,7 +81,17 @@ def test_a_prompt_reads_the_same_where_each_query_head_needs_its_own_keys(
     close(hidden, torch.stack([last_state(stock, text) for text in TEXTS]))
 
 
+@pytest.fixture(params=[0, 1, 2, 4, 8])
+def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """As on a GPU, where steps attend to their keys in so many pieces; 0: as on a CPU."""
+    if request.param:
+        monkeypatch.setattr(kv_cache, "key_pieces", lambda *_, **__: request.param)
+        monkeypatch.setattr(kv_cache, "step_mask", split_mask)
+    return int(request.param)
+
+
 @pytest.mark.parametrize("at_once", [1, 2, 16])
+@pytest.mark.usefixtures("pieces")
 def test_rows_grow_by_as_many_tokens_each_as_it_needs(
     stock: Any, model: Any, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
@@ -98,6 +109,7 @@ def test_nothing_to_append_changes_nothing(model: Any) -> None:
     assert torch.equal(rows.decode([[], [], [], []], hidden), hidden)
 
 
+@pytest.mark.usefixtures("pieces")
 def test_peeking_shows_every_branch_and_leaves_the_rows_alone(stock: Any, model: Any) -> None:
     rows, hidden = filled(model)
     sees = torch.tensor([[True, False, False], [False, True, False], [False, True, True]])
@@ -118,6 +130,7 @@ def test_a_shared_beginning_is_taken_over_from_the_row_before(stock: Any, model:
     close(hidden[0], last_state(stock, second))
 
 
+@pytest.mark.usefixtures("pieces")
 def test_a_row_may_be_filled_to_its_very_end(stock: Any, model: Any) -> None:
     rows = BatchKVCache(model, 2, 8)
     hidden = torch.cat([rows.prefill(i, embedded(model, [1, 2, 3])) for i in range(2)])
@@ -152,4 +165,4 @@ def test_the_memory_is_free_as_soon_as_the_rows_are_gone(model: Any, capture: bo
 
 @pytest.mark.parametrize("quantity", ["keys", "values"])
 def test_memory_is_as_large_as_documented(model: Any, quantity: str) -> None:
-    assert getattr(BatchKVCache(model, 4, 80 - 16), quantity).shape == (3, 4, 2, 80, 8)
+    assert getattr(BatchKVCache(model, 4, 80 - 16), quantity).shape == (3, 4, 80, 2, 8)

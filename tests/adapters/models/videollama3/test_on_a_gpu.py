@@ -13,6 +13,7 @@ from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.config import FrameSpec
 from tasks.adapters.models.videollama3.encoder import FrameEncoder
 from tasks.adapters.models.videollama3.frames import patchify
+from tasks.adapters.models.videollama3.fused_layers import fuse_norms, join_projections
 from tasks.adapters.models.videollama3.generator import AnswerGenerator
 from tasks.adapters.models.videollama3.grammar import AnswerWriter
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache, use_row_attention
@@ -38,10 +39,16 @@ PROMPT = 16_507
 """Tokens of 59 frames of 616x336, with timestamps and prompt."""
 
 
-def rows_on_a_gpu(n: int, dtype: torch.dtype) -> BatchKVCache:
-    model = fake_model(Qwen2Model, Qwen2Config(**WIDTHS_OF_THE_2B), dtype)
+def rows_on_a_gpu(n: int, dtype: torch.dtype, *, layers: int = LAYERS) -> BatchKVCache:
+    shape = Qwen2Config(**{**WIDTHS_OF_THE_2B, "num_hidden_layers": layers})
+    return BatchKVCache(as_on_a_gpu(fake_model(Qwen2Model, shape, dtype)), n, PROMPT + 320)
+
+
+def as_on_a_gpu(model: Any) -> Any:
     use_row_attention(model)
-    return BatchKVCache(model, n, PROMPT + 320)
+    fuse_norms(model)
+    join_projections(model)
+    return model
 
 
 VISION_OF_THE_2B = {
@@ -81,8 +88,7 @@ def test_what_passes_hold_is_known(dtype: torch.dtype, language: dict[str, Any])
         features = encoder(patchify(frames, SPEC), grid=(24, 44))
         vision = counted.peak_bytes
         del features
-        use_row_attention(model.model.language_model)
-        rows = BatchKVCache(model.model.language_model, 30, PROMPT + 320)
+        rows = BatchKVCache(as_on_a_gpu(model.model.language_model), 30, PROMPT + 320)
         counted.begin()
         rows.prefill(0, torch.empty(PROMPT, shape.text_config.hidden_size, device="cuda", dtype=dtype))
         prefill = counted.peak_bytes
@@ -96,7 +102,9 @@ def test_what_passes_hold_is_known(dtype: torch.dtype, language: dict[str, Any])
     assert max(vision, prefill) <= working_bytes(shape, **sizes) < 2 * max(vision, prefill)
     # And as much again for what is recorded as CUDA graphs.
     assert (
-        2 * step <= 30 * step_bytes(shape, tokens=PROMPT + 320) + RESERVED_BYTES < 4 * step + RESERVED_BYTES
+        2 * step
+        <= 30 * step_bytes(shape, tokens=PROMPT + 320, itemsize=dtype.itemsize) + RESERVED_BYTES
+        < 4 * step + RESERVED_BYTES
     )
 
 
@@ -124,6 +132,39 @@ def test_a_step_waits_for_no_copy(width: int) -> None:
         rows.decode([[5] * width, *[[5]] * 29], hidden)
     assert counted.copies == 0
     assert counted.of("attention") == LAYERS
+
+
+@pytest.mark.parametrize("width", [1, 8, 16])
+def test_a_step_is_of_few_kernels_and_holds_no_copy_of_the_keys(width: int) -> None:
+    """transformers' own layers have 47 each, and six copies of the keys would be what a layer is read for."""
+    counts = []
+    for layers in (1, 2):
+        with fake_cuda() as counted:
+            rows = rows_on_a_gpu(30, torch.bfloat16, layers=layers)
+            rows._sizes = [PROMPT] * 30
+            hidden = torch.empty(30, 1536, device="cuda", dtype=torch.bfloat16)
+            counted.begin()
+            rows.decode([[5] * width] * 30, hidden)
+        counts.append(sum(counted.kernels.values()))
+        masks = 30 * width * 6 * rows.keys.shape[2] * 2
+        assert counted.peak_bytes < 1.5 * masks + 2**26
+        assert (counted.of("efficient"), counted.of("masked_fill"), counted.copies) == (layers, 1, 0)
+    each = counts[1] - counts[0]
+    assert each <= 23
+    assert counts[0] - each <= 32
+
+
+def test_a_chunk_of_a_prompt_is_of_few_kernels_and_waits_for_nothing() -> None:
+    counts = []
+    for layers in (1, 2):
+        with fake_cuda() as counted:
+            rows = rows_on_a_gpu(2, torch.bfloat16, layers=layers)
+            embeddings = torch.empty(4096, 1536, device="cuda", dtype=torch.bfloat16)
+            counted.begin()
+            rows.prefill(1, embeddings)
+        counts.append(sum(counted.kernels.values()))
+        assert (counted.of("flash"), counted.of("attention"), counted.copies) == (layers, layers, 0)
+    assert counts[1] - counts[0] <= 18
 
 
 def test_choosing_tokens_waits_for_the_tokens_alone(llama: VideoLlama3) -> None:
