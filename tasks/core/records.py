@@ -159,7 +159,7 @@ class WindowFeatures:
 
     `embeddings` is `n x d` float32: the mean of the last layer's tokens.
     `change` is `n` float32: the mean cosine distance between consecutive moments inside the window.
-    `seconds` is how long the model took, on `device`.
+    `seconds` is how long frames and model took, on `device`.
     """
 
     embeddings: npt.NDArray[np.float32]

@@ -7,7 +7,6 @@ Video Pre-Training". Published weights are under CC-BY-NC-4.0.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -20,7 +19,14 @@ from torch import nn
 from torch.nn import functional
 
 from tasks.adapters.models.checkpoints import Checkpoint
-from tasks.adapters.models.devices import LOADING, device_record, on_model_thread, pick_device, pick_dtype
+from tasks.adapters.models.devices import (
+    LOADING,
+    device_record,
+    on_model_thread,
+    pick_device,
+    pick_dtype,
+    sent,
+)
 from tasks.adapters.models.gpu_errors import is_out_of_memory, raise_if_gpu_lost
 from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.adapters.models.memory import fitting_batch, free_bytes
@@ -28,15 +34,12 @@ from tasks.core.errors import ModelError
 from tasks.core.records import ReadFrames, Window, WindowFeatures
 from tasks.core.scoring.windows import sample_ticks
 
-AUTO_BATCH = {"cuda": 32, "cpu": 4}
+AUTO_BATCH = {"cuda": 8, "cpu": 4}
 """Windows a forward pass by device at the most, where the setting leaves it open (2.7 windows/s on 2 AMX
-cores)."""
+cores). 8 keep a GPU busy, while the frames of the next are read."""
 
-RESIZE_CHUNK_FRAMES = 16
-"""Frames that are made floats and resized together: each step of it holds all of them once more."""
-
-READ_AHEAD = 1
-"""Batches whose frames are read while another is with the model."""
+CHUNK_FRAMES = 16
+"""Frames that are read, made floats and resized together: each step of it holds all of them once more."""
 
 
 Features = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]
@@ -90,7 +93,6 @@ class VideoMAE:
         model.embeddings.position_embeddings = table.to(device=self.device, dtype=self.dtype)
         model.embeddings.patch_embeddings = LinearPatches(model.embeddings.patch_embeddings.projection)
         self.model: Any = model.to(self.device).eval()
-        self._room = threading.Semaphore(READ_AHEAD + 1)
 
     @property
     def frames_per_window(self) -> int:
@@ -121,14 +123,9 @@ class VideoMAE:
                 pass for a high score.
         """
         sampled = [sample_ticks(window, count=self.frames_per_window) for window in windows]
-        ticks = sorted({tick for window in sampled for tick in window})
-        place = {tick: i for i, tick in enumerate(ticks)}
-        places = torch.tensor([[place[tick] for tick in window] for window in sampled])
-        with self._room:
-            frames = read_frames(ticks)
-            embeddings, change, seconds = on_model_thread(
-                lambda: self._fitting_features(frames, places, batch_size or self._fitting_batch(), shown)
-            )
+        embeddings, change, seconds = on_model_thread(
+            lambda: self._fitting_features(read_frames, sampled, batch_size or self._fitting_batch(), shown)
+        )
         if not (np.isfinite(embeddings).all() and np.isfinite(change).all()):
             raise ModelError(
                 f"{self.checkpoint.model} gives values that are no numbers: fetch it again, whole.",
@@ -141,12 +138,12 @@ class VideoMAE:
         return fitting_batch(free_bytes(self.device), row=row, reserve=0, most=AUTO_BATCH[self.device.type])
 
     def _fitting_features(
-        self, frames: npt.NDArray[np.uint8], places: torch.Tensor, size: int, shown: Shape
+        self, read_frames: ReadFrames, sampled: Sequence[Sequence[int]], size: int, shown: Shape
     ) -> Features:
         """`_features` in batches of `size`, or of half as many, as often as memory runs out."""
         while True:
             try:
-                return self._features(frames, places, size, shown)
+                return self._features(read_frames, sampled, size, shown)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -164,12 +161,25 @@ class VideoMAE:
 
     @torch.inference_mode()
     def _features(
-        self, frames: npt.NDArray[np.uint8], places: torch.Tensor, size: int, shown: Shape
+        self, read_frames: ReadFrames, sampled: Sequence[Sequence[int]], size: int, shown: Shape
     ) -> Features:
-        """Embeddings and change of windows, `n x frames` indices, `size` at once; and seconds."""
+        """Embeddings and change of windows, each given by its ticks, `size` at once; and seconds.
+
+        The CPU waits for a GPU at the end alone: while that is at some windows, frames of the next are read.
+        """
         began = time.perf_counter()
-        pixels = self.pixels(frames, shown=shown)
-        outputs = [self._forward(pixels[indices]) for indices in places.tensor_split(-(-len(places) // size))]
+        ticks = sorted({tick for window in sampled for tick in window})
+        place = {tick: i for i, tick in enumerate(ticks)}
+        places = np.array([[place[tick] for tick in window] for window in sampled])
+        crop = (self.processor.crop_size["height"], self.processor.crop_size["width"])
+        pixels = torch.empty((len(ticks), 3, *crop), dtype=self.dtype, device=self.device)
+        read, outputs = 0, []
+        for indices in np.array_split(places, -(-len(places) // size)):
+            while read <= indices.max():
+                frames = read_frames(ticks[read : read + CHUNK_FRAMES])
+                pixels[read : read + len(frames)] = self.pixels(frames, shown=shown)
+                read += len(frames)
+            outputs.append(self._forward(pixels[sent(torch.from_numpy(indices), self.device)]))
         embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
         return embeddings, change, time.perf_counter() - began
 
@@ -179,16 +189,7 @@ class VideoMAE:
         The same steps as transformers' own processor for the checkpoint, to within 1/255; of frames that
         are squeezed as for pictures of the width and height `shown`.
         """
-        crop = (self.processor.crop_size["height"], self.processor.crop_size["width"])
-        pixels = torch.empty((len(frames), 3, *crop), dtype=self.dtype, device=self.device)
-        for start in range(0, len(frames), RESIZE_CHUNK_FRAMES):
-            pixels[start : start + RESIZE_CHUNK_FRAMES] = self._pixels(
-                frames[start : start + RESIZE_CHUNK_FRAMES], shown
-            )
-        return pixels
-
-    def _pixels(self, frames: npt.NDArray[np.uint8], shown: Shape) -> torch.Tensor:
-        images = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).float()
+        images = sent(torch.from_numpy(frames), self.device).permute(0, 3, 1, 2).float()
         width, height = (side or images.shape[axis] for side, axis in zip(shown, (-1, -2), strict=True))
         short = self.processor.size["shortest_edge"]
         scale = short / min(height, width)
@@ -196,8 +197,10 @@ class VideoMAE:
         resized = (short, int(width * scale)) if height <= width else (int(height * scale), short)
         images = functional.interpolate(images, resized, mode="bilinear", antialias=True).round_()
         images = _centre_crop(images, self.processor.crop_size["height"], self.processor.crop_size["width"])
-        mean = torch.tensor(self.processor.image_mean, device=self.device).view(3, 1, 1)
-        std = torch.tensor(self.processor.image_std, device=self.device).view(3, 1, 1)
+        mean, std = (
+            sent(torch.tensor(values), self.device).view(3, 1, 1)
+            for values in (self.processor.image_mean, self.processor.image_std)
+        )
         normalised: torch.Tensor = (images * self.processor.rescale_factor - mean) / std
         return normalised
 

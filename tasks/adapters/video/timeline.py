@@ -114,6 +114,8 @@ def read_frames(timeline: Timeline, ticks: Sequence[int]) -> npt.NDArray[np.uint
         for frame, tick in zip(frames, distinct, strict=True):
             file.seek(int(tick) * size)
             _read_into(file, frame.data.cast("B"))
+    if len(distinct) == len(ticks) and (positions[1:] > positions[:-1]).all():
+        return frames  # they are in order, and need no copy
     ordered: npt.NDArray[np.uint8] = frames[positions]
     return ordered
 

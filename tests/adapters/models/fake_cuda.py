@@ -9,6 +9,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -73,7 +74,7 @@ class Counted(TorchDispatchMode):
     def zeros(self, tensor: torch.Tensor) -> Any:
         """What comes back from a GPU, by a copy for which the CPU waits: of no numbers, zeros."""
         self.copies += 1
-        return np.zeros(tensor.shape, dtype=int).tolist()
+        return np.zeros(tensor.shape, dtype=int)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
@@ -200,7 +201,8 @@ def fake_cuda(*, flash: bool = True) -> Iterator[Counted]:
         FakeTensorMode(),
         Counted() as counted,
         _AsOnAGpu(flash=flash),
-        patch.object(FakeTensor, "tolist", lambda tensor: counted.zeros(tensor)),
+        patch.object(FakeTensor, "tolist", lambda tensor: counted.zeros(tensor).tolist()),
+        patch.object(FakeTensor, "cpu", lambda tensor: SimpleNamespace(numpy=lambda: counted.zeros(tensor))),
     ):
         counted.begin()
         yield counted

@@ -5,6 +5,7 @@ The checkpoints are small and untrained, in the real layout.
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -192,6 +193,45 @@ def test_what_a_window_takes_is_known(dtype: torch.dtype) -> None:
     taken = counted.peak_bytes / 8
     assert (counted.copies, counted.of("convolution"), counted.of("attention")) == (0, 0, 2)
     assert taken <= window_bytes(config, itemsize=dtype.itemsize) < 1.3 * taken
+
+
+def test_while_a_gpu_is_at_some_windows_the_frames_of_the_next_are_read(model: VideoMAE) -> None:
+    """And no more than a chunk of them at once; what comes of all windows is waited for at the end, alone."""
+    drawn, seen = DrawnFrames(84, 56), list[tuple[int, int]]()
+    every = [sample_ticks(window, count=16) for window in windows(N_TICKS, lengths=[30], stride=3)]
+    with fake_cuda() as counted:
+        there = copy.copy(model)
+        there.device, there.dtype = torch.device("cuda:0"), torch.bfloat16
+        there.model = fake_model(VideoMAEModel, model.model.config, torch.bfloat16)
+        embedding = there.model.embeddings
+        embedding.position_embeddings = torch.empty(1, 1568, 48, device="cuda", dtype=torch.bfloat16)
+        embedding.patch_embeddings = LinearPatches(embedding.patch_embeddings.projection)
+        layers = model.model.config.num_hidden_layers
+
+        def read(ticks: Sequence[int]) -> npt.NDArray[np.uint8]:
+            assert len(ticks) <= videomae.CHUNK_FRAMES
+            seen.append((counted.of("attention") // layers, counted.copies))
+            return drawn(ticks)
+
+        counted.begin()
+        there._features(read, every, 4, (None, None))
+    passes = -(-len(every) // 4)
+    assert [launched for launched, _ in seen] == [0, 0, 0, 1, 3]  # passes that are under way
+    assert {copies for _, copies in seen} == {0}
+    assert (counted.of("attention"), counted.copies) == (passes * layers, 2)  # embeddings and changes
+
+
+def test_frames_that_cannot_be_read_fail_the_call_that_needs_them_and_no_other(model: VideoMAE) -> None:
+    drawn, every = DrawnFrames(84, 56), windows(N_TICKS, lengths=[30], stride=3)
+
+    def broken(ticks: Sequence[int]) -> npt.NDArray[np.uint8]:
+        if max(ticks) > 40:
+            raise EOFError("frames.rgb ends before its last frame")
+        return drawn(ticks)
+
+    with pytest.raises(EOFError):
+        model.features(broken, every, batch_size=2)
+    assert len(model.features(drawn, every).change) == len(every)
 
 
 def test_a_still_picture_does_not_change_and_a_moving_one_does(model: VideoMAE) -> None:

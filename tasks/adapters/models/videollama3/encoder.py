@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import islice, pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -178,5 +179,6 @@ class EncodedFrames:
         return later, earlier
 
     def _pixels(self, ticks: Sequence[int]) -> torch.Tensor:
-        # A copy: what is read may be a read-only map of the file, which torch warns about.
-        return sent(torch.tensor(self.frames_of(ticks)), self.encoder.device)
+        # A copy of what may not be written to, such as a map of the file: torch would warn of it.
+        frames = np.require(self.frames_of(ticks), requirements="W")
+        return sent(torch.from_numpy(frames), self.encoder.device)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from tasks.adapters.models.devices import sent
 from tasks.adapters.models.videollama3.config import FrameSpec
 
 SAME_PIXELS = 0.1
@@ -26,7 +27,7 @@ def patchify(frames: torch.Tensor, spec: FrameSpec) -> torch.Tensor:
     n, height, width, channels = frames.shape
     if height % spec.token_side or width % spec.token_side:
         raise ValueError(f"frames of {width}x{height} are not cut to multiples of {spec.token_side} pixels")
-    mean, std = (torch.tensor(values, device=frames.device) for values in (spec.mean, spec.std))
+    mean, std = (sent(torch.tensor(values), frames.device) for values in (spec.mean, spec.std))
     pixels = (frames.float() * spec.scale - mean) / std
     down, across = height // spec.token_side, width // spec.token_side
     cut = pixels.view(n, down, spec.merge, spec.patch, across, spec.merge, spec.patch, channels)
@@ -45,5 +46,5 @@ def changed_tokens(frames: torch.Tensor, before: torch.Tensor, spec: FrameSpec) 
     if not spec.compress:
         return torch.ones((n, shape[1] * shape[3]), dtype=torch.bool, device=frames.device)
     difference = (frames.float() - before.float()).abs().view(shape).sum((2, 4))
-    per_channel = spec.scale * 255 / side**2 / channels / torch.tensor(spec.std, device=frames.device)
+    per_channel = spec.scale * 255 / side**2 / channels / sent(torch.tensor(spec.std), frames.device)
     return ((difference * per_channel).sum(-1) > SAME_PIXELS).flatten(1)

@@ -16,10 +16,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from tasks.adapters.models.checkpoints import Checkpoint
-from tasks.adapters.models.devices import LOADING, backend_of, on_model_thread, pick_device, pick_dtype
+from tasks.adapters.models.devices import (
+    LOADING,
+    backend_of,
+    on_model_thread,
+    pick_device,
+    pick_dtype,
+    sent,
+)
 from tasks.adapters.models.gpu_errors import is_out_of_memory, raise_if_gpu_lost
 from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.adapters.models.memory import fitting_batch, free_bytes
@@ -154,7 +162,7 @@ class VideoLlama3:
         before: list[int] = []
         for window in attempt.windows:
             ticks = shown_ticks(window, attempt.max_frames)
-            kept = encoded.keep_mask(ticks)
+            kept = encoded.keep_mask(ticks).cpu().numpy()
             tokens = kept.sum(1).tolist()
             ids = self.language.ids(tokens, [t / question.fps for t in ticks], prompt=question.prompt)
             # The first and last whole second that lie within the segment.
@@ -163,9 +171,12 @@ class VideoLlama3:
             )
             shared = self.language.length(ids, vision_tokens=sum(tokens[: common_length(before, ticks)]))
 
-            def video(ticks: list[int] = ticks, kept: torch.Tensor = kept) -> torch.Tensor:
+            # By their places: if a GPU had to count them, all that it does would be waited for.
+            places = torch.from_numpy(np.flatnonzero(kept))
+
+            def video(ticks: list[int] = ticks, places: torch.Tensor = places) -> torch.Tensor:
                 encoded.evict(before=ticks[0])
-                return encoded.features(ticks)[kept]
+                return encoded.features(ticks).flatten(0, 1).index_select(0, sent(places, self.device))
 
             prompts.append(Prompt(ids, video, schema, shared))
             before = ticks

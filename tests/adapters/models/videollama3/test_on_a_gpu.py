@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2Model, VideoLlama3Config, VideoLlama3ForConditionalGeneration
@@ -11,15 +14,17 @@ from transformers import Qwen2Config, Qwen2Model, VideoLlama3Config, VideoLlama3
 from tasks.adapters.models.memory import RESERVED_BYTES
 from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.config import FrameSpec
-from tasks.adapters.models.videollama3.encoder import FrameEncoder
+from tasks.adapters.models.videollama3.encoder import FRAMES_PER_PASS, EncodedFrames, FrameEncoder
 from tasks.adapters.models.videollama3.frames import patchify
 from tasks.adapters.models.videollama3.fused_layers import fuse_norms, join_projections
 from tasks.adapters.models.videollama3.generator import AnswerGenerator
 from tasks.adapters.models.videollama3.grammar import AnswerWriter
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache, use_row_attention
 from tasks.adapters.models.videollama3.memory import step_bytes, working_bytes
-from tasks.adapters.models.videollama3.model import VideoLlama3
+from tasks.adapters.models.videollama3.model import Question, VideoLlama3
+from tasks.core.records import Window
 from tasks.core.scoring.answers import answer_schema
+from tasks.core.scoring.oom_fallback import Attempt
 from tests.adapters.models.fake_cuda import fake_cuda, fake_model
 
 GIB = 2**30
@@ -119,7 +124,37 @@ def test_a_pass_of_frames_asks_the_gpu_nothing_and_attends_once_a_layer(dtype: t
     assert tokens.shape == (16, 264, 1536)
     assert counted.of("attention") == LAYERS
     assert counted.of("convolution") == 0
-    assert counted.copies <= 3  # two of them mean and std of the pixels
+    assert counted.copies == 0
+
+
+def test_prompts_are_waited_for_once_each_to_be_written_and_never_to_be_read(llama: VideoLlama3) -> None:
+    """What is kept of their frames; then passes are launched while frames of the next are read."""
+    seen = list[int]()
+    with fake_cuda() as counted:
+        there = copy.copy(llama)
+        there.device = torch.device("cuda:0")
+        model = fake_model(VideoLlama3ForConditionalGeneration, config(), torch.bfloat16)
+
+        def read(ticks: Sequence[int]) -> Any:
+            seen.append(counted.copies)
+            return np.zeros((len(ticks), 336, 616, 3), np.uint8)
+
+        encoder = FrameEncoder(model, SPEC, Usage(torch.device("cpu")))
+        encoder.device = there.device
+        encoded = EncodedFrames(encoder, read, range(60))
+        windows = Window(0, 40), Window(20, 60)
+        counted.begin()
+        prompts = there._prompts(
+            Attempt(windows, max_frames=128, max_segments=2), encoded, Question("", 1, 300)
+        )
+        assert counted.copies == len(windows)
+        seen.clear()
+        counted.begin()
+        for prompt in prompts:
+            prompt.video()
+    assert counted.of("attention") == LAYERS * -(-60 // FRAMES_PER_PASS)
+    assert len(seen) == -(-60 // FRAMES_PER_PASS)
+    assert counted.copies == 0
 
 
 @pytest.mark.parametrize("width", [1, 7])
