@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 from tasks.adapters.models.devices import sent
 from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.config import FrameSpec
 from tasks.adapters.models.videollama3.frames import changed_tokens, patchify
+from tasks.adapters.models.videollama3.fused_layers import joined, rotated
 from tasks.core.records import ReadFrames
 from tasks.core.scoring.windows import batches
 
@@ -48,6 +50,39 @@ def frames_attention(
     return output.transpose(1, 2).flatten(0, 1)[None], None
 
 
+def join_frame_attention(vision: Any) -> None:
+    """On GPUs: have each layer of the vision encoder multiply by one weight for queries, keys and values."""
+    for layer in vision.encoder.layers:
+        layer.self_attn = JoinedFrameAttention(layer.self_attn)
+
+
+class JoinedFrameAttention(nn.Module):
+    """A `VideoLlama3VisionAttention` over frames that all have `max_seqlen` patches."""
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.num_heads, self.scaling = attention.num_heads, attention.scaling
+        parts = attention.q_proj, attention.k_proj, attention.v_proj
+        self.weight, self.bias = joined([p.weight for p in parts]), joined([p.bias for p in parts])
+        self.out_proj = attention.out_proj
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        cu_seqlens: None,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        max_seqlen: int,
+        **kwargs: object,
+    ) -> tuple[torch.Tensor, None]:
+        projected = functional.linear(hidden_states, self.weight, self.bias)
+        turned, value = projected.unflatten(1, (3, self.num_heads, -1)).split((2, 1), dim=1)
+        cos, sin = (each[:, None, None] for each in position_embeddings)
+        query, key = rotated(turned, cos, sin).to(value.dtype).unbind(1)
+        each = (part.transpose(0, 1)[None] for part in (query, key, value[:, 0]))
+        output, _ = frames_attention(self, *each, None, scaling=self.scaling, max_length_q=max_seqlen)
+        return self.out_proj(output[0].flatten(1)), None
+
+
 class FrameEncoder:
     """Vision encoder and projector of a loaded VideoLLaMA3."""
 
@@ -59,6 +94,8 @@ class FrameEncoder:
         self.device = model.device
         self.vision, self.project = model.model.vision_model, model.model.projector
         self.vision.config._attn_implementation = ATTENTION
+        if self.device.type == "cuda":
+            join_frame_attention(self.vision)
 
     def __call__(self, patches: torch.Tensor, *, grid: tuple[int, int]) -> torch.Tensor:
         """Vision tokens of frames, each on its own: `n x tokens x hidden`.
@@ -71,7 +108,8 @@ class FrameEncoder:
         # A convolution whose kernel is its stride. In bfloat16 cuDNN may have none, or a slow one.
         hidden = functional.linear(patches.to(embed.weight.dtype), embed.weight.flatten(1), embed.bias)
         hidden = hidden.flatten(0, 1)
-        positions = self.vision.rotary_pos_emb(hidden, self._positions(grid).repeat(n, 1))
+        turns = self.vision.rotary_pos_emb(hidden, self._positions(grid).repeat(n, 1))
+        positions = tuple(each.float() for each in turns)  # as every layer wants them
         hidden = self.vision.encoder(
             hidden, cu_seqlens=None, max_seqlen=patches.shape[1], position_embeddings=positions
         ).last_hidden_state

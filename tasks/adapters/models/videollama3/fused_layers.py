@@ -48,8 +48,8 @@ class JoinedAttention(nn.Module):
         self.layer_idx = attention.layer_idx
         parts = attention.q_proj, attention.k_proj, attention.v_proj
         self.queries, self.keys = (part.out_features // self.head_dim for part in parts[:2])
-        self.weight = _joined([part.weight for part in parts])
-        self.bias = _joined([part.bias for part in parts])
+        self.weight = joined([part.weight for part in parts])
+        self.bias = joined([part.bias for part in parts])
         self.o_proj = attention.o_proj
 
     def forward(
@@ -60,13 +60,11 @@ class JoinedAttention(nn.Module):
         past_key_values: Any,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, None]:
-        from transformers.models.qwen2.modeling_qwen2 import rotate_half
-
-        joined = functional.linear(hidden_states, self.weight, self.bias)
-        heads = joined.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        projected = functional.linear(hidden_states, self.weight, self.bias)
+        heads = projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         turned, value = heads.split((self.queries + self.keys, self.keys), dim=1)
         cos, sin = (each.unsqueeze(1) for each in position_embeddings)
-        query, key = (turned * cos + rotate_half(turned) * sin).split((self.queries, self.keys), dim=1)
+        query, key = rotated(turned, cos, sin).split((self.queries, self.keys), dim=1)
         key, value = past_key_values.update(key, value, self.layer_idx)
         output, _ = row_attention(self, query, key, value, attention_mask, scaling=self.scaling, **kwargs)
         return self.o_proj(output.flatten(2)), None
@@ -78,7 +76,7 @@ class JoinedMLP(nn.Module):
     def __init__(self, mlp: Any) -> None:
         super().__init__()
         self.act_fn, self.down_proj = mlp.act_fn, mlp.down_proj
-        self.weight = _joined([mlp.gate_proj.weight, mlp.up_proj.weight])
+        self.weight = joined([mlp.gate_proj.weight, mlp.up_proj.weight])
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         gate, up = functional.linear(hidden_states, self.weight).chunk(2, dim=-1)
@@ -86,5 +84,15 @@ class JoinedMLP(nn.Module):
         return output
 
 
-def _joined(parts: list[torch.Tensor]) -> nn.Parameter:
+def rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """`heads * cos + rotate_half(heads) * sin`, of whatever shape, with half the memory traffic."""
+    half = heads.shape[-1] // 2
+    turned = heads * cos
+    turned[..., :half].addcmul_(heads[..., half:], sin[..., :half], value=-1)
+    turned[..., half:].addcmul_(heads[..., :half], sin[..., half:])
+    return turned
+
+
+def joined(parts: list[torch.Tensor]) -> nn.Parameter:
+    """One weight for several layers with the same input."""
     return nn.Parameter(torch.cat([part.detach() for part in parts]), requires_grad=False)

@@ -10,20 +10,28 @@ import pytest
 import torch
 from torch import nn
 from transformers import Qwen2Config, Qwen2Model, VideoLlama3ForConditionalGeneration
+from transformers.models.qwen2.modeling_qwen2 import rotate_half
 
 from tasks.adapters.models.usage import Usage
+from tasks.adapters.models.videollama3.encoder import (
+    FrameEncoder,
+    JoinedFrameAttention,
+    join_frame_attention,
+)
+from tasks.adapters.models.videollama3.frames import patchify
 from tasks.adapters.models.videollama3.fused_layers import (
     JoinedAttention,
     JoinedMLP,
     fuse_norms,
     join_projections,
+    rotated,
 )
 from tasks.adapters.models.videollama3.generator import AnswerGenerator
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache, use_row_attention
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tests.adapters.models.fake_cuda import fake_cuda, fake_model
 from tests.adapters.models.videollama3.test_kv_cache import CONFIG, TEXTS
-from tests.adapters.models.videollama3.test_on_a_gpu import WIDTHS_OF_THE_2B, config
+from tests.adapters.models.videollama3.test_on_a_gpu import SPEC, WIDTHS_OF_THE_2B, config
 
 
 @pytest.fixture
@@ -53,6 +61,33 @@ def test_fused_layers_are_the_same_in_float32(model: Any, fuse: Any) -> None:
     expected = states(copy.deepcopy(model))
     fuse(model)
     torch.testing.assert_close(states(model), expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_heads_are_rotated_as_transformers_rotates_them(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    heads = torch.randn(2, 3, 5, 8).to(dtype)
+    angles = torch.randn(5, 4).repeat(1, 2)
+    cos, sin = angles.cos(), angles.sin()
+    expected = heads * cos + rotate_half(heads) * sin
+    torch.testing.assert_close(rotated(heads, cos, sin), expected, atol=1e-6, rtol=0)
+
+
+@torch.inference_mode()
+def test_frames_are_the_same_through_joined_attention(llama: VideoLlama3) -> None:
+    torch.manual_seed(0)
+    frames = torch.randint(0, 256, (3, 56, 84, 3), dtype=torch.uint8)
+    grid = (56 // SPEC.patch, 84 // SPEC.patch)
+    model = copy.deepcopy(llama.model).float()
+    for name, weight in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.uniform_(weight, -0.5, 0.5)
+    encoder = FrameEncoder(model, SPEC, Usage(torch.device("cpu")))
+    expected = encoder(patchify(frames, SPEC), grid=grid)
+    join_frame_attention(encoder.vision)
+    found = encoder(patchify(frames, SPEC), grid=grid)
+    assert {type(layer.self_attn) for layer in encoder.vision.encoder.layers} == {JoinedFrameAttention}
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
 
 
 @torch.inference_mode()
@@ -91,14 +126,16 @@ def test_on_a_gpu_layers_are_fused_but_quantized_weights_stay_as_they_are(
     with fake_cuda():
         model = fake_model(VideoLlama3ForConditionalGeneration, shape, torch.bfloat16)
         model.is_quantized = quantized
+        FrameEncoder(model, SPEC, Usage(torch.device("cuda")))
         AnswerGenerator(model, llama.decoder.tokenizer, llama.decoder.grammar, Usage(torch.device("cuda")))
     layer = model.model.language_model.layers[0]
     assert isinstance(layer.self_attn, JoinedAttention) is not quantized
     assert isinstance(layer.mlp, JoinedMLP) is not quantized
     assert isinstance(layer.input_layernorm, nn.RMSNorm)
+    assert isinstance(model.model.vision_model.encoder.layers[0].self_attn, JoinedFrameAttention)
 
 
 def test_on_a_cpu_all_layers_are_transformers_own(llama: VideoLlama3) -> None:
     """Its fused norm is four times as slow there."""
-    kinds = {type(module).__name__ for module in llama.model.model.language_model.modules()}
-    assert {"Qwen2RMSNorm", "Qwen2Attention", "Qwen2MLP"} <= kinds
+    kinds = {type(module).__name__ for module in llama.model.modules()}
+    assert {"Qwen2RMSNorm", "Qwen2Attention", "Qwen2MLP", "VideoLlama3VisionAttention"} <= kinds
