@@ -52,6 +52,18 @@ def deep_stage() -> Iterator[str]:
     yield f"are {together / alone:.1f} times those at batch 1"
 
 
+def gpu() -> Iterator[str]:
+    found = measured("gpu_arithmetic")
+    before, after = (found[when]["seconds"] for when in ("before", "after"))
+    for phase, seconds in before.items():
+        yield f" | {seconds:.1f} | {after[phase]:.1f} |"
+    assert after["total"] <= 8.5
+    steps = [min(found[when]["step_ms"].values()) for when in ("before", "after")]
+    yield "a step {:.0f} ms, then {:.1f}".format(*steps)
+    kernels = [found[when]["counts"]["kernels"] for when in ("before", "after")]
+    yield "{} kernels instead of {:,}".format(*reversed(kernels))
+
+
 def cards() -> Iterator[str]:
     for line in measured("deep_memory")["lines"]:
         batches = " | ".join(str(batch or "-") for batch in line["batch_by_card_gb"].values())
@@ -72,6 +84,7 @@ def questions() -> Iterator[str]:
         ("README.md", memory_and_nights),
         ("README.md", deep_stage),
         ("README.md", cards),
+        ("docs/operations.md", gpu),
         ("docs/data.md", questions),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,

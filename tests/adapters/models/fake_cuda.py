@@ -46,20 +46,21 @@ CAUSAL = bias.causal_lower_right
 class Counted(TorchDispatchMode):
     """Counts what runs on the GPU, and follows the bytes that are alive there.
 
-    `copies` are those between CPU and GPU for which the CPU waits.
+    `copies` are those between CPU and GPU for which the CPU waits, `moved` the bytes that kernels read and
+    write, but for products and attention.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.kernels = Counter[str]()
-        self.copies = 0
+        self.copies = self.moved = 0
         self.live = self.peak = 0
         self._seen = set[int]()
 
     def begin(self) -> None:
         """Count anew; `peak` is above what is alive now."""
         self.kernels.clear()
-        self.copies = 0
+        self.copies = self.moved = 0
         self.peak = self._base = self.live
 
     @property
@@ -86,6 +87,8 @@ class Counted(TorchDispatchMode):
                 self.copies += not (kwargs or {}).get("non_blocking")
             else:
                 self.kernels[name] += 1
+                if not any(part in name for part in ("mm", "attention", "embedding")):
+                    self.moved += sum(tensor.nbytes for tensor in tensors)
         for tensor in tree_leaves(output):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "cuda":
                 self._follow(tensor.untyped_storage())

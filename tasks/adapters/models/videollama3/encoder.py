@@ -78,8 +78,10 @@ class JoinedFrameAttention(nn.Module):
         turned, value = projected.unflatten(1, (3, self.num_heads, -1)).split((2, 1), dim=1)
         cos, sin = (each[:, None, None] for each in position_embeddings)
         query, key = rotated(turned, cos, sin).to(value.dtype).unbind(1)
-        each = (part.transpose(0, 1)[None] for part in (query, key, value[:, 0]))
-        output, _ = frames_attention(self, *each, None, scaling=self.scaling, max_length_q=max_seqlen)
+        query, key, value = (each.transpose(0, 1)[None] for each in (query, key, value[:, 0]))
+        output, _ = frames_attention(
+            self, query, key, value, None, scaling=self.scaling, max_length_q=max_seqlen
+        )
         return self.out_proj(output[0].flatten(1)), None
 
 
