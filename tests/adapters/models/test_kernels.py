@@ -64,9 +64,9 @@ def test_pieces_in_bfloat16_are_merged_as_exactly_as_they_are(pieces: int) -> No
     exact = step_attention(query, key, value, whole, scale=0.3)
     half = [each.bfloat16() for each in (query, key, value)]
     split = split_mask(visible, group=GROUP, pieces=pieces, dtype=torch.bfloat16)
-    found = step_attention(*half, split, scale=0.3)  # type: ignore[arg-type]
+    found = step_attention(*half, split, scale=0.3)
     assert found.dtype == torch.bfloat16
-    off = (found.float() - exact).norm(), (step_attention(*half, whole, scale=0.3).float() - exact).norm()  # type: ignore[arg-type]
+    off = (found.float() - exact).norm(), (step_attention(*half, whole, scale=0.3).float() - exact).norm()
     assert off[0] < 1.2 * off[1]
 
 
@@ -95,5 +95,5 @@ def test_the_gpus_own_kernel_gives_what_the_cpu_gives(pieces: int, cuda: str) ->
     )
     there = [each.to(cuda) for each in (query, key, value)]
     mask = step_mask(visible.to(cuda), group=GROUP, pieces=pieces, dtype=query.dtype)
-    found = step_attention(*there, mask, scale=0.3)  # type: ignore[arg-type]
+    found = step_attention(*there, mask, scale=0.3)
     torch.testing.assert_close(found.cpu(), expected, atol=2e-3, rtol=0)
