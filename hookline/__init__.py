@@ -2,6 +2,9 @@
 
 from enum import IntEnum
 
+CHECK_THREADS = "hookline-check"
+"""Begins the names of the threads in which `hookline doctor` tries things out."""
+
 
 class ExitCode(IntEnum):
     """What `hookline` exits with."""

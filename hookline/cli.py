@@ -1,8 +1,10 @@
-"""The command line: `hookline rank | show | diff | labels | demo | demo-models`."""
+"""The command line: `hookline rank | doctor | show | diff | labels | demo | demo-models`."""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -13,11 +15,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from hookline import ExitCode
+from hookline import CHECK_THREADS, ExitCode
 from hookline.embedded import prepare_environment
 from hookline.options import WHOLE_NAMES, explain, joined, settings_from_file
 from tasks.core.errors import HooklineError, SettingsError
 from tasks.core.settings import Deep, Engine, Fast, Limits, Publish, Ranking, Select, Settings, Windows
+from tasks.core.settings.group import Group
 
 app = App(
     name="hookline",
@@ -28,6 +31,22 @@ app = App(
     default_parameter=Parameter(negative=(), name_transform=lambda name: name),
 )
 Verbose = Annotated[bool, Parameter(name=["--verbose", "-v"])]
+
+
+@Parameter(name="*")
+class Groups(Group):
+    """The settings beside source and output: each an option by its path."""
+
+    select: Select = Select()
+    windows: Windows = Windows()
+    fast: Fast = Fast()
+    deep: Deep = Deep()
+    ranking: Ranking = Ranking()
+    publish: Publish = Publish()
+    limits: Limits = Limits()
+    engine: Engine = Engine()
+
+
 app["--help"].group = app["--version"].group = "Options"
 
 
@@ -39,14 +58,7 @@ def rank(
     *,
     settings: Path | None = None,
     dry_run: bool = False,
-    select: Select = Select(),
-    windows: Windows = Windows(),
-    fast: Fast = Fast(),
-    deep: Deep = Deep(),
-    ranking: Ranking = Ranking(),
-    publish: Publish = Publish(),
-    limits: Limits = Limits(),
-    engine: Engine = Engine(),
+    groups: Groups = Groups(),
     verbose: Verbose = False,
 ) -> int:
     """Rank the videos of SOURCE and write the rankings under OUTPUT.
@@ -70,21 +82,43 @@ def rank(
     from hookline.run import run_embedded
 
     return run_embedded(
-        Settings(
-            source=source,
-            output=output,
-            dry_run=dry_run,
-            select=select,
-            windows=windows,
-            fast=fast,
-            deep=deep,
-            ranking=ranking,
-            publish=publish,
-            limits=limits,
-            engine=engine,
-        ),
+        Settings(source=source, output=output, dry_run=dry_run, **dict(groups)),
         verbose=verbose,
     )
+
+
+@app.command(config=settings_from_file, help_formatter=WHOLE_NAMES)
+def doctor(
+    source: str = "",
+    output: str = "",
+    /,
+    *,
+    settings: Path | None = None,
+    json: bool = False,
+    dry_run: Annotated[bool, Parameter(show=False)] = False,
+    groups: Groups = Groups(),
+) -> int:
+    """Check whether this machine is ready for `hookline rank` with the same arguments.
+
+    A line for each thing that a run needs: `ok`, `note` where a run works, but less well than it might, or
+    `wrong`, with what to do about it. Exits with 1 if anything is wrong. Nothing is downloaded but small
+    files, nothing that is written stays, no server is started.
+
+    Parameters
+    ----------
+    source
+        Where the videos are, as for `hookline rank`; without it, no source is checked.
+    output
+        Where the rankings go; without it, no output is checked.
+    settings
+        A YAML file of settings, by the same names; options win over it.
+    json
+        Write what was found as JSON instead.
+    """
+    from hookline.doctor import run_doctor
+
+    checked = Settings(source=source or ".", output=output or ".", dry_run=dry_run, **dict(groups))
+    return run_doctor(checked, source=bool(source), output=bool(output), json=json)
 
 
 @app.command
@@ -238,7 +272,12 @@ def demo_models(folder: Path, /) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script: the only place that exits."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    if any(thread.name.startswith(CHECK_THREADS) for thread in threading.enumerate()):
+        # A check hangs. Python would wait for a pool of its, and may abort where a thread is in a C library.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -15,8 +15,7 @@ from uuid import UUID
 
 import httpx
 
-from hookline.server import EmbeddedServer, is_healthy
-from tasks.core.errors import HooklineError
+from hookline.server import EmbeddedServer, check_healthy
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -71,11 +70,7 @@ def prefect_server() -> Iterator[Callable[[State[Any]], bool]]:
 
         if configured := PREFECT_API_URL.value():
             server.stop()  # a profile names another one
-            if not is_healthy(configured):
-                raise HooklineError(
-                    f"PREFECT_API_URL is {configured}, but no Prefect server answers there: start it, or "
-                    "unset the variable to do without one."
-                )
+            check_healthy(configured)
             yield sent
             return
         importlib.import_module("flows.rank_videos")

@@ -76,6 +76,19 @@ def is_healthy(api_url: str) -> bool:
         return False
 
 
+def check_healthy(api_url: str) -> None:
+    """Check that the configured Prefect server is there.
+
+    Raises:
+        HooklineError: it is not.
+    """
+    if not is_healthy(api_url):
+        raise HooklineError(
+            f"PREFECT_API_URL is {api_url}, but no Prefect server answers there: start it, or unset the "
+            "variable to do without one."
+        )
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

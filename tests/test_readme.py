@@ -59,7 +59,10 @@ def test_the_readmes_commands_run(workplace: Path, aws: Server, demo_models: Pat
     upload(workplace / "videos", aws.new_bucket("my-bucket"), "videos")
     demo = [f"--fast.model={demo_models}/videomae", f"--deep.model={demo_models}/videollama3"]
     for command in commands("hookline"):
-        extra = [*demo, "--deep.max_new_tokens=160"] if command[1] == "rank" else []
+        extra = {
+            "rank": [*demo, "--deep.max_new_tokens=160"],
+            "doctor": [*demo, "--limits.scratch_gb=1"],
+        }.get(command[1], [])
         assert run([*command[1:], *extra]) == 0, command
 
 

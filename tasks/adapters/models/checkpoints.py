@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from tasks.core.errors import ModelError
 
 FILES_READ = ["*.json", "*.safetensors", "merges.txt", "vocab.txt", "tokenizer.model", "chat_template.jinja"]
 """All that is downloaded from the hub; `.bin` (pickles) and `.py` are not among them."""
+
+DESCRIBING = re.compile(r"\w*config\.json")
+"""The small files that say what a checkpoint is."""
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -59,13 +63,48 @@ def resolve_checkpoint(model: str, revision: str = "") -> Checkpoint:
     elif HUB_ID.fullmatch(model):
         return _from_hub(model, revision)
     else:
-        raise ModelError(
-            f"There is no folder {model!r}. Name an existing folder, an s3:// prefix, or a hub id like "
-            "'DAMO-NLP-SG/VideoLLaMA3-2B'.",
-            reason="model_unavailable",
-        )
+        raise _no_such_folder(model)
     _check_complete(path, model)
     return Checkpoint(path=path, model=model, revision=_content_hash(path))
+
+
+def outline(model: str, revision: str, folder: Path) -> tuple[Checkpoint, int]:
+    """A checkpoint as far as its small files tell, and how many bytes of it are yet to be downloaded.
+
+    What is on this machine is looked at where it is. Elsewhere, the files that describe the checkpoint are
+    copied to `folder`; its other files are there under their names, but empty.
+
+    Raises:
+        ModelError: as `resolve_checkpoint`.
+        StorageError: the store broke off.
+    """
+    if model.startswith("s3://"):
+        from tasks.adapters.storage import open_store
+
+        store = open_store(model)
+        names, missing_bytes = [name for name in store.names() if "/" not in name], 0
+        for name in filter(DESCRIBING.fullmatch, names):
+            (folder / name).write_bytes(store.read_bytes(name))
+    elif (path := Path(model).expanduser()).is_dir():
+        _check_complete(path, model)
+        return Checkpoint(path, model, ""), 0
+    elif HUB_ID.fullmatch(model):
+        from tasks.adapters.models.hub import describe, in_cache
+
+        cached = in_cache(model, revision, FILES_READ)
+        if cached and not _why_incomplete(cached, model):
+            return Checkpoint(cached, model, cached.name), 0
+        sizes = describe(model, revision, DESCRIBING, folder)
+        names = [name for name in sizes if "/" not in name]
+        read = (name for name in names if any(fnmatch(name, pattern) for pattern in FILES_READ))
+        missing_bytes = sum(sizes[name] for name in read)
+    else:
+        raise _no_such_folder(model)
+    for name in names:
+        (folder / name).touch()
+    if fault := _what_is_missing(folder, model):
+        raise ModelError(fault, reason="model_invalid")
+    return Checkpoint(folder, model, revision), missing_bytes
 
 
 @cache
@@ -107,25 +146,40 @@ def _from_store(uri: str) -> Path:
     return folder
 
 
+def _no_such_folder(model: str) -> ModelError:
+    return ModelError(
+        f"There is no folder {model!r}. Name an existing folder, an s3:// prefix, or a hub id like "
+        "'DAMO-NLP-SG/VideoLLaMA3-2B'.",
+        reason="model_unavailable",
+    )
+
+
 def _check_complete(path: Path, model: str) -> None:
-    if not (path / "config.json").is_file():
-        raise ModelError(
-            f"{model!r} has no config.json. Name the folder that holds config.json and *.safetensors.",
-            reason="model_invalid",
-        )
-    if not any(path.glob("*.safetensors")):
-        found = next(iter(sorted(path.glob("*.bin"))), None)
-        only = f", only {found.name}" if found else ""
-        raise ModelError(
-            f"{model!r} has no *.safetensors file{only}. Weights must be safetensors (.bin files are "
-            "pickles, which can run code): name a revision that has them, or convert it first.",
-            reason="model_invalid",
-        )
+    if fault := _why_incomplete(path, model):
+        raise ModelError(fault, reason="model_invalid")
+
+
+def _why_incomplete(path: Path, model: str) -> str:
+    """What is missing or broken, and what to do; empty if nothing is."""
+    if fault := _what_is_missing(path, model):
+        return fault
     for weights in _weight_files(path):
         if fault := _fault(weights):
-            raise ModelError(
-                f"{model!r} is not whole: {weights.name} {fault}. Fetch it again.", reason="model_invalid"
-            )
+            return f"{model!r} is not whole: {weights.name} {fault}. Fetch it again."
+    return ""
+
+
+def _what_is_missing(path: Path, model: str) -> str:
+    if not (path / "config.json").is_file():
+        return f"{model!r} has no config.json. Name the folder that holds config.json and *.safetensors."
+    if any(path.glob("*.safetensors")):
+        return ""
+    found = next(iter(sorted(path.glob("*.bin"))), None)
+    only = f", only {found.name}" if found else ""
+    return (
+        f"{model!r} has no *.safetensors file{only}. Weights must be safetensors (.bin files are "
+        "pickles, which can run code): name a revision that has them, or convert it first."
+    )
 
 
 def _weight_files(path: Path) -> list[Path]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import get_session, snapshot_download
+from huggingface_hub import HfApi, constants, get_session, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     DisabledRepoError,
     FileMetadataError,
@@ -111,7 +113,7 @@ def download(model: str, revision: str, files: list[str]) -> Path:
         allow_patterns=files,
         ignore_patterns=["*/*"],
     )
-    named = f"{model!r} (revision {revision!r})" if revision else repr(model)
+    named = _named(model, revision)
     cached = _cached(fetch)  # now: a download that breaks off leaves the newer commit half there
     try:
         _limit_silence()
@@ -125,6 +127,47 @@ def download(model: str, revision: str, files: list[str]) -> Path:
         with suppress(OSError):  # may name the newer commit by now, and the next run looks there
             (cached.parents[1] / "refs" / (revision or "main")).write_text(cached.name)
         return cached
+
+
+def in_cache(model: str, revision: str, files: list[str]) -> Path | None:
+    """The folder of a checkpoint in the local hub cache, which may hold only some of its files."""
+    return _cached(partial(snapshot_download, model, revision=revision or None, allow_patterns=files))
+
+
+def describe(model: str, revision: str, names: re.Pattern[str], folder: Path) -> dict[str, int]:
+    """The sizes of a checkpoint's files on the hub in bytes, by name; those that match are put into `folder`.
+
+    The local hub cache is left as it is.
+
+    Raises:
+        ModelError: the hub does not give them (`model_unavailable`).
+    """
+    try:
+        _limit_silence()
+        said = HfApi().model_info(
+            model, revision=revision or None, files_metadata=True, timeout=HUB_TIMEOUT_S
+        )
+        sizes = {file.rfilename: file.size or 0 for file in said.siblings or ()}
+        for name in filter(names.fullmatch, sizes):
+            hf_hub_download(
+                model, name, revision=revision or None, local_dir=folder, etag_timeout=HUB_TIMEOUT_S
+            )
+    except Exception as error:
+        what_and_fix = " ".join(_described(_named(model, revision), error))
+        raise ModelError(what_and_fix, reason="model_unavailable") from error
+    return sizes
+
+
+def cache_room() -> tuple[Path, int]:
+    """Where the local hub cache is or would be made, and how many bytes are free there."""
+    folder = cache = Path(constants.HF_HUB_CACHE)
+    while not folder.exists():
+        folder = folder.parent
+    return cache, shutil.disk_usage(folder).free
+
+
+def _named(model: str, revision: str) -> str:
+    return f"{model!r} (revision {revision!r})" if revision else repr(model)
 
 
 def _cached(fetch: Callable[..., str]) -> Path | None:

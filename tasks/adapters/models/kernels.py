@@ -27,6 +27,14 @@ def choose_attention_kernels() -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
+def attention_in_words(device: torch.device, dtype: torch.dtype) -> str:
+    """What VideoLLaMA3 reads its prompts with on a GPU, by the heads of the 2B."""
+    query, key = (torch.empty(1, heads, 16, 128, device=device, dtype=dtype) for heads in (12, 2))
+    if shares_heads(query, key, key):
+        return "flash attention"
+    return "memory-efficient attention (flash attention needs compute capability 8.0 and half precision)"
+
+
 def shares_heads(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
     """Whether causal attention may be given fewer key-value heads than query heads.
 

@@ -16,6 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 from uuid import uuid4
@@ -59,21 +60,26 @@ class Store(ABC):
 
     scheme: ClassVar[str]
 
+    sends_checksums = False
+    """Whether writes carry checksums; the first write finds out whether the store takes them."""
+
     def __init__(self, root: str) -> None:
         self._root = root
         self.uri = self.scheme + root
 
-    def listing(self, pattern: str, *, limit: int = 0, output: str = "") -> Listing:
+    def listing(
+        self, pattern: str, *, limit: int = 0, output: str = "", look_at: int | None = None
+    ) -> Listing:
         """The videos in the store, and what is left out (see `Sieve`); at most `limit` videos, 0 = all.
 
         Where the store is one single object, that is the video, whatever the pattern. Links to folders
-        are not followed.
+        are not followed. After `look_at` files the others are not looked at.
 
         Raises StorageError where bucket or folder is missing, and SettingsError for a bad pattern.
         """
         sieve = Sieve(self.uri, pattern, output=output)
         with self._reporting(self.uri):
-            for file in self._find(self._root, sieve):
+            for file in islice(self._find(self._root, sieve), look_at):
                 sieve.add(file)
         return sieve.listing(limit=limit)
 
@@ -122,6 +128,11 @@ class Store(ABC):
         path = self._path(name)
         with self._reporting(self.scheme + path):
             return bytes(self._fs.cat_file(path))
+
+    def check_readable(self, ref: VideoRef) -> None:
+        """Raises StorageError where the content of a listed file cannot be read."""
+        with self._reporting(ref.uri), self._open(ref.uri.removeprefix(self.scheme), math.inf) as stream:
+            stream.read(1)
 
     def download(self, ref: VideoRef, path: Path, *, deadline_s: float = math.inf) -> None:
         """Bring this very version to `path`; the file appears there complete, or not at all.

@@ -35,8 +35,10 @@ POLL_S = 1.0
 class DaskCluster:
     """The workers of a cluster that offer a GPU and have no memory limit."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """
+        Scheduler, and then first worker, may take `timeout_s` each.
+
         Raises:
             HooklineError: no scheduler answers there, or it has no worker that can be used.
         """
@@ -45,14 +47,14 @@ class DaskCluster:
         self._look_again_at = 0.0
         self._looking = threading.Lock()
         try:
-            self.client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
+            self.client = Client(address, timeout=timeout_s, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise HooklineError(
                 f"engine.dask_address is {address}, but no Dask scheduler answers there ({error}): start "
                 "`dask scheduler`, or check address and network."
             ) from error
         try:
-            self._wait_for_workers(address)
+            self._wait_for_workers(address, time.monotonic() + timeout_s)
         except HooklineError:
             self.client.close()
             raise
@@ -65,12 +67,11 @@ class DaskCluster:
                 self._look_again_at = time.monotonic() + POLL_S / 2
             return self._found
 
-    def _wait_for_workers(self, address: str) -> None:
-        patience = time.monotonic() + CONNECT_TIMEOUT_S
+    def _wait_for_workers(self, address: str, until: float) -> None:
         while not self.workers():
             if self._limited:
                 raise HooklineError(_limit_named(self._limited))
-            if time.monotonic() > patience:
+            if time.monotonic() > until:
                 raise HooklineError(
                     f"The Dask scheduler at {address} has no worker with a GPU: start some with "
                     f"`{WORKER_COMMAND.format(address=address)}`."

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.adapters.models import gpus
+from tasks.adapters.models import gpus, kernels
 from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.adapters.models.checkup import check_this_gpu
 from tasks.adapters.models.devices import device_record, on_model_thread, pick_device, why_unusable
 from tasks.adapters.models.videollama3.model import load_videollama3
 from tasks.adapters.models.videomae import load_videomae
@@ -79,7 +80,7 @@ class Card:
         self.capability = (8, 6)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: self.is_seen)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "NVIDIA RTX A6000")
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: self.capability)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: self.capability)
         monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90", "compute_120"])
         monkeypatch.setattr(torch, "ones", lambda *size, device: torch.zeros(*size))
 
@@ -168,6 +169,34 @@ def test_a_gpu_that_cannot_be_used_is_a_refusal_with_cause_and_fix(
     assert pick_device("cpu") == torch.device("cpu")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert pick_device() == torch.device("cpu")  # none is seen at all
+
+
+def test_a_check_says_which_card_it_is_and_what_it_works_with(card: Card) -> None:
+    card.monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 2**30, 48 * 2**30))
+    card.monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    card.monkeypatch.setattr(kernels, "attention_in_words", lambda device, dtype: "flash attention")
+    found = check_this_gpu("auto")
+    assert (found.status, found.text) == (
+        "ok",
+        "NVIDIA RTX A6000, compute capability 8.6, 2.0 of 48.0 GiB free; "
+        "driver 580.95.05, CUDA 13.0, bfloat16, flash attention",
+    )
+    too_old(card)
+    pick_device.cache_clear()
+    with pytest.raises(ModelError, match=r"needs NVIDIA's driver 580 or later; here is 535\.129\.03"):
+        check_this_gpu("cuda")
+
+
+def test_a_check_without_a_gpu_says_that_the_cpu_computes(card: Card) -> None:
+    card.monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    no_driver(card)
+    found = check_this_gpu("auto")
+    assert found.status == "note"
+    assert found.text.startswith("none is seen: models compute on the CPU (")
+    assert found.text.endswith(
+        "needs NVIDIA's driver 580 or later; here is none: install one (a container has its machine's)."
+    )
+    assert check_this_gpu("cpu").status == "ok"
 
 
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 9), (9, 0), (12, 1), (13, 0)])
