@@ -20,7 +20,7 @@ from tasks.adapters.models.videollama3.config import frame_budget
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.core.geometry import frame_size
 from tasks.core.records import Analysis, ReadFrames, Window
-from tasks.core.scoring.answers import DEFAULT_PROMPT
+from tasks.core.settings import Deep
 
 GIB = 2**30
 
@@ -99,7 +99,7 @@ class Lab:
                 frames_of,
                 windows,
                 fps=1,
-                prompt=DEFAULT_PROMPT,
+                prompt=Deep().question,
                 max_frames=128,
                 max_new_tokens=self.sizes.new_tokens,
                 batch_size=batch_size,
