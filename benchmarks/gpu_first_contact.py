@@ -90,8 +90,12 @@ def main() -> int:
     from first_contact_lab import Lab
 
     from tasks.adapters.models.devices import pick_device
+    from tasks.core.errors import ModelError
 
-    device = pick_device("cpu" if options.rehearse and not torch.cuda.is_available() else "cuda")
+    try:
+        device = pick_device("cpu" if options.rehearse and not torch.cuda.is_available() else "cuda")
+    except ModelError as error:
+        parser.error(f"{error} Without a GPU there is --rehearse.")
     with tempfile.TemporaryDirectory() as folder:
         lines = run(Lab(device, Path(folder), rehearsed=options.rehearse))
     surprise = lines[-1].expected_found is False

@@ -17,10 +17,9 @@ from rich.markup import escape
 
 from hookline import CHECK_THREADS, ExitCode
 from hookline.embedded import prepare_environment
-from hookline.options import WHOLE_NAMES, explain, joined, settings_from_file
+from hookline.options import WHOLE_NAMES, Groups, explain, joined, settings_from_file
 from tasks.core.errors import HooklineError, SettingsError
-from tasks.core.settings import Deep, Engine, Fast, Limits, Publish, Ranking, Select, Settings, Windows
-from tasks.core.settings.group import Group
+from tasks.core.settings import Settings
 
 app = App(
     name="hookline",
@@ -31,20 +30,6 @@ app = App(
     default_parameter=Parameter(negative=(), name_transform=lambda name: name),
 )
 Verbose = Annotated[bool, Parameter(name=["--verbose", "-v"])]
-
-
-@Parameter(name="*")
-class Groups(Group):
-    """The settings beside source and output: each an option by its path."""
-
-    select: Select = Select()
-    windows: Windows = Windows()
-    fast: Fast = Fast()
-    deep: Deep = Deep()
-    ranking: Ranking = Ranking()
-    publish: Publish = Publish()
-    limits: Limits = Limits()
-    engine: Engine = Engine()
 
 
 app["--help"].group = app["--version"].group = "Options"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyclopts import App, ArgumentCollection, UnusedCliTokensError
+from cyclopts import App, ArgumentCollection, Parameter, UnusedCliTokensError
 from cyclopts.config import Dict
 from cyclopts.help import ColumnSpec, DefaultFormatter, HelpEntry, NameRenderer
 from cyclopts.help.specs import get_default_parameter_columns
@@ -14,7 +14,24 @@ from rich.console import Console, ConsoleOptions
 
 from hookline.settings_file import read_settings
 from tasks.core.errors import SettingsError
+from tasks.core.settings import Deep, Engine, Fast, Limits, Publish, Ranking, Select, Windows
+from tasks.core.settings.group import Group
 from tasks.core.settings.wrong import what_is_wrong
+
+
+@Parameter(name="*")
+class Groups(Group):
+    """The settings beside source and output: each an option by its path."""
+
+    select: Select = Select()
+    windows: Windows = Windows()
+    fast: Fast = Fast()
+    deep: Deep = Deep()
+    ranking: Ranking = Ranking()
+    publish: Publish = Publish()
+    limits: Limits = Limits()
+    engine: Engine = Engine()
+
 
 LISTS = ("--windows.window_seconds",)
 """Options that take several numbers."""

@@ -98,7 +98,7 @@ def check_this_gpu(wanted: str) -> Finding:
         if wanted == "cpu":
             return Finding("GPU", "ok", f"none is asked for (engine.device is cpu): {where}")
         return Finding(
-            "GPU", "note", f"none is seen: {where}, which is slow. If there is one: {why_unusable()}"
+            "GPU", "note", f"none is seen: {where}, which is slow. If this machine has one: {why_unusable()}"
         )
     choose_attention_kernels()
     free_bytes, all_bytes = torch.cuda.mem_get_info(device)

@@ -33,9 +33,9 @@ def check_source(uri: str, pattern: str, *, output: str = "") -> Finding:
     """
     source = open_store(uri)
     if is_uri_list(source):
-        listing, fix = videos_of_list(source, output=output, look_at=NAMES_LOOKED_AT), "Mend the list."
+        listing, fix = videos_of_list(source, output=output, first=NAMES_LOOKED_AT), "Mend the list."
     else:
-        listing = source.listing(pattern, output=output, look_at=FILES_LOOKED_AT)
+        listing = source.listing(pattern, output=output, first=FILES_LOOKED_AT)
         fix = "Check the folder and select.pattern."
     if listing.refused:
         first = (

@@ -59,7 +59,6 @@ class Store(ABC):
     """
 
     scheme: ClassVar[str]
-
     sends_checksums = False
     """Whether writes carry checksums; the first write finds out whether the store takes them."""
 
@@ -67,19 +66,17 @@ class Store(ABC):
         self._root = root
         self.uri = self.scheme + root
 
-    def listing(
-        self, pattern: str, *, limit: int = 0, output: str = "", look_at: int | None = None
-    ) -> Listing:
+    def listing(self, pattern: str, *, limit: int = 0, output: str = "", first: int | None = None) -> Listing:
         """The videos in the store, and what is left out (see `Sieve`); at most `limit` videos, 0 = all.
 
         Where the store is one single object, that is the video, whatever the pattern. Links to folders
-        are not followed. After `look_at` files the others are not looked at.
+        are not followed. Only the `first` so many files are looked at.
 
         Raises StorageError where bucket or folder is missing, and SettingsError for a bad pattern.
         """
         sieve = Sieve(self.uri, pattern, output=output)
         with self._reporting(self.uri):
-            for file in islice(self._find(self._root, sieve), look_at):
+            for file in islice(self._find(self._root, sieve), first):
                 sieve.add(file)
         return sieve.listing(limit=limit)
 

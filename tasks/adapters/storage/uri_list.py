@@ -41,18 +41,18 @@ def is_uri_list(source: Store) -> bool:
     return source.uri.lower().endswith(ENDINGS) and source.is_file()
 
 
-def videos_of_list(source: Store, *, limit: int = 0, output: str = "", look_at: int | None = None) -> Listing:
+def videos_of_list(source: Store, *, limit: int = 0, output: str = "", first: int | None = None) -> Listing:
     """The videos that a list names, by URI; what cannot be used is refused, each for its own reason.
 
     What this run's `output` holds of Hookline's own is left out; at most `limit` videos are taken, 0 = all.
-    After `look_at` entries the others are not looked at.
+    Only the `first` so many entries are looked at.
 
     Raises:
         SettingsError: the file is no list, or names nothing.
         StorageError: it cannot be read.
     """
     folder = source.uri.rpartition("/")[0]
-    entries = list(dict.fromkeys(_entries(source.content(), source.uri)))[:look_at]
+    entries = list(dict.fromkeys(_entries(source.content(), source.uri)))[:first]
     with ThreadPoolExecutor(LOOK_UP_THREADS, "look-up") as pool:
         found = list(pool.map(partial(_look_up, folder=folder, source=source.uri), entries))
     videos = {video.uri: video for video in found if isinstance(video, VideoRef)}
