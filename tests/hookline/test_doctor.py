@@ -69,7 +69,8 @@ def test_each_thing_that_is_wrong_is_said_with_the_fix(
     network.faults.append(Fault("reply", method="PUT", times=10**6, status=403, code="AccessDenied"))
     (tmp_path / "empty").mkdir()
     options = [
-        *("--engine.device=cuda", "--limits.scratch_gb=50000", "--fast.model=owner-of-nothing"),
+        *("--limits.scratch_gb=50000", "--limits.max_file_gb=40000"),
+        *("--engine.device=cuda", "--fast.model=owner-of-nothing"),
         *(f"--deep.model={tmp_path}/empty", "--deep.cache=redis://127.0.0.1:1/0"),
     ]
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):

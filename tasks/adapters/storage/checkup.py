@@ -12,7 +12,7 @@ from tasks.adapters.storage import Store, open_store, store_of
 from tasks.adapters.storage.analysis_cache import RedisValues
 from tasks.adapters.storage.uri_list import is_uri_list, videos_of_list
 from tasks.core.errors import StorageError
-from tasks.core.findings import Finding
+from tasks.core.findings import Finding, Status
 from tasks.core.settings import Limits
 
 GB = 10**9
@@ -114,9 +114,11 @@ def check_scratch(limits: Limits) -> Finding:
     if free_gb >= wanted_gb:
         free = f"{free_gb:,.0f} GB are free in {folder}"
         return Finding("Scratch", "ok", f"{free}; limits.scratch_gb is {wanted_gb:g}")
+    # Short videos take little of what a run may take; without room for one large file it is in doubt.
+    status: Status = "note" if free_gb >= limits.max_file_gb else "wrong"
     return Finding(
         "Scratch",
-        "wrong",
+        status,
         f"only {free_gb:,.1f} GB are free in {folder}, and limits.scratch_gb lets a run take {wanted_gb:g}: "
         "when the disk is full, videos fail. Free some space, name a folder of a larger disk as "
         "limits.scratch_dir, or lower limits.scratch_gb.",

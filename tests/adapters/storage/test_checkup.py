@@ -122,8 +122,10 @@ def test_a_source_may_be_a_list(tmp_path: Path) -> None:
 
 def test_scratch_must_have_the_room_that_a_run_may_take(tmp_path: Path) -> None:
     assert check_scratch(Limits(scratch_dir=str(tmp_path), scratch_gb=0.001)).status == "ok"
-    found = check_scratch(Limits(scratch_dir=str(tmp_path / "new"), scratch_gb=50_000))
-    assert found.status == "wrong"
+    large = Limits(scratch_dir=str(tmp_path / "new"), scratch_gb=50_000, max_file_gb=0.001)
+    found = check_scratch(large)
+    assert found.status == "note"
+    assert check_scratch(large.model_copy(update={"max_file_gb": 40_000})).status == "wrong"
     assert f"GB are free in {tmp_path}, and limits.scratch_gb lets a run take 50000" in found.text
     assert "lower limits.scratch_gb" in found.text
     assert list(tmp_path.iterdir()) == []
