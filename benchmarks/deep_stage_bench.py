@@ -25,7 +25,7 @@ from tasks.adapters.models.videollama3.kv_cache import BatchKVCache
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.core.geometry import FrameBudget, frame_size
 from tasks.core.records import ReadFrames, Window
-from tasks.core.scoring.answers import DEFAULT_PROMPT
+from tasks.core.scoring.answers import default_prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,8 @@ class Bench:
             frames_of,
             windows,
             fps=1,
-            prompt=DEFAULT_PROMPT,
+            n_ticks=self.case.seconds,
+            prompt=default_prompt(),
             max_frames=128,
             max_new_tokens=self.case.new_tokens,
             batch_size=batch,
@@ -135,7 +136,7 @@ class Bench:
         path = NaivePath(
             self.checkpoint,
             self.footage.segment,
-            prompt=DEFAULT_PROMPT,
+            prompt=default_prompt(),
             device=self.device,
             dtype=self.dtype,
         )

@@ -28,7 +28,7 @@ from untrained import TINY, write_checkpoint
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.devices import pick_device
 from tasks.core.records import Window
-from tasks.core.scoring.answers import DEFAULT_PROMPT
+from tasks.core.scoring.answers import default_prompt
 from tasks.core.scoring.windows import windows
 
 ROOT = Path(__file__).parents[1]
@@ -86,7 +86,7 @@ def naive_candidate_seconds(deep: Checkpoint, film: Film, some: list[Window]) ->
     path = NaivePath(
         deep,
         partial(_clip, film, clip),
-        prompt=DEFAULT_PROMPT,
+        prompt=default_prompt(),
         device=pick_device(),
         dtype=torch.float32,
     )

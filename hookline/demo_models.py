@@ -16,7 +16,7 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 
-from tasks.core.scoring.answers import DEFAULT_PROMPT
+from tasks.core.scoring.answers import default_prompt
 
 VIDEOMAE_CONFIG: dict[str, Any] = {
     "hidden_size": 48,
@@ -215,7 +215,7 @@ def train_tokenizer() -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=1000, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([DEFAULT_PROMPT, *EXAMPLES], trainer)
+    tokenizer.train_from_iterator([default_prompt(), *EXAMPLES], trainer)
     return tokenizer
 
 

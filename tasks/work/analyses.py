@@ -75,7 +75,8 @@ def cache_keys(windows: Sequence[Window], timeline: Timeline, spec: RunSpec) -> 
             quantization=deep.quantization,
             backend=backend,
             max_new_tokens=deep.max_new_tokens,
-            prompt_hash=prompt_hash(deep.question),
+            prompt_hash=prompt_hash(deep.question, deep.answer_order),
+            n_ticks=timeline.n_ticks,
         )
         for window in windows
     }

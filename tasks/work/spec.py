@@ -70,7 +70,7 @@ class RunSpec:
     @property
     def stamp(self) -> RunStamp:
         """What every published row says about the run."""
-        deep = self.deep if isinstance(self.deep, Checkpoint) else None
+        deep, asked = self.deep if isinstance(self.deep, Checkpoint) else None, self.settings.deep
         return RunStamp(
             run_id=self.run_id,
             viral_threshold=self.settings.ranking.viral_threshold,
@@ -83,7 +83,7 @@ class RunSpec:
                 "videollama3_quantization": self.settings.deep.quantization if deep else None,
                 "videollama3_device": self.deep_backend.device if self.deep_backend else None,
                 "videollama3_dtype": self.deep_backend.dtype if self.deep_backend else None,
-                "prompt_hash": prompt_hash(self.settings.deep.question) if deep else None,
+                "prompt_hash": prompt_hash(asked.question, asked.answer_order) if deep else None,
                 "settings_hash": self.settings.digest(),
                 "code_version": CODE_VERSION,
             },

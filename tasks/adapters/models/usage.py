@@ -16,7 +16,7 @@ class Usage:
     """Running totals since the model was loaded.
 
     `count` has `frames` (that were encoded), `prompt_tokens`, `shared_tokens` (of the prompts, taken
-    over from a neighbour), `new_tokens`, `forced_tokens` (of the new ones, that could be no others) and
+    over from a neighbour), `new_tokens`, `forced_tokens` (of the new ones, that the model did not choose) and
     `steps` (of all rows together). `seconds` has one entry a phase: `look`, `vision`, `prefill`,
     `generate`, and `grammar`, nearly all of which is also a part of `generate`.
     """

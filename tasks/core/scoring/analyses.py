@@ -41,10 +41,12 @@ def analysis_key(
     backend: Backend,
     max_new_tokens: int,
     prompt_hash: str,
+    n_ticks: int,
 ) -> str:
     """The key of an analysis, 64 hex digits. Analyses with the same key are the same, so one can be reused.
 
-    `window` is in ticks of `fps`, `frame_size` the pixels the timeline is decoded to.
+    `window` and the whole video's `n_ticks`, both of which the model is told, are in ticks of `fps`;
+    `frame_size` is the pixels the timeline is decoded to.
     """
     asked = {
         "answers_version": ANSWERS_VERSION,
@@ -57,6 +59,7 @@ def analysis_key(
         "backend": [backend.device, backend.dtype],
         "max_new_tokens": max_new_tokens,
         "prompt_hash": prompt_hash,
+        "n_ticks": n_ticks,
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.core.records import Answer
 
-DEFAULT_PROMPT = """\
+AnswerOrder = Literal["reasons_first", "scores_first"]
+"""What an answer has first. Scores that come first cannot be informed by the reasons."""
+
+CRITERIA = """\
 You are a strict editor who picks clips for TikTok and YouTube Shorts. Rate this video segment on:
 1. Hook: do the first 3 seconds stop the scroll?
 2. Pacing: does something new keep happening?
@@ -19,18 +23,40 @@ You are a strict editor who picks clips for TikTok and YouTube Shorts. Rate this
 4. Visual appeal: is it striking, clear and well framed?
 5. Storytelling and payoff: is there a build-up that is resolved?
 6. Relatability: will viewers see themselves or tag a friend?
-7. Trend alignment: does it fit formats and topics that spread today?
-Give the overall virality, hook quality and engagement potential from 0 to 100, the viral elements \
-that are present, the timestamps in seconds of the strongest moments and why, your reasoning, and \
-whether to publish it. Be critical and realistic: only truly viral-worthy content scores above 70.
-Answer with JSON only, on one line and in this form: {"virality_score": 0-100, "hook_quality": 0-100, \
-"engagement_potential": 0-100, "viral_elements": ["..."], "viral_moments": [{"timestamp": seconds, \
-"why": "..."}], "reasoning": "two sentences", "recommendation": "one sentence"}"""
+7. Trend alignment: does it fit formats and topics that spread today?"""
+
+WANTED: dict[AnswerOrder, str] = {
+    "reasons_first": """\
+Give the timestamps in seconds of the strongest moments and why, the viral elements that are present and \
+your reasoning; then, by these reasons, the overall virality, hook quality and engagement potential from \
+0 to 100, and whether to publish it.""",
+    "scores_first": """\
+Give the overall virality, hook quality and engagement potential from 0 to 100, the viral elements that \
+are present, the timestamps in seconds of the strongest moments and why, your reasoning, and whether to \
+publish it.""",
+}
 
 ANSWER = TypeAdapter(Answer)
 
 SCORES = ("virality_score", "hook_quality", "engagement_potential")
-"""Integers from 0 to 100, which an answer begins with, in this order."""
+"""Integers from 0 to 100, which stand together in an answer, in this order."""
+
+FIELDS: dict[AnswerOrder, tuple[str, ...]] = {
+    "reasons_first": ("viral_moments", "viral_elements", "reasoning", *SCORES, "recommendation"),
+    "scores_first": (*SCORES, "viral_elements", "viral_moments", "reasoning", "recommendation"),
+}
+"""The order in which an answer is written. Tables have an order of their own."""
+
+FORM = dict.fromkeys(SCORES, "0-100") | {
+    "viral_elements": '["..."]',
+    "viral_moments": '[{"timestamp": seconds, "why": "..."}]',
+    "reasoning": '"two sentences"',
+    "recommendation": '"one sentence"',
+}
+"""How the prompt shows each field."""
+
+HOOK_SECONDS = 3
+"""How much of a segment's start is its hook."""
 
 MAX_ELEMENTS, MAX_ELEMENT_CHARS = 5, 40
 MAX_MOMENTS, MAX_WHY_CHARS = 3, 80
@@ -38,27 +64,53 @@ MAX_REASONING_CHARS = 300
 MAX_RECOMMENDATION_CHARS = 120
 
 
+def default_prompt(order: AnswerOrder = "reasons_first") -> str:
+    """The built-in prompt: seven criteria, and the form of the answer with its fields in this order."""
+    form = ", ".join(f'"{name}": {FORM[name]}' for name in FIELDS[order])
+    return (
+        f"{CRITERIA}\n{WANTED[order]} Be critical and realistic: only truly viral-worthy content scores "
+        f"above 70.\nAnswer with JSON only, on one line and in this form: {{{form}}}"
+    )
+
+
+def asked_about(
+    prompt: str, *, start_s: float, end_s: float, whole_s: float, picture_times_s: Sequence[float]
+) -> str:
+    """What is asked about the segment `[start_s, end_s)` of a video of `whole_s`, shown at these times.
+
+    The prompt, after a line that says where the segment lies and which of its pictures are the hook.
+
+    >>> asked_about("Rate it.", start_s=33, end_s=92, whole_s=290, picture_times_s=range(33, 92))
+    'This segment runs from 33.0s to 92.0s of a video of 290.0s. Its hook is its first 3 pictures.\\nRate it.'
+    """
+    hook = sum(time_s < start_s + HOOK_SECONDS for time_s in picture_times_s)
+    pictures = f"{hook} pictures" if hook > 1 else "picture"
+    place = f"This segment runs from {start_s:.1f}s to {end_s:.1f}s of a video of {whole_s:.1f}s."
+    return f"{place} Its hook is its first {pictures}.\n{prompt}"
+
+
 @cache  # called for each segment
-def prompt_hash(prompt: str) -> str:
-    """Twelve hex digits that name a prompt together with the answer's schema."""
-    asked = json.dumps([prompt, answer_schema(start_s=0, end_s=1)])
+def prompt_hash(prompt: str, order: AnswerOrder) -> str:
+    """Twelve hex digits that name a prompt, all that is asked around it, and the answer's schema."""
+    question = asked_about(prompt, start_s=0, end_s=1, whole_s=2, picture_times_s=[0])
+    asked = json.dumps([question, answer_schema(start_s=0, end_s=1, order=order)])
     return hashlib.sha256(asked.encode()).hexdigest()[:12]
 
 
-def answer_schema(*, start_s: int, end_s: int) -> dict[str, Any]:
+def answer_schema(*, start_s: int, end_s: int, order: AnswerOrder = "reasons_first") -> dict[str, Any]:
     """JSON Schema of the answer about the segment `[start_s, end_s)`: every length is bounded."""
     score = {"type": "integer", "minimum": 0, "maximum": 100}
     moment = _object(
         timestamp={"type": "integer", "minimum": start_s, "maximum": max(start_s, end_s - 1)},
         why=_text(MAX_WHY_CHARS),
     )
-    return _object(
-        **dict.fromkeys(SCORES, score),
-        viral_elements=_list(_text(MAX_ELEMENT_CHARS), MAX_ELEMENTS),
-        viral_moments=_list(moment, MAX_MOMENTS),
-        reasoning=_text(MAX_REASONING_CHARS),
-        recommendation=_text(MAX_RECOMMENDATION_CHARS),
-    )
+    fields = dict.fromkeys(SCORES, score) | {
+        "viral_elements": _list(_text(MAX_ELEMENT_CHARS), MAX_ELEMENTS),
+        "viral_moments": _list(moment, MAX_MOMENTS),
+        "reasoning": _text(MAX_REASONING_CHARS),
+        "recommendation": _text(MAX_RECOMMENDATION_CHARS),
+    }
+    return _object(**{name: fields[name] for name in FIELDS[order]})
 
 
 def parse_answer(text: str) -> Answer:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from tasks.core.errors import SettingsError
-from tasks.core.scoring.answers import DEFAULT_PROMPT
+from tasks.core.scoring.answers import AnswerOrder, default_prompt
 from tasks.core.settings import forms
 from tasks.core.settings.group import Group
 
@@ -49,6 +49,12 @@ class Deep(Group):
         title="Prompt",
         description="What is asked about every segment; empty = the built-in prompt with its seven criteria.",
     )
+    answer_order: AnswerOrder = Field(
+        "reasons_first",
+        title="Order of the answer",
+        description="reasons_first = moments, elements and reasoning, then the scores that follow from them; "
+        "scores_first = the scores, then the reasons. Whatever the prompt says, answers are written so.",
+    )
     batch_size: int = Field(
         0,
         title="Batch size",
@@ -74,7 +80,7 @@ class Deep(Group):
     @property
     def question(self) -> str:
         """The prompt in force."""
-        return self.prompt or DEFAULT_PROMPT
+        return self.prompt or default_prompt(self.answer_order)
 
 
 def check_cache(setting: str) -> None:

@@ -20,7 +20,7 @@ from tasks.adapters.models.videollama3.model import load_videollama3
 from tasks.adapters.models.videomae import load_videomae
 from tasks.core.errors import ModelError
 from tasks.core.records import Window
-from tasks.core.scoring.answers import DEFAULT_PROMPT
+from tasks.core.scoring.answers import default_prompt
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (16, 56, 84, 3), dtype=np.uint8)
 WINDOWS = [Window(0, 16)]
@@ -53,7 +53,13 @@ def test_both_models_compute_in_that_thread(demo_models: Path) -> None:
     ]
     try:
         fast.features(lambda ticks: FRAMES[list(ticks)], WINDOWS)
-        asked = {"fps": 2, "prompt": DEFAULT_PROMPT, "max_frames": 16, "max_new_tokens": 300}
+        asked = {
+            "fps": 2,
+            "n_ticks": len(FRAMES),
+            "prompt": default_prompt(),
+            "max_frames": 16,
+            "max_new_tokens": 300,
+        }
         list(deep.analyse(lambda ticks: FRAMES[list(ticks)], WINDOWS, **asked))
     finally:
         for hook in hooks:

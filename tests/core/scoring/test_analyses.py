@@ -61,6 +61,7 @@ ASKED: dict[str, Any] = {
     "backend": Backend("cuda", "bfloat16"),
     "max_new_tokens": 320,
     "prompt_hash": "0123456789ab",
+    "n_ticks": 290,
 }
 
 
@@ -91,6 +92,7 @@ def written(record: Any) -> bytes:
         ("backend", Backend("cuda", "float32")),
         ("max_new_tokens", 321),
         ("prompt_hash", "0123456789ac"),
+        ("n_ticks", 291),
     ],
     ids=str,
 )

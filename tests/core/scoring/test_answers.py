@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.records import Answer, Moment
-from tasks.core.scoring.answers import DEFAULT_PROMPT, answer_schema, parse_answer, prompt_hash
+from tasks.core.scoring import answers
+from tasks.core.scoring.answers import (
+    FIELDS,
+    SCORES,
+    AnswerOrder,
+    answer_schema,
+    asked_about,
+    default_prompt,
+    parse_answer,
+    prompt_hash,
+)
 
 GOOD: dict[str, Any] = {
     "virality_score": 72,
@@ -130,11 +140,49 @@ def test_every_length_in_the_schema_is_bounded() -> None:
     check(answer_schema(start_s=0, end_s=59))
 
 
-def test_the_prompt_names_every_field_of_the_answer() -> None:
-    for field in answer_schema(start_s=0, end_s=1)["properties"]:
-        assert f'"{field}"' in DEFAULT_PROMPT
+@pytest.mark.parametrize("order", FIELDS)
+def test_the_prompt_names_every_field_of_the_answer_in_its_order(order: AnswerOrder) -> None:
+    fields = list(answer_schema(start_s=0, end_s=1, order=order)["properties"])
+    form = default_prompt(order).splitlines()[-1]
+    places = [form.index(f'"{field}"') for field in fields]
+    assert places == sorted(places)
+    assert sorted(fields) == sorted(GOOD)
 
 
-def test_the_prompt_hash_tells_prompts_apart() -> None:
-    assert prompt_hash("a") == prompt_hash("a") != prompt_hash("b")
-    assert len(prompt_hash("a")) == 12
+def test_reasons_come_before_scores_unless_asked_otherwise() -> None:
+    fields = list(answer_schema(start_s=0, end_s=1)["properties"])
+    assert fields[-4:] == [*SCORES, "recommendation"]
+    assert tuple(answer_schema(start_s=0, end_s=1, order="scores_first")["properties"])[:3] == SCORES
+
+
+@pytest.mark.parametrize(
+    ("fps", "ticks", "place"),
+    [
+        (1, range(33, 92), "from 33.0s to 92.0s of a video of 290.0s. Its hook is its first 3 pictures."),
+        (2, range(66, 184), "from 33.0s to 92.0s of a video of 290.0s. Its hook is its first 6 pictures."),
+        (1, range(33, 92, 4), "from 33.0s to 92.0s of a video of 290.0s. Its hook is its first picture."),
+    ],
+)
+def test_the_model_is_told_where_a_segment_lies_and_what_its_hook_is(
+    fps: int, ticks: range, place: str
+) -> None:
+    times_s = [tick / fps for tick in ticks]
+    asked = asked_about("Rate it.", start_s=33, end_s=92, whole_s=290, picture_times_s=times_s)
+    assert asked == f"This segment runs {place}\nRate it."
+
+
+def test_the_prompt_hash_tells_prompts_and_orders_apart() -> None:
+    assert prompt_hash("a", "reasons_first") == prompt_hash("a", "reasons_first")
+    asked = [(prompt, order) for prompt in ("a", "b") for order in FIELDS]
+    assert len({prompt_hash(prompt, order) for prompt, order in asked}) == 4
+    assert len(prompt_hash("a", "reasons_first")) == 12
+
+
+def test_the_prompt_hash_covers_what_is_asked_around_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = prompt_hash("a", "reasons_first")
+    prompt_hash.cache_clear()
+    monkeypatch.setattr(answers, "asked_about", lambda prompt, **place: f"Elsewhere. {prompt}")
+    try:
+        assert prompt_hash("a", "reasons_first") != before
+    finally:
+        prompt_hash.cache_clear()

@@ -37,7 +37,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
-    """An answer's text, and its leading scores (`SCORES`) as probability-weighted means, 0-100."""
+    """An answer's text, and its scores (`SCORES`) as probability-weighted means, 0-100."""
 
     text: str
     expected: tuple[float, ...]
@@ -104,15 +104,23 @@ class AnswerGenerator:
         self, rows: BatchKVCache, writers: Sequence[AnswerWriter], hidden: torch.Tensor
     ) -> torch.Tensor:
         """Write all answers to their ends; the expected scores, `rows x len(SCORES)`."""
+        hidden = self._write_texts(rows, writers, hidden)
         expected = []
         for _ in SCORES:
             scores, mean = self._scores(rows, hidden)
             expected.append(mean)
             chosen = [self._number(score) for score in scores]
             hidden = self._advance(rows, writers, chosen, hidden)
-        while not all(writer.finished for writer in writers):
-            hidden = self._advance(rows, writers, self._likeliest(writers, hidden), hidden)
+        self._write_texts(rows, writers, hidden)
         return torch.stack(expected, dim=1)
+
+    def _write_texts(
+        self, rows: BatchKVCache, writers: Sequence[AnswerWriter], hidden: torch.Tensor
+    ) -> torch.Tensor:
+        """Write until each answer has come to its scores, or its end; the hidden states, `rows x hidden`."""
+        while any(writer.in_text for writer in writers):
+            hidden = self._advance(rows, writers, self._likeliest(writers, hidden), hidden)
+        return hidden
 
     def _scores(self, rows: BatchKVCache, hidden: torch.Tensor) -> tuple[list[int], torch.Tensor]:
         """The score that greedy decoding writes next in each row, and its probability-weighted mean.
@@ -132,8 +140,8 @@ class AnswerGenerator:
         return [*digits, self.grammar.number_end] if 1 <= score <= 10 else digits
 
     def _likeliest(self, writers: Sequence[AnswerWriter], hidden: torch.Tensor) -> list[Tokens]:
-        """The likeliest allowed token of each row; none for those that are finished."""
-        waiting = [row for row, writer in enumerate(writers) if not writer.finished]
+        """The likeliest allowed token of each row; none for those that wait for the others."""
+        waiting = [row for row, writer in enumerate(writers) if writer.in_text]
         # While a GPU is still at the pass before.
         with self.usage.timing("grammar", whole=False):
             packed = self.grammar.allowed([writers[row] for row in waiting])

@@ -3,12 +3,13 @@
 llguidance says which tokens may come next. Where that is a single one, as in the fixed parts of the
 JSON, it is written without asking the model. What llguidance does not do is count: text of bounded
 length may still take any number of tokens, so a closer watches the budget and, when just enough is
-left, writes the shortest end of the answer itself.
+left, writes the shortest end of what is open itself. It never writes a score: these are left to the model.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,9 @@ RESERVED_TOKENS = 8
 """Tokens kept back for what a single token may leave half done: a number, an escape, a character."""
 
 DIGITS = "0123456789"
+
+MAX_SCORE_TOKENS = 32
+"""Tokens of a score's name and number at the most: a token is a character or more."""
 
 Tokens = list[int]
 
@@ -63,15 +67,22 @@ class AnswerGrammar:
             raise ValueError(f"this schema cannot be enforced: {matcher.get_error()}")
         return matcher
 
-    def shortest_completion(self, matcher: llguidance.LLMatcher) -> Tokens:
-        """Tokens that end the answer from where `matcher` stands, as few as it takes."""
-        ahead, plan = matcher.deep_copy(), []
-        while not ahead.is_stopped():
+    def shortest_completion(self, matcher: llguidance.LLMatcher, *, until: str = "") -> Tokens:
+        """Tokens that end the answer from where `matcher` stands, as few as it takes.
+
+        With `until` they stop behind this text, a name and what leads to its value, where it is ahead.
+        """
+        ahead, plan = matcher.deep_copy(), Tokens()
+        while not ahead.is_stopped() and not (until and self.ends_with(plan, until)):
             step = ahead.compute_ff_tokens() or [self._closer(ahead)]
             if not ahead.consume_tokens(step):
                 raise RuntimeError(f"the answer cannot be ended: {ahead.get_error()}")
             plan += step
         return plan
+
+    def ends_with(self, tokens: Tokens, text: str) -> bool:
+        """Whether what these tokens say ends with this ASCII text."""
+        return bool(self.tokenizer.decode_str(tokens[-len(text) :]).endswith(text))
 
     def allowed(self, writers: Sequence[AnswerWriter]) -> npt.NDArray[np.int32]:
         """What each writer may write next, as packed bits: `writers x ceil(vocabulary / 32)`.
@@ -123,7 +134,8 @@ def allowed_tokens(matcher: llguidance.LLMatcher) -> npt.NDArray[np.bool_]:
 class AnswerWriter:
     """One answer as it is written: inside its schema, and closed within `max_new_tokens`.
 
-    `tokens` is all that is written so far; from the start that is what every answer begins with.
+    `tokens` is all that is written so far; from the start that is what every answer begins with. The integers
+    of the schema, which stand together, are its scores: what comes before them is closed in time for them.
 
     Raises:
         ValueError: `max_new_tokens` is too small for even the emptiest answer.
@@ -132,16 +144,23 @@ class AnswerWriter:
     def __init__(self, grammar: AnswerGrammar, schema: dict[str, Any], *, max_new_tokens: int) -> None:
         self.grammar = grammar
         self.matcher = grammar.matcher(schema)
+        scores = [name for name, part in schema["properties"].items() if part["type"] == "integer"]
+        # No text of the model's can hold this: a quotation mark in it has a backslash before it.
+        self.score = re.compile(rf'(?:{"|".join(scores)})": [0-9]*$')
+        self.first_score = f'{scores[0]}": '
+        whole = self._shortest_end()
+        self.room_for_scores = len(whole) - len(self._shortest_end(until=self.first_score)) + 2 * len(scores)
         # One token can open at most one more object: its skeleton is what the end may grow by.
         self.slack = RESERVED_TOKENS + self._max_growth(schema)
-        self.longest_end = len(grammar.shortest_completion(self.matcher)) + self.slack
-        # The shortest end has numbers of one digit; those that come first may have three.
-        smallest = self.longest_end + 2 * self._numbers(schema) + 1
-        if max_new_tokens < smallest:
-            raise ValueError(f"{max_new_tokens} new tokens cannot hold an answer: allow at least {smallest}.")
+        # The shortest end has numbers of one digit; scores may have three.
+        self.check_below = len(whole) + 2 * len(scores) + self.slack
+        if max_new_tokens <= self.check_below:
+            raise ValueError(
+                f"{max_new_tokens} new tokens cannot hold an answer: allow at least {self.check_below + 1}."
+            )
         self.longest_tail = self._max_tail(schema)
         self.max_new_tokens = max_new_tokens
-        self.check_below = self.longest_end
+        self.at_score = False
         self.tokens: Tokens = []
         self.write([])
 
@@ -149,6 +168,11 @@ class AnswerWriter:
     def finished(self) -> bool:
         """Whether the answer is complete."""
         return bool(self.matcher.is_stopped())
+
+    @property
+    def in_text(self) -> bool:
+        """Whether neither a score nor the end has come."""
+        return not (self.at_score or self.finished)
 
     def write(self, chosen: Tokens) -> Tokens:
         """Write what the model chose, and all that has to follow it; returns both, in their order.
@@ -161,30 +185,40 @@ class AnswerWriter:
             raise RuntimeError(f"{chosen} is outside the grammar: {reason}")
         forced = [] if self.finished else self.matcher.compute_ff_tokens()
         self.matcher.consume_tokens(forced)
-        written = [*chosen, *forced]
-        self.tokens += written
-        self._close_if_time_is_up()
-        return written
-
-    def _close_if_time_is_up(self) -> None:
-        remaining = self.max_new_tokens - len(self.tokens)
-        if self.finished or remaining > self.check_below:
-            return
-        end = self.grammar.shortest_completion(self.matcher)
-        if len(end) <= self.longest_tail:  # behind all lists, where nothing can be opened any more
-            self.check_below = self.longest_tail + self.slack
-        if len(end) + self.slack >= remaining:
+        self.tokens += [*chosen, *forced]
+        self._look_for_score()
+        end = self._end_if_time_is_up()
+        if end:
             self.matcher.consume_tokens(end)
             self.tokens += end
+            self._look_for_score()
+        return [*chosen, *forced, *end]
+
+    def _look_for_score(self) -> None:
+        text = self.grammar.tokenizer.decode_str(self.tokens[-MAX_SCORE_TOKENS:])
+        self.at_score = self.score.search(text) is not None
+        if self.at_score:
+            self.first_score, self.room_for_scores = "", 0
+
+    def _end_if_time_is_up(self) -> Tokens:
+        """What closes the answer, or leads to its scores where these are still ahead; empty in good time."""
+        remaining = self.max_new_tokens - len(self.tokens)
+        if not self.in_text or remaining > self.check_below:
+            return []
+        end = self._shortest_end(until=self.first_score)
+        needed = len(end) + self.room_for_scores
+        if needed <= self.longest_tail:  # behind all lists, where nothing can be opened any more
+            self.check_below = self.longest_tail + self.slack
+        return end if needed + self.slack >= remaining else []
+
+    def _shortest_end(self, *, until: str = "") -> Tokens:
+        return self.grammar.shortest_completion(self.matcher, until=until)
 
     def _max_growth(self, schema: dict[str, Any]) -> int:
         """How many tokens longer the shortest end can get by one token: an object opened in a list."""
         items = [part["items"] for part in schema["properties"].values() if part["type"] == "array"]
         ends = (self.grammar.shortest_completion(self.grammar.matcher(item)) for item in items)
         return max(map(len, ends), default=0)
-
-    def _numbers(self, schema: dict[str, Any]) -> int:
-        return sum(part["type"] == "integer" for part in schema["properties"].values())
 
     def _max_tail(self, schema: dict[str, Any]) -> int:
         """The longest shortest end once the property that follows the last list has begun."""
@@ -195,4 +229,5 @@ class AnswerWriter:
             {**schema, "properties": dict(properties), "required": [name for name, _ in properties]}
         )
         matcher.consume_tokens(matcher.compute_ff_tokens())
-        return len(self.grammar.shortest_completion(matcher))
+        numbers = [name for name, part in properties if part["type"] == "integer"]
+        return len(self.grammar.shortest_completion(matcher)) + 2 * len(numbers)

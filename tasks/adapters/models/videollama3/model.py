@@ -40,7 +40,7 @@ from tasks.adapters.models.videollama3.memory import row_bytes, step_bytes, work
 from tasks.adapters.models.videollama3.prompt import PromptLanguage, common_length, load_tokenizer
 from tasks.core.errors import ModelError
 from tasks.core.records import Analysis, ReadFrames, Window
-from tasks.core.scoring.answers import answer_schema, parse_answer
+from tasks.core.scoring.answers import AnswerOrder, answer_schema, asked_about, parse_answer
 from tasks.core.scoring.oom_fallback import Attempt, OomFallback
 from tasks.core.scoring.windows import sample_ticks
 
@@ -55,11 +55,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about every segment of a timeline with `fps` frames a second."""
+    """What is asked about every segment of a timeline of `n_ticks`, `fps` of them a second."""
 
     prompt: str
+    order: AnswerOrder
     fps: int
+    n_ticks: int
     max_new_tokens: int
+
+    def text(self, window: Window, ticks: Sequence[int]) -> str:
+        """What is asked about a segment that is seen at these ticks."""
+        return asked_about(
+            self.prompt,
+            start_s=window.start / self.fps,
+            end_s=window.end / self.fps,
+            whole_s=self.n_ticks / self.fps,
+            picture_times_s=[tick / self.fps for tick in ticks],
+        )
+
+    def schema(self, window: Window) -> dict[str, Any]:
+        """Of the answer about a segment: moments from its first to its last whole second."""
+        return answer_schema(
+            start_s=-(-window.start // self.fps), end_s=-(-window.end // self.fps), order=self.order
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +128,21 @@ class VideoLlama3:
         windows: Sequence[Window],
         *,
         fps: int,
+        n_ticks: int,
         prompt: str,
         max_frames: int,
         max_new_tokens: int,
+        answer_order: AnswerOrder = "reasons_first",
         batch_size: int = 0,
     ) -> Iterator[tuple[Window, Analysis]]:
-        """Judge segments of one timeline, `batch_size` at once; 0 = as many as memory allows.
+        """Judge segments of a timeline of `n_ticks`, `batch_size` at once; 0 = as many as memory allows.
 
         A segment is seen through all its ticks, or `max_frames` evenly spread ones. `frames_of` gives
         frames at a size that `frame_budget` allows. Where memory runs out, less is tried at once (see
         `OomFallback`), and the analysis says so. Whatever else goes wrong with a segment becomes its
         `Analysis.failed`: `out_of_memory`, `invalid_answer` or `model_error`; the others go on.
         """
-        question = Question(prompt, fps, max_new_tokens)
+        question = Question(prompt, answer_order, fps, n_ticks, max_new_tokens)
         ticks = {tick for window in windows for tick in shown_ticks(window, max_frames)}
         encoded = EncodedFrames(self.encoder, frames_of, ticks)
         size = batch_size or self._fitting_batch(encoded, windows, question, max_frames=max_frames)
@@ -164,11 +184,8 @@ class VideoLlama3:
             ticks = shown_ticks(window, attempt.max_frames)
             kept = encoded.keep_mask(ticks).cpu().numpy()
             tokens = kept.sum(1).tolist()
-            ids = self.language.ids(tokens, [t / question.fps for t in ticks], prompt=question.prompt)
-            # The first and last whole second that lie within the segment.
-            schema = answer_schema(
-                start_s=-(-window.start // question.fps), end_s=-(-window.end // question.fps)
-            )
+            times_s = [tick / question.fps for tick in ticks]
+            ids = self.language.ids(tokens, times_s, prompt=question.text(window, ticks))
             shared = self.language.length(ids, vision_tokens=sum(tokens[: common_length(before, ticks)]))
 
             # By their places: if a GPU had to count them, all that it does would be waited for.
@@ -178,7 +195,7 @@ class VideoLlama3:
                 encoded.evict(before=ticks[0])
                 return encoded.features(ticks).flatten(0, 1).index_select(0, sent(places, self.device))
 
-            prompts.append(Prompt(ids, video, schema, shared))
+            prompts.append(Prompt(ids, video, question.schema(window), shared))
             before = ticks
         return prompts
 
@@ -193,7 +210,7 @@ class VideoLlama3:
             frames = max(len(shown_ticks(window, max_frames)) for window in windows)
         except Exception:  # no windows, or no frames: the first attempt will say why
             return 1
-        nothing_shown = self.language.ids([], [], prompt=question.prompt)
+        nothing_shown = self.language.ids([], [], prompt=question.text(max(windows), []))
         tokens = frames * (tokens_per_frame + TEXT_TOKENS_PER_FRAME)
         tokens += len(nothing_shown) + question.max_new_tokens
         config, itemsize = self.model.config, self.dtype.itemsize

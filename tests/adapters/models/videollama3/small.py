@@ -38,6 +38,7 @@ def analyse(
             lambda ticks: shown[list(ticks)],
             windows,
             fps=fps,
+            n_ticks=len(shown),
             prompt=prompt,
             max_frames=max_frames,
             max_new_tokens=max_new_tokens,

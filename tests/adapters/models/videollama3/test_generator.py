@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.core.scoring.answers import SCORES, answer_schema, parse_answer
 
 SCHEMA = answer_schema(start_s=0, end_s=9)
+SCORES_FIRST = answer_schema(start_s=0, end_s=9, order="scores_first")
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +30,9 @@ def stock(llama: VideoLlama3) -> Any:
 class OneByOne(LogitsProcessor):
     """Holds stock generation to what a writer allows, also where there is only one token to choose."""
 
-    def __init__(self, grammar: AnswerGrammar, *, max_new_tokens: int) -> None:
+    def __init__(self, grammar: AnswerGrammar, schema: dict[str, Any], *, max_new_tokens: int) -> None:
         self.grammar = grammar
-        self.writer = AnswerWriter(grammar, SCHEMA, max_new_tokens=max_new_tokens)
+        self.writer = AnswerWriter(grammar, schema, max_new_tokens=max_new_tokens)
         self.given = 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -54,20 +56,22 @@ def features(llama: VideoLlama3, seed: int) -> torch.Tensor:
     return torch.randn((7 + seed, 64), generator=generator)
 
 
-def prompt(llama: VideoLlama3, seed: int) -> Prompt:
+def prompt(llama: VideoLlama3, seed: int, schema: dict[str, Any] = SCHEMA) -> Prompt:
     """A question of its own length about 7 + `seed` vision tokens."""
     video = features(llama, seed)
     ids = llama.language.ids([len(video)], [0.0], prompt="How viral? " * seed)
-    return Prompt(ids, lambda: video, SCHEMA)
+    return Prompt(ids, lambda: video, schema)
 
 
-def stock_answer(llama: VideoLlama3, stock: Any, seed: int, *, max_new_tokens: int) -> str:
+def stock_answer(
+    llama: VideoLlama3, stock: Any, seed: int, *, max_new_tokens: int, schema: dict[str, Any] = SCHEMA
+) -> str:
     ids = prompt(llama, seed).ids
     video = BaseModelOutputWithPooling(pooler_output=[features(llama, seed)])
     output = stock.generate(
         input_ids=torch.tensor([ids]),
         mm_encoder_outputs={"video": video},
-        logits_processor=[OneByOne(llama.decoder.grammar, max_new_tokens=max_new_tokens)],
+        logits_processor=[OneByOne(llama.decoder.grammar, schema, max_new_tokens=max_new_tokens)],
         max_new_tokens=max_new_tokens + 1,
         do_sample=False,
         temperature=None,
@@ -79,17 +83,22 @@ def stock_answer(llama: VideoLlama3, stock: Any, seed: int, *, max_new_tokens: i
 
 
 @torch.inference_mode()
-def answers(llama: VideoLlama3, seeds: list[int], *, max_new_tokens: int) -> list[GeneratedAnswer]:
-    return llama.decoder.answer([prompt(llama, seed) for seed in seeds], max_new_tokens=max_new_tokens)
+def answers(
+    llama: VideoLlama3, seeds: list[int], *, max_new_tokens: int, schema: dict[str, Any] = SCHEMA
+) -> list[GeneratedAnswer]:
+    prompts = [prompt(llama, seed, schema) for seed in seeds]
+    return llama.decoder.answer(prompts, max_new_tokens=max_new_tokens)
 
 
-@pytest.mark.parametrize("max_new_tokens", [160, 250])
+@pytest.mark.parametrize(
+    ("max_new_tokens", "schema"), [(160, SCHEMA), (250, SCHEMA), (160, SCORES_FIRST)], ids=str
+)
 def test_a_batch_answers_as_stock_generation_does_one_by_one(
-    llama: VideoLlama3, stock: Any, max_new_tokens: int
+    llama: VideoLlama3, stock: Any, max_new_tokens: int, schema: dict[str, Any]
 ) -> None:
-    seeds = [3, 0, 5, 1]
-    together = answers(llama, seeds, max_new_tokens=max_new_tokens)
-    alone = [stock_answer(llama, stock, seed, max_new_tokens=max_new_tokens) for seed in seeds]
+    seeds, asked = [3, 0, 5, 1], {"max_new_tokens": max_new_tokens, "schema": schema}
+    together = answers(llama, seeds, **asked)
+    alone = [stock_answer(llama, stock, seed, **asked) for seed in seeds]
     assert [written.text for written in together] == alone
     assert len(set(alone)) == len(alone)
 
@@ -103,12 +112,20 @@ def test_neighbours_and_places_in_the_batch_change_nothing(llama: VideoLlama3) -
             assert written.expected == pytest.approx(alone[seed].expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("schema", [SCHEMA, SCORES_FIRST], ids=["reasons first", "scores first"])
 @torch.inference_mode()
-def test_expected_scores_equal_those_of_every_number_tried_by_itself(llama: VideoLlama3, stock: Any) -> None:
-    grammar = llama.decoder.grammar
-    written = answers(llama, [2], max_new_tokens=160)[0]
+def test_expected_scores_equal_those_of_every_number_tried_by_itself(
+    llama: VideoLlama3, stock: Any, schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grammar, tokens = llama.decoder.grammar, list[int]()
+    decode = llama.language.tokenizer.decode
+    keeping = SimpleNamespace(decode=lambda some: tokens.extend(some) or decode(some))
+    monkeypatch.setattr(llama.decoder, "tokenizer", keeping)
+    written = answers(llama, [2], max_new_tokens=160, schema=schema)[0]
     scores = parse_answer(written.text)
-    writer = AnswerWriter(grammar, SCHEMA, max_new_tokens=160)
+    writer = AnswerWriter(grammar, schema, max_new_tokens=160)
+    while not writer.at_score:
+        writer.write([tokens[len(writer.tokens)]])
     question = llama.language.ids([9], [0.0], prompt="How viral? " * 2)
     video = BaseModelOutputWithPooling(pooler_output=[features(llama, 2)])
     end = grammar.number_end

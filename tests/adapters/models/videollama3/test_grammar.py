@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from tasks.adapters.models.videollama3.grammar import AnswerGrammar, AnswerWriter
-from tasks.core.scoring.answers import MAX_MOMENTS, MAX_REASONING_CHARS, answer_schema, parse_answer
+from tasks.core.scoring.answers import (
+    FIELDS,
+    MAX_MOMENTS,
+    MAX_REASONING_CHARS,
+    SCORES,
+    AnswerOrder,
+    answer_schema,
+    parse_answer,
+)
 
 
 @pytest.fixture(scope="session")
@@ -37,19 +45,25 @@ def write(
     seed: int = 0,
     liking: dict[int, float] | None = None,
 ) -> list[list[int]]:
-    """Let a "model" that knows nothing but its likings write answers."""
+    """Let a "model" that knows nothing but its likings write answers. All scores must be its own."""
     generator = torch.Generator().manual_seed(seed)
     writers = [AnswerWriter(grammar, schema, max_new_tokens=max_new_tokens) for schema in schemas]
+    chosen = [""] * len(writers)
     while not all(writer.finished for writer in writers):
         allowed = unpacked(grammar.allowed(writers))
         scores = torch.randn(allowed.shape, generator=generator)
         for token, extra in (liking or {}).items():
             scores[:, token] += extra
         choice = scores.masked_fill(~allowed, -torch.inf).argmax(-1)
-        for writer, token in zip(writers, choice.tolist(), strict=True):
+        for row, (writer, token) in enumerate(zip(writers, choice.tolist(), strict=True)):
             if not writer.finished:
+                at_score = writer.at_score
                 writer.write([token])
+                chosen[row] += grammar.tokenizer.decode_str([token]) if at_score else ""
     assert all(len(writer.tokens) <= max_new_tokens for writer in writers), "too long"
+    for writer, digits in zip(writers, chosen, strict=True):
+        answer = json.loads(grammar.tokenizer.decode_str(writer.tokens))
+        assert digits.replace(",", "") == "".join(str(answer[name]) for name in SCORES)
     return [writer.tokens for writer in writers]
 
 
@@ -57,11 +71,12 @@ def unpacked(bits: npt.NDArray[np.int32]) -> torch.Tensor:
     return torch.from_numpy(np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little").astype(bool))
 
 
+@pytest.mark.parametrize("order", FIELDS)
 @pytest.mark.parametrize("max_new_tokens", [160, 320, 700])
 def test_random_writers_give_valid_answers_in_time(
-    grammar: AnswerGrammar, tokenizer: Tokenizer, max_new_tokens: int
+    grammar: AnswerGrammar, tokenizer: Tokenizer, max_new_tokens: int, order: AnswerOrder
 ) -> None:
-    schemas = [answer_schema(start_s=7 * i, end_s=7 * i + 59) for i in range(20)]
+    schemas = [answer_schema(start_s=7 * i, end_s=7 * i + 59, order=order) for i in range(20)]
     for i, tokens in enumerate(write(grammar, schemas, max_new_tokens=max_new_tokens, seed=max_new_tokens)):
         answer = parse_answer(tokenizer.decode(tokens, skip_special_tokens=False))
         assert all(7 * i <= moment.timestamp_s < 7 * i + 59 for moment in answer.viral_moments)
@@ -79,7 +94,7 @@ def test_writers_with_manias_give_valid_answers_in_time(
     liking = data.draw(st.dictionaries(st.sampled_from(likes), st.sampled_from([2.0, 8.0]), min_size=1))
     tokens = write(
         grammar,
-        [answer_schema(start_s=0, end_s=59)],
+        [answer_schema(start_s=0, end_s=59, order=data.draw(st.sampled_from(list(FIELDS))))],
         max_new_tokens=data.draw(st.sampled_from([160, 200, 320])),
         seed=data.draw(st.integers(0, 1000)),
         liking={tokenizer.token_to_id(token): extra for token, extra in liking.items()},
@@ -90,12 +105,12 @@ def test_writers_with_manias_give_valid_answers_in_time(
 def test_an_answer_of_ordinary_length_is_left_alone(grammar: AnswerGrammar, tokenizer: Tokenizer) -> None:
     text = json.dumps(
         {
+            "viral_moments": [{"timestamp": 12, "why": "the glass falls"}],
+            "viral_elements": ["surprise"],
+            "reasoning": "The start is slow.",
             "virality_score": 41,
             "hook_quality": 35,
             "engagement_potential": 50,
-            "viral_elements": ["surprise"],
-            "viral_moments": [{"timestamp": 12, "why": "the glass falls"}],
-            "reasoning": "The start is slow.",
             "recommendation": "publish.",
         }
     )
@@ -109,10 +124,30 @@ def test_an_answer_of_ordinary_length_is_left_alone(grammar: AnswerGrammar, toke
 
 
 def test_what_has_to_follow_is_written_at_once(grammar: AnswerGrammar, tokenizer: Tokenizer) -> None:
-    writer = AnswerWriter(grammar, answer_schema(start_s=0, end_s=59), max_new_tokens=320)
+    schema = answer_schema(start_s=0, end_s=59, order="scores_first")
+    writer = AnswerWriter(grammar, schema, max_new_tokens=320)
     assert tokenizer.decode(writer.tokens) == '{"virality_score": '
     written = writer.write([tokenizer.token_to_id(digit) for digit in "41"])
     assert tokenizer.decode(written) == '41, "hook_quality": '
+
+
+def test_scores_follow_the_reasons_and_no_text_passes_for_one(
+    grammar: AnswerGrammar, tokenizer: Tokenizer
+) -> None:
+    text = '{"viral_moments": [], "viral_elements": ["hook_quality"], "reasoning": "\\"hook_quality\\": 7", '
+    wanted = tokenizer.encode(text + '"virality_score": ').ids
+    writer = AnswerWriter(grammar, answer_schema(start_s=0, end_s=59), max_new_tokens=320)
+    while writer.tokens != wanted:
+        assert writer.tokens == wanted[: len(writer.tokens)]
+        assert not writer.at_score
+        writer.write([wanted[len(writer.tokens)]])
+    for number in ("41", "100", "0"):
+        assert writer.at_score
+        writer.write([tokenizer.token_to_id(digit) for digit in number])
+    assert not writer.at_score
+    assert tokenizer.decode(writer.tokens).endswith(
+        '"virality_score": 41, "hook_quality": 100, "engagement_potential": 0, "recommendation":'
+    )
 
 
 def test_a_number_ends_with_a_comma_alone(grammar: AnswerGrammar, tokenizer: Tokenizer) -> None:
@@ -128,9 +163,12 @@ def test_a_tokenizer_in_which_a_comma_begins_more_is_refused(tokenizer: Tokenize
         AnswerGrammar(json.dumps(data), eos_token_id=tokenizer.token_to_id("<|im_end|>"))
 
 
+@pytest.mark.parametrize("order", FIELDS)
 @pytest.mark.parametrize("start_s", [0, 95, 995, 9990])
-def test_the_tightest_budgets_are_kept(grammar: AnswerGrammar, tokenizer: Tokenizer, start_s: int) -> None:
-    schema = answer_schema(start_s=start_s, end_s=start_s + 59)
+def test_the_tightest_budgets_are_kept(
+    grammar: AnswerGrammar, tokenizer: Tokenizer, start_s: int, order: AnswerOrder
+) -> None:
+    schema = answer_schema(start_s=start_s, end_s=start_s + 59, order=order)
     with pytest.raises(ValueError, match="allow at least") as refusal:
         AnswerWriter(grammar, schema, max_new_tokens=1)
     smallest = int(re.findall(r"at least (\d+)", str(refusal.value))[0])
@@ -149,7 +187,7 @@ def test_a_token_outside_the_grammar_is_an_error(grammar: AnswerGrammar, tokeniz
 
 
 def test_nothing_follows_a_complete_answer(grammar: AnswerGrammar) -> None:
-    schema = answer_schema(start_s=0, end_s=59)
+    schema = answer_schema(start_s=0, end_s=59, order="scores_first")
     done, waiting = (AnswerWriter(grammar, schema, max_new_tokens=320) for _ in range(2))
     done.write(grammar.shortest_completion(done.matcher))
     allowed = unpacked(grammar.allowed([done, waiting]))

@@ -116,6 +116,22 @@ def test_segments_that_start_alike_share_the_beginning_of_their_prompts(llama: V
     assert llama.usage.count["shared_tokens"] - before > 2 * (7 + 17)
 
 
+def test_each_prompt_says_where_its_segment_lies_behind_all_its_pictures(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Prompt] = []
+    monkeypatch.setattr(llama.decoder, "answer", lambda prompts, **_: asked.extend(prompts) or [WRITTEN] * 2)
+    analyse(llama, [Window(3, 10), Window(3, 20)], prompt="How viral?")
+    for prompt, end in zip(asked, ("10.0s", "20.0s"), strict=True):
+        last = max(i for i, token in enumerate(prompt.ids) if token == llama.language.video_token_id)
+        assert llama.language.tokenizer.decode(prompt.ids[last + 1 :]).startswith(
+            f"\nThis segment runs from 3.0s to {end} of a video of 60.0s. "
+            "Its hook is its first 3 pictures.\nHow viral?"
+        )
+        assert prompt.shared_prefix <= last + 1
+    assert asked[1].shared_prefix > 0
+
+
 def test_frames_that_only_print_the_same_time_are_not_shared(llama: VideoLlama3) -> None:
     windows = [Window(0, 20), Window(1, 21)]  # at 30 frames a second both begin at "0.0s"
     before = llama.usage.count["shared_tokens"]
@@ -171,7 +187,7 @@ def test_long_segments_are_seen_through_evenly_spread_frames(llama: VideoLlama3)
         return video()[list(ticks)]
 
     [(_, analysis)] = llama.analyse(
-        frames_of, [Window(0, 60)], fps=1, prompt="?", max_frames=4, max_new_tokens=160
+        frames_of, [Window(0, 60)], fps=1, n_ticks=60, prompt="?", max_frames=4, max_new_tokens=160
     )
     assert asked == {0, 19, 39, 59}
     assert analysis.frames == 4
@@ -211,7 +227,8 @@ def test_frames_that_cannot_be_read_fail_every_segment_with_the_reason(llama: Vi
     def gone(ticks: Sequence[int]) -> Frames:
         raise OSError("the timeline is gone")
 
-    found = dict(llama.analyse(gone, WINDOWS, fps=1, prompt="?", max_frames=8, max_new_tokens=160))
+    asked = {"fps": 1, "n_ticks": 60, "prompt": "?", "max_frames": 8, "max_new_tokens": 160}
+    found = dict(llama.analyse(gone, WINDOWS, **asked))
     assert {(a.reason, a.detail) for a in found.values()} == {
         ("model_error", "OSError: the timeline is gone")
     }
