@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from deep_stage_bench import Bench, Case, told
-from deep_stage_report import as_markdown, goals, machine, provenance, roofline
+from deep_stage_report import as_markdown, goals, machine, provenance, roofline, speed
 from operations import Rates, naive_work, our_work, predict
 from untrained import FULL, MID, TINY
 
@@ -127,6 +127,7 @@ def main() -> None:
         "measured": found["naive"]["seconds"]["total"] / found["ours"]["seconds"]["total"],
         "predicted": found["predicted"]["naive"]["total"] / found["predicted"]["ours"]["total"],
     }
+    found["throughput"] = {path: speed(found, path).model_dump() for path in ("naive", "ours")}
     found["roofline"] = {path: roofline(found, path) for path in ("naive", "ours")}
     report = {
         **provenance(["python", "benchmarks/deep_stage.py", *sys.argv[1:]]),

@@ -137,6 +137,7 @@ class Bench:
             self.checkpoint,
             self.footage.segment,
             prompt=default_prompt(),
+            video_s=self.case.seconds,
             device=self.device,
             dtype=self.dtype,
         )

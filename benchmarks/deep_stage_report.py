@@ -16,9 +16,14 @@ import psutil
 import torch
 
 from tasks.adapters.models.devices import cpu_name
+from tasks.core.throughput import DeepThroughput, Work, throughput
 
 PHASES = ("decode", "look", "vision", "prefill", "generate", "grammar", "total")
 """In the order in which they come; `grammar` is a part of `generate`, `look` is finding tokens to drop."""
+
+BARE_LOOP = ("look", "vision", "prefill", "generate")
+
+SPEEDS = ("segments_per_minute", "prompt_tokens_per_second", "output_tokens_per_second")
 
 VERSIONS = ("torch", "transformers", "llguidance", "tokenizers", "numpy")
 
@@ -60,6 +65,15 @@ def roofline(found: dict[str, Any], path: str) -> dict[str, float]:
     return {phase: least / seconds[phase] for phase, least in predicted.items()}
 
 
+def speed(found: dict[str, Any], path: str) -> DeepThroughput:
+    """What a run's manifest says of its deep stage, here of one path: all but decoding against its phases."""
+    seconds, count = found[path]["seconds"], found[path]["count"]
+    busy_s = sum(seconds[phase] for phase in BARE_LOOP)
+    whole_s = seconds["total"] - (seconds["decode"] or 0)
+    counts = {**count, "segments": found["case"]["segments"]}
+    return throughput([], [Work("", (0, whole_s), (), busy_s, counts)], video_hours=0).deep
+
+
 def as_markdown(report: dict[str, Any]) -> str:
     """The tables."""
     naive, ours = report["naive"]["seconds"], report["ours"]["seconds"]
@@ -74,10 +88,15 @@ def as_markdown(report: dict[str, Any]) -> str:
         [s["batch"], s["tokens_a_second"], s["segments_a_minute"], s["peak_bytes"] / 1e9, s["same_answers"]]
         for s in report["sweep"]
     ]
+    speeds = [
+        [name.replace("_", " "), *(report["throughput"][path][name] for path in ("naive", "ours"))]
+        for name in (*SPEEDS, "device_busy", "efficiency")
+    ]
     rates = [[name, rate if name == "decode" else rate / 1e9] for name, rate in report["rates"].items()]
     return "\n\n".join(
         [
             table([*head, "ours of the roofline"], phases),
+            table(["whole stage, without decoding", "naive", "ours"], speeds),
             table(["batch", "tokens/s", "segments/min", "peak GB", "same answers"], sweep),
             table(["rate", "10^9 a second (decode: video seconds a second)"], rates),
             table(["goal", "measured", "wanted", "met"], [list(goal.values()) for goal in report["goals"]]),

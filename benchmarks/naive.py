@@ -16,6 +16,7 @@ from tasks.adapters.models.videollama3.config import read_frame_spec
 from tasks.adapters.models.videollama3.frames import changed_tokens, patchify
 from tasks.adapters.models.videollama3.prompt import PromptLanguage, load_tokenizer
 from tasks.core.records import Window
+from tasks.core.scoring.answers import asked_about
 
 
 class NaivePath:
@@ -30,6 +31,7 @@ class NaivePath:
         segment: Callable[[Window], Frames],
         *,
         prompt: str,
+        video_s: float,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
@@ -37,7 +39,7 @@ class NaivePath:
         self.spec = read_frame_spec(checkpoint)
         tokenizer, _ = load_tokenizer(checkpoint)
         self.language = PromptLanguage(tokenizer, video_token_id=self.model.config.video_token_id)
-        self.segment, self.prompt, self.device = segment, prompt, device
+        self.segment, self.prompt, self.video_s, self.device = segment, prompt, video_s, device
         self.seconds: dict[str, float] = defaultdict(float)
         self.count: Counter[str] = Counter()
         self._vision_began = 0.0
@@ -84,7 +86,9 @@ class NaivePath:
         kept = torch.cat([first, changed_tokens(frames[1:], frames[:-1], self.spec)])
         kept[:, 0] |= ~kept.any(1)
         seconds = [float(tick) for tick in range(window.start, window.end)]
-        ids = torch.tensor([self.language.ids(kept.sum(1).tolist(), seconds, prompt=self.prompt)])
+        place = {"start_s": window.start, "end_s": window.end, "whole_s": self.video_s}
+        asked = asked_about(self.prompt, **place, picture_times_s=seconds)
+        ids = torch.tensor([self.language.ids(kept.sum(1).tolist(), seconds, prompt=asked)])
         grid = torch.tensor([[n, height // self.spec.patch, width // self.spec.patch]])
         return {
             "input_ids": ids.to(self.device),

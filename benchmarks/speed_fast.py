@@ -17,6 +17,7 @@ from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
 from tasks.adapters.models.videomae import load_videomae
 from tasks.core.records import Window, WindowFeatures
 from tasks.core.scoring.windows import sample_ticks, windows
+from tasks.core.throughput import Work, throughput
 
 WINDOWS_AN_HOUR = 3600 / 3
 """Windows of an hour of video, one every 3 s."""
@@ -64,25 +65,30 @@ def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
     model.features(frames_of, every[:1])
     naive.embedding(film.frames[:16])  # both are warm
     times: dict[str, list[float]] = {"ours": [], "naive": []}
+    works = []
     for _ in range(1 if quick else 2):
         began = time.perf_counter()
         ours = model.features(frames_of, every)
-        times["ours"].append(time.perf_counter() - began)
+        ended = time.perf_counter()
+        times["ours"].append(ended - began)
+        works.append(Work("", (began, ended), (), ours.seconds, {"windows": len(every)}))
         began = time.perf_counter()
         alone = [naive.embedding(film.frames[sample_ticks(window, count=16)]) for window in every]
         times["naive"].append(time.perf_counter() - began)
     rates = {name: len(every) / median(seconds) for name, seconds in times.items()}
+    speed = throughput(works, [], video_hours=len(works) * len(every) / WINDOWS_AN_HOUR).fast
     goals = [
         at_least("fast stage: times one float32 call a window", rates["ours"] / rates["naive"], 2),
         at_least("fast stage: smallest cosine to those embeddings", _cosine(ours, alone), 0.999),
     ]
     if cuda:
-        hours = rates["ours"] / WINDOWS_AN_HOUR * 3600
+        hours = speed.video_hours_per_hour or 0
         goals.append(at_least("fast stage: hours of video a GPU hour", hours, 400))
     return {
         "windows": len(every),
         "dtype": str(model.dtype).removeprefix("torch."),
         "windows_a_second": rates,
+        "throughput": speed.model_dump(),
         "goals": goals,
     }
 

@@ -48,13 +48,14 @@ def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
     whole, manifest = rank(videos, folder / "output", fast, deep, *lengths, "--ranking.max_overlap", "1.0")
     every = windows(seconds, lengths=[length], stride=3)
     window_s = naive_window_seconds(fast, partial(read_window, film.path), every[:some])
-    candidate_s = naive_candidate_seconds(deep, film, every[:some])
+    candidate_s = naive_candidate_seconds(deep, film, every[:some], video_s=seconds)
     candidates = manifest["counts"]["candidates"]
     naive = len(every) * window_s + candidates * candidate_s
     return {
         "windows": len(every),
         "candidates": candidates,
         "seconds": {"ours": whole, "naive": naive, "ours by stage": manifest["seconds"]},
+        "throughput": manifest["throughput"],
         "naive timed on": some,
         "naive seconds": {"a window": window_s, "a candidate": candidate_s},
         "goals": [at_least("whole run: times the naive script", naive / whole, 5)],
@@ -80,13 +81,14 @@ def rank(
     return seconds, json.loads((output / pointer["manifest"]).read_text())
 
 
-def naive_candidate_seconds(deep: Checkpoint, film: Film, some: list[Window]) -> float:
+def naive_candidate_seconds(deep: Checkpoint, film: Film, some: list[Window], *, video_s: int) -> float:
     """Seconds a candidate of cutting it out, decoding the clip and answering."""
     clip = film.path.with_name("clip.mkv")
     path = NaivePath(
         deep,
         partial(_clip, film, clip),
         prompt=default_prompt(),
+        video_s=video_s,
         device=pick_device(),
         dtype=torch.float32,
     )

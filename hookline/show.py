@@ -24,6 +24,7 @@ from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
 from tasks.core.views.devices import devices
 from tasks.core.views.escaping import last_part, printable
+from tasks.core.views.speed import speed_line
 
 NAME_WIDTH = 28
 
@@ -77,6 +78,8 @@ def print_run(
         print_left_out(console, manifest.left_out, verbose=verbose)
     if on := devices(manifest):
         console.print(f"Models on {escape(on)}", soft_wrap=True)
+    if speed := speed_line(manifest):
+        console.print(f"Speed of a device: {escape(speed)}", soft_wrap=True)
     console.print(f"Run {manifest.run_id} in {escape(store.uri)}", soft_wrap=True)
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.core.errors import ModelError, RunEnded, WorkerLost
 from tasks.core.records import Analysis, ScoredWindow, Timeline
+from tasks.core.throughput import Work
 from tasks.run.logs import log_event
 from tasks.run.progress import current_progress, step
 from tasks.run.retries import WORK_PAUSES_S, attempt, retried
@@ -39,11 +40,15 @@ def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: 
     cache, keys = cache_of_run(spec), cache_keys(windows, timeline, spec)
     by_window = cached_analyses(keys, cache)
     current_progress.get().advance("segments", len(by_window))
-    cached, began = len(by_window), time.perf_counter()
+    cached, began, works = len(by_window), time.perf_counter(), list[Work]()
     unknown = [window for window in windows if window not in by_window]
     try:
         work = (new_analyses, unknown, timeline, spec.deep, spec)
-        for window, analysis in run.workers.each(*work, prefer=timeline.worker) if unknown else ():
+        for made in run.workers.each(*work, prefer=timeline.worker) if unknown else ():
+            if isinstance(made, Work):
+                works.append(made)
+                continue
+            window, analysis = made
             by_window[window] = analysis
             current_progress.get().advance("segments")
     except WorkerLost as lost:
@@ -53,4 +58,4 @@ def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: 
         by_window = {**dict.fromkeys(windows, nothing), **cached_analyses(keys, cache), **by_window}
     seconds, counts = time.perf_counter() - began, {"segments": len(windows), "cached": cached}
     log_event(spec.run_id, "deep", "analysed", video=timeline.video, **counts, seconds=seconds)
-    return Analyses(by_window, cached, seconds)
+    return Analyses(by_window, cached, seconds, tuple(works))

@@ -37,6 +37,7 @@ def rank_video(scored: ScoredVideo, analyses: Analyses, settings: Ranking) -> Ra
         analyses.cached,
         analyses.seconds,
         tuple(missed),
+        analyses.works,
     )
 
 

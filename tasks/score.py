@@ -85,4 +85,5 @@ def score_video(
         "head" if spec.head else "salience",
         features.seconds,
         frozenset(batch.device for batch in scored if batch.device),
+        tuple(batch.work for batch in scored if batch.work),
     )

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tasks.core.listing import LeftOut
+from tasks.core.throughput import Throughput
 
 
 class Manifest(BaseModel, extra="allow"):
@@ -29,6 +30,7 @@ class Manifest(BaseModel, extra="allow"):
     windows_per_second: float | None = None
     segments_per_second: float | None = None
     hours_of_video: float = 0.0
+    throughput: Throughput | None = None
     files: list[dict[str, Any]] = []
     report: str | None = None
     models: dict[str, str | None] = {}

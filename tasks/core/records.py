@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field
 from tasks.core.devices import Device
 from tasks.core.errors import HooklineError
 from tasks.core.secrets import redacted
+from tasks.core.throughput import Span, Work
 
 FastKind = Literal["head", "salience"]
 """Where a fast score comes from: a fitted head, or how much the window differs from the rest of its video."""
@@ -159,13 +160,15 @@ class WindowFeatures:
 
     `embeddings` is `n x d` float32: the mean of the last layer's tokens.
     `change` is `n` float32: the mean cosine distance between consecutive moments inside the window.
-    `seconds` is how long frames and model took, on `device`.
+    `seconds` is how long frames and model took, on `device`, and `loop` when; `work` is what the whole call did.
     """
 
     embeddings: npt.NDArray[np.float32]
     change: npt.NDArray[np.float32]
     seconds: float = 0.0
     device: Device | None = None
+    loop: Span | None = None
+    work: Work | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ class ScoredVideo:
     """All windows of one video with their fast scores, and the candidates among them.
 
     `embeddings` is float16, one row a window, in the windows' order; `seconds` what scoring took,
-    on `devices`.
+    on `devices`, by the `works` of its batches.
     """
 
     timeline: Timeline
@@ -192,6 +195,7 @@ class ScoredVideo:
     fast_kind: FastKind
     seconds: float = 0.0
     devices: frozenset[Device] = frozenset()
+    works: tuple[Work, ...] = ()
 
     @property
     def candidates(self) -> list[ScoredWindow]:
@@ -315,7 +319,8 @@ class RankedVideo:
     """The results for one video: its scored windows, the ranked segments, and what went wrong.
 
     `analyses` has one entry for each candidate, ranked or not; `cached` of them had been made before,
-    the others took `deep_seconds`. `missed` are the candidates that did not make it, best first.
+    the others took `deep_seconds`, and `deep_works` from the model. `missed` are the candidates that did not
+    make it, best first.
     """
 
     scored: ScoredVideo
@@ -325,6 +330,7 @@ class RankedVideo:
     cached: int = 0
     deep_seconds: float = 0.0
     missed: tuple[Segment, ...] = ()
+    deep_works: tuple[Work, ...] = ()
 
     @property
     def timeline(self) -> Timeline:

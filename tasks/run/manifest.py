@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.manifest import Manifest
+from tasks.core.throughput import throughput
 from tasks.run.ledger import Ledger
 from tasks.work.spec import CODE_VERSION, RunSpec
 
@@ -23,6 +24,7 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
     """The content of `runs/<run_id>.json`."""
     ended_at = datetime.now(UTC)
     counts = ledger.counts
+    hours = sum(video.timeline.duration_s for video in ledger.ranked) / 3600
     seconds = {
         "fetch": sum(video.timeline.fetch_seconds or 0 for video in ledger.ranked),
         "decode": sum(video.timeline.decode_seconds or 0 for video in ledger.ranked),
@@ -42,7 +44,12 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
         left_out=ledger.left_out,
         windows_per_second=_rate(counts["windows"], seconds["fast"]),
         segments_per_second=_rate(counts["candidates"] - counts["cached"], seconds["deep"]),
-        hours_of_video=sum(video.timeline.duration_s for video in ledger.ranked) / 3600,
+        hours_of_video=hours,
+        throughput=throughput(
+            [work for video in ledger.ranked for work in video.scored.works],
+            [work for video in ledger.ranked for work in video.deep_works],
+            video_hours=hours,
+        ),
         files=files,
         models=dict(spec.stamp.models),
         devices=_devices(ledger),

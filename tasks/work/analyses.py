@@ -11,6 +11,7 @@ from tasks.adapters.storage.analysis_cache import AnalysisCache, open_analysis_c
 from tasks.core.records import Analysis, ScoredWindow, Timeline, Window
 from tasks.core.scoring.analyses import analysis_key
 from tasks.core.scoring.answers import prompt_hash
+from tasks.core.throughput import Work
 from tasks.work.spec import RunSpec
 
 
@@ -18,12 +19,13 @@ from tasks.work.spec import RunSpec
 class Analyses:
     """One analysis for every candidate of a video.
 
-    `cached` of them were in the cache; the others took `seconds` together.
+    `cached` of them were in the cache; the others took `seconds` together, and `works` from the model.
     """
 
     by_window: dict[Window, Analysis]
     cached: int = 0
     seconds: float = 0.0
+    works: tuple[Work, ...] = ()
 
 
 def find_analyses(candidates: Sequence[ScoredWindow], timeline: Timeline, spec: RunSpec) -> Analyses | None:

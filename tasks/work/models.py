@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -11,6 +14,7 @@ from tasks.adapters.stopping import raise_if_stopped
 from tasks.core.devices import Backend, Device
 from tasks.core.errors import ModelError
 from tasks.core.records import Analysis, Timeline, Window, WindowFeatures
+from tasks.core.throughput import Span, Work
 from tasks.work.analyses import cache_keys, cache_of_run
 from tasks.work.opening import frames_of, opened_here
 from tasks.work.spec import RunSpec
@@ -69,24 +73,28 @@ def window_features(batch: Sequence[Window], timeline: Timeline, spec: RunSpec) 
     from tasks.adapters.models.videomae import load_videomae
 
     model = load_videomae(on_this_machine(spec.fast), device=spec.settings.engine.device)
-    return model.features(
+    began_s = time.perf_counter()
+    features = model.features(
         frames_of(timeline, spec),
         batch,
         batch_size=spec.settings.fast.batch_size,
         shown=(timeline.source_width, timeline.source_height),
     )
+    loops = [features.loop] if features.loop else []
+    return replace(features, work=_work(began_s, loops, features.seconds, {"windows": len(batch)}))
 
 
 def new_analyses(
     windows: Sequence[Window], timeline: Timeline, deep: Checkpoint, spec: RunSpec
-) -> Iterator[tuple[Window, Analysis]]:
+) -> Iterator[tuple[Window, Analysis] | Work]:
     """Each window with its analysis, as soon as it is made; by the end all answers are in the cache.
 
-    If the model cannot be loaded, every analysis is a failed one.
+    At last what it cost. If the model cannot be loaded, every analysis is a failed one.
 
     Raises:
         RunEnded: the run was stopped.
     """
+    from tasks.adapters.models.usage import Spent
     from tasks.adapters.models.videollama3.model import load_videollama3
 
     settings = spec.settings.deep
@@ -97,6 +105,7 @@ def new_analyses(
     except ModelError as error:
         yield from ((window, Analysis.failed(error.reason, str(error))) for window in windows)
         return
+    began_s, spent = time.perf_counter(), Spent()
     opened = opened_here(timeline, spec)
     made = model.analyse(
         frames_of(opened, spec),
@@ -108,6 +117,7 @@ def new_analyses(
         max_frames=settings.max_frames,
         max_new_tokens=settings.max_new_tokens,
         batch_size=settings.batch_size,
+        spent=spent,
     )
     # Its own backend: workers of one cluster may differ.
     cache, keys = cache_of_run(spec), cache_keys(windows, timeline, replace(spec, deep_backend=model.backend))
@@ -117,4 +127,12 @@ def new_analyses(
             # An answer from fewer frames is worth another try in a later run.
             if cache and analysis.reason != "fewer_frames":
                 keeping.submit(cache.put, keys[window], analysis)
+            spent.count["segments"] += analysis.status == "ok"
             yield window, analysis
+    yield _work(began_s, spent.loops, spent.count.pop("busy_us", 0) / 1e6, spent.count)
+
+
+def _work(began_s: float, loops: Sequence[Span], busy_s: float, counts: Mapping[str, int]) -> Work:
+    """What a call that began then has cost up to now."""
+    process = f"{socket.gethostname()}:{os.getpid()}"
+    return Work(process, (began_s, time.perf_counter()), tuple(loops), busy_s, dict(counts))

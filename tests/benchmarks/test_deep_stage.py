@@ -54,6 +54,21 @@ def test_the_report_says_what_was_measured_where_and_how_it_compares(report: dic
     assert report["warnings"] == []
 
 
+def test_the_rates_that_people_compare_are_those_of_the_whole_stage(report: dict[str, Any]) -> None:
+    case, speed = report["case"], report["throughput"]
+    for path in ("naive", "ours"):
+        seconds = report[path]["seconds"]
+        whole_s = seconds["total"] - (seconds["decode"] or 0)
+        assert speed[path]["segments_per_minute"] == pytest.approx(60 * case["segments"] / whole_s)
+        written = report[path]["count"]["new_tokens"]
+        assert speed[path]["output_tokens_per_second"] == pytest.approx(written / whole_s)
+        assert 0.5 < speed[path]["efficiency"] <= 1.001
+    count = report["ours"]["count"]
+    assert speed["ours"]["prompt_tokens"] == count["prompt_tokens"] - count["shared_tokens"]
+    if report["ours"]["seconds"]["decode"] is None:  # both see the very same frames
+        assert count["prompt_tokens"] == report["naive"]["count"]["prompt_tokens"]
+
+
 def test_phases_add_up_to_the_total(report: dict[str, Any]) -> None:
     for path in ("naive", "ours"):
         seconds = report[path]["seconds"]

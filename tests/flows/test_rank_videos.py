@@ -140,6 +140,20 @@ def test_the_manifest_names_every_file_with_its_checksum(finished: Finished) -> 
     assert rows == {"windows": windows, "failures": 0, "rankings": 6, "library": 3}
 
 
+def test_the_manifest_says_how_fast_the_models_were(finished: Finished) -> None:
+    _, _, manifest = finished
+    counts, speed = manifest["counts"], manifest["throughput"]
+    fast, deep = speed["fast"], speed["deep"]
+    assert (fast["windows"], deep["segments"]) == (counts["windows"], counts["candidates"])
+    assert (fast["devices"], deep["devices"]) == (1, 1)
+    assert fast["video_hours_per_hour"] == pytest.approx(manifest["hours_of_video"] * 3600 / fast["seconds"])
+    assert deep["segments_per_minute"] == pytest.approx(60 * deep["segments"] / deep["seconds"])
+    assert deep["prompt_tokens"] > deep["output_tokens"] > 83 * deep["segments"]
+    assert 0.5 < deep["efficiency"] <= 1
+    assert 0 < speed["device_busy"] < 1
+    assert deep["busy_seconds"] + fast["busy_seconds"] < manifest["seconds"]["whole"]
+
+
 def test_analysts_read_the_partitions_with_their_date(finished: Finished) -> None:
     output, _, manifest = finished
     query = "select run_date, count(*) from read_parquet(?, hive_partitioning = true) group by all"
@@ -405,10 +419,12 @@ def test_what_was_analysed_is_not_analysed_again(
     _, again = run(source, output, demo_models, ranking=weights)
     assert asked == []
     assert again["counts"]["cached"] == again["counts"]["candidates"] == first["counts"]["candidates"]
+    assert again["throughput"]["deep"]["segments_per_minute"] is None
     numbered_video(source / "added.mp4", seconds=12)
     _, more = run(source, output, demo_models)
     assert more["counts"]["cached"] == first["counts"]["candidates"]
     assert len(asked) == more["counts"]["candidates"] - more["counts"]["cached"] > 0
+    assert more["throughput"]["deep"]["segments"] == len(asked)
     before, after = (
         rows_without(read_table(output, "rankings", m["run_id"]), "run_id", "run_rank", "library_percentile")
         for m in (first, more)

@@ -19,6 +19,7 @@ from hookline.show import MAX_FAILURES, MAX_VIDEOS, of_videos, print_run, print_
 from tasks.adapters.storage import open_store
 from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import FAILURES, RANKINGS, table_name
+from tasks.core.throughput import Work, throughput
 from tests import FIXTURES
 
 
@@ -82,6 +83,22 @@ def test_where_the_models_computed_is_printed(tmp_path: Path) -> None:
     print_run(console, open_store(str(tmp_path)), manifest)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\nModels on NVIDIA L4 (bfloat16, driver 580.65.06), Xeon [v3] (float32)\n" in text
+
+
+def test_how_fast_the_models_were_is_printed(tmp_path: Path) -> None:
+    console = Console(file=StringIO(), width=80)
+    manifest = manifest_of(tmp_path, videos=1, failures=0)
+    calls = {"segments": 6, "prompt_tokens": 90_000, "new_tokens": 1200}
+    fast, deep = Work("a", (0, 10), (), 9, {"windows": 23}), Work("a", (10, 40), (), 27, calls)
+    print_run(console, open_store(str(tmp_path)), manifest)
+    manifest.throughput = throughput([fast], [deep], video_hours=0.1)
+    print_run(console, open_store(str(tmp_path)), manifest)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("Speed of a device: ") == 1  # earlier versions did not measure it
+    assert (
+        "\nSpeed of a device: VideoMAE 2.3 windows/s; VideoLLaMA3 12.0 segments/min, 3,000 prompt and "
+        "40.0 output tokens/s; busy 90 % of the time\n" in text
+    )
 
 
 @pytest.mark.parametrize("more", [0, 1234])

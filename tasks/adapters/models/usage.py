@@ -10,6 +10,16 @@ from dataclasses import dataclass, field
 
 import torch
 
+from tasks.core.throughput import Span
+
+
+@dataclass(slots=True)
+class Spent:
+    """What was done for one caller: what it counts, and when the model was at it by `time.perf_counter`."""
+
+    count: Counter[str] = field(default_factory=Counter)
+    loops: list[Span] = field(default_factory=list)
+
 
 @dataclass(slots=True)
 class Usage:
@@ -33,6 +43,12 @@ class Usage:
             self._under_way[-1][2].synchronize()
             self._settle()
         return self._seconds
+
+    @property
+    def spent(self) -> Counter[str]:
+        """All counts, and the microseconds in which the device was at it: `busy_us`. Waits as `seconds`."""
+        phases = ((phase, seconds) for phase, seconds in self.seconds.items() if phase != "grammar")
+        return self.count + Counter(busy_us=round(1e6 * sum(seconds for _, seconds in phases)))
 
     @contextmanager
     def timing(self, phase: str, *, whole: bool = True) -> Iterator[None]:

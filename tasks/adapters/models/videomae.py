@@ -33,6 +33,7 @@ from tasks.adapters.models.memory import fitting_batch, free_bytes
 from tasks.core.errors import ModelError
 from tasks.core.records import ReadFrames, Window, WindowFeatures
 from tasks.core.scoring.windows import sample_ticks
+from tasks.core.throughput import Span
 
 AUTO_BATCH = {"cuda": 8, "cpu": 4}
 """Windows a forward pass by device at the most, where the setting leaves it open (2.7 windows/s on 2 AMX
@@ -42,7 +43,7 @@ CHUNK_FRAMES = 16
 """Frames that are read, made floats and resized together: each step of it holds all of them once more."""
 
 
-Features = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]
+Features = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Span]
 
 Shape = tuple[int | None, int | None]
 """Width and height in pixels; None for those of the frames."""
@@ -123,7 +124,7 @@ class VideoMAE:
                 pass for a high score.
         """
         sampled = [sample_ticks(window, count=self.frames_per_window) for window in windows]
-        embeddings, change, seconds = on_model_thread(
+        embeddings, change, loop = on_model_thread(
             lambda: self._fitting_features(read_frames, sampled, batch_size or self._fitting_batch(), shown)
         )
         if not (np.isfinite(embeddings).all() and np.isfinite(change).all()):
@@ -131,7 +132,7 @@ class VideoMAE:
                 f"{self.checkpoint.model} gives values that are no numbers: fetch it again, whole.",
                 reason="not_finite",
             )
-        return WindowFeatures(embeddings, change, seconds, self.computes_on)
+        return WindowFeatures(embeddings, change, loop[1] - loop[0], self.computes_on, loop)
 
     def _fitting_batch(self) -> int:
         row = window_bytes(self.model.config, itemsize=self.dtype.itemsize)
@@ -163,7 +164,7 @@ class VideoMAE:
     def _features(
         self, read_frames: ReadFrames, sampled: Sequence[Sequence[int]], size: int, shown: Shape
     ) -> Features:
-        """Embeddings and change of windows, each given by its ticks, `size` at once; and seconds.
+        """Embeddings and change of windows, each given by its ticks, `size` at once; and when.
 
         The CPU waits for a GPU at the end alone: while that is at some windows, frames of the next are read.
         """
@@ -181,7 +182,7 @@ class VideoMAE:
                 read += len(frames)
             outputs.append(self._forward(pixels[sent(torch.from_numpy(indices), self.device)]))
         embeddings, change = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
-        return embeddings, change, time.perf_counter() - began
+        return embeddings, change, (began, time.perf_counter())
 
     def pixels(self, frames: npt.NDArray[np.uint8], *, shown: Shape = (None, None)) -> torch.Tensor:
         """Resize, crop and normalise on the device: uint8 `n x h x w x 3` to `n x 3 x 224 x 224`.

@@ -15,6 +15,7 @@ from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
 from tasks.core.views.devices import devices
 from tasks.core.views.escaping import UNKNOWN, in_markdown, link
+from tasks.core.views.speed import speed_line, speed_rows
 
 Row = Mapping[str, Any]
 
@@ -81,6 +82,8 @@ def summary(manifest: Manifest, failures: Mapping[tuple[str, str, str], int], *,
     if manifest.report:
         parts.append(f"Report: {link(manifest.report, manifest.report)}")
     parts += ["## Work", _table(["what", "how much"], _work(manifest))]
+    if speed_line(manifest):
+        parts += ["## Speed of one device", _table(["", "VideoMAE", "VideoLLaMA3"], speed_rows(manifest))]
     parts += ["## Skipped", *_skipped(manifest, deep)]
     files = [(entry["rows"], size_text(entry["bytes"]), entry["uri"]) for entry in manifest.files]
     parts += ["## Files", _table(["rows", "size", "file"], files)]

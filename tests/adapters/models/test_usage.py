@@ -48,6 +48,15 @@ def test_a_gpu_is_not_waited_for_until_its_seconds_are_read(monkeypatch: pytest.
     assert usage._seconds["vision"] == 2.0
 
 
+def test_the_grammar_is_not_counted_beside_the_generation_that_it_is_part_of() -> None:
+    usage = Usage(torch.device("cpu"))
+    with usage.timing("generate"), usage.timing("grammar", whole=False):
+        time.sleep(0.02)
+    usage.count["new_tokens"] += 5
+    assert usage.spent["new_tokens"] == 5
+    assert usage.spent["busy_us"] == round(1e6 * usage.seconds["generate"])
+
+
 @pytest.mark.parametrize(("device", "whole"), [("cpu", True), ("cpu", False), ("cuda", False)])
 def test_work_of_the_cpu_is_timed_by_the_clock(device: str, whole: bool) -> None:
     usage = Usage(torch.device(device))

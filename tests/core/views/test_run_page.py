@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from tasks.core.manifest import Manifest
+from tasks.core.throughput import Throughput
 from tasks.core.views.escaping import UNKNOWN
 from tasks.core.views.run_page import failure_rows, progress, ranking_rows, summary
 
@@ -95,6 +96,10 @@ MANIFEST = Manifest.model_validate(
         "windows_per_second": 10.0,
         "segments_per_second": None,
         "hours_of_video": 1.5,
+        "throughput": {
+            "device_busy": 0.75,
+            "fast": {"devices": 2, "windows_per_second": 10.0, "device_busy": 0.5, "efficiency": 0.954},
+        },
         "devices": [{"kind": "cuda", "name": "NVIDIA H100", "dtype": "bfloat16", "driver": "580.95.05"}],
         "files": [{"uri": "s3://bucket/out/a.parquet", "rows": 4, "bytes": 12_800}],
     }
@@ -108,12 +113,22 @@ def test_the_summary_counts_reasons_and_says_what_was_skipped() -> None:
     assert r"| windows scored | 30 \(10.0 a second\) |" in text
     assert rf"| segments analysed | 0 \({UNKNOWN}\) |" in text
     assert r"| models on | NVIDIA H100 \(bfloat16, driver 580.95.05\) |" in text
+    assert rf"| windows a second | 10.0 | {UNKNOWN} |" in text
+    assert rf"| prompt tokens a second | {UNKNOWN} | {UNKNOWN} |" in text
+    assert rf"| device busy | 50 % | {UNKNOWN} |" in text
+    assert rf"| efficiency | 95 % | {UNKNOWN} |" in text
     assert "- 5 videos are unchanged, and were not opened." in text
     assert "The deep stage: skipped, disabled." in text
     assert r"7 files that select.pattern does not take \(7 .jpg\), 1 hidden file, marker or link." in text
     assert re.search(r"^\| 4 \| 12.8 kB \| .*a.parquet", text, flags=re.MULTILINE)
     assert "pw@" not in text
     assert "Report:" not in text
+
+
+def test_nothing_is_said_of_speed_where_no_model_ran() -> None:
+    for idle in (None, Throughput()):
+        text = summary(MANIFEST.model_copy(update={"throughput": idle}), {}, deep="")
+        assert "Speed" not in text
 
 
 def test_the_summary_links_the_report() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,7 @@ from tasks.adapters.models.devices import (
 from tasks.adapters.models.gpu_errors import is_out_of_memory, raise_if_gpu_lost
 from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.adapters.models.memory import fitting_batch, free_bytes
-from tasks.adapters.models.usage import Usage
+from tasks.adapters.models.usage import Spent, Usage
 from tasks.adapters.models.videollama3.checkpoint import load_model
 from tasks.adapters.models.videollama3.config import FrameSpec, read_frame_spec
 from tasks.adapters.models.videollama3.encoder import EncodedFrames, FrameEncoder
@@ -134,6 +135,7 @@ class VideoLlama3:
         max_new_tokens: int,
         answer_order: AnswerOrder = "reasons_first",
         batch_size: int = 0,
+        spent: Spent | None = None,
     ) -> Iterator[tuple[Window, Analysis]]:
         """Judge segments of a timeline of `n_ticks`, `batch_size` at once; 0 = as many as memory allows.
 
@@ -141,6 +143,7 @@ class VideoLlama3:
         frames at a size that `frame_budget` allows. Where memory runs out, less is tried at once (see
         `OomFallback`), and the analysis says so. Whatever else goes wrong with a segment becomes its
         `Analysis.failed`: `out_of_memory`, `invalid_answer` or `model_error`; the others go on.
+        What it costs is added to `spent` (see `Usage.spent`).
         """
         question = Question(prompt, answer_order, fps, n_ticks, max_new_tokens)
         ticks = {tick for window in windows for tick in shown_ticks(window, max_frames)}
@@ -148,7 +151,7 @@ class VideoLlama3:
         size = batch_size or self._fitting_batch(encoded, windows, question, max_frames=max_frames)
         ladder = OomFallback(windows, size=size, max_frames=max_frames)
         while attempt := ladder.next():
-            outcome = on_model_thread(partial(self._attempt, attempt, encoded, question))
+            outcome = on_model_thread(partial(self._attempt, attempt, encoded, question, spent))
             if isinstance(outcome, list):
                 yield from zip(attempt.windows, outcome, strict=True)
                 continue
@@ -163,9 +166,19 @@ class VideoLlama3:
                 yield attempt.windows[0], outcome
 
     def _attempt(
-        self, attempt: Attempt, encoded: EncodedFrames, question: Question
+        self, attempt: Attempt, encoded: EncodedFrames, question: Question, spent: Spent | None
     ) -> list[Analysis] | Analysis:
         """One analysis a segment; or a single failed one, if something went wrong with the batch."""
+        began_s, before = time.perf_counter(), self.usage.spent
+        outcome = self._outcome(attempt, encoded, question)
+        if spent is not None:
+            spent.count.update(self.usage.spent - before)
+            spent.loops.append((began_s, time.perf_counter()))
+        return outcome
+
+    def _outcome(
+        self, attempt: Attempt, encoded: EncodedFrames, question: Question
+    ) -> list[Analysis] | Analysis:
         # What fails is returned, not raised: a traceback would keep the batch's tensors alive.
         try:
             with torch.inference_mode():

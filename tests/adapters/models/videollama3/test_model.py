@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.adapters.models.usage import Spent
 from tasks.adapters.models.videollama3 import model as adapter
 from tasks.adapters.models.videollama3.generator import GeneratedAnswer, Prompt
 from tasks.adapters.models.videollama3.model import (
@@ -177,6 +180,27 @@ def test_threads_get_their_own_answers_in_whatever_order_they_finish(llama: Vide
             [(window, analysis)] = job.result().items()
             assert window == jobs[job]
             assert analysis.answer == alone[window]
+
+
+def test_threads_are_told_what_their_own_segments_cost(llama: VideoLlama3) -> None:
+    before, spent = llama.usage.spent, [Spent() for _ in range(4)]
+    asked = {"fps": 1, "n_ticks": 60, "prompt": "?", "max_frames": 128, "max_new_tokens": 160}
+
+    def judge(i: int) -> None:
+        windows = [Window(8 * i, 8 * i + 7), Window(8 * i, 8 * i + 9)][: 1 + i % 2]
+        list(llama.analyse(lambda ticks: video()[list(ticks)], windows, spent=spent[i], **asked))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(judge, range(4)))
+    counts = [each.count for each in spent]
+    assert sum(counts, Counter[str]()) == llama.usage.spent - before
+    assert counts[0]["new_tokens"] <= 160 < counts[1]["new_tokens"]
+    assert [count["frames"] for count in counts] == [7, 9, 7, 9]
+    loops = sorted(loop for each in spent for loop in each.loops)
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(loops)), "one computes at a time"
+    for each in spent:
+        whole_us = 1e6 * sum(ended - began for began, ended in each.loops)
+        assert 1000 < each.count["busy_us"] <= whole_us
 
 
 def test_long_segments_are_seen_through_evenly_spread_frames(llama: VideoLlama3) -> None:
