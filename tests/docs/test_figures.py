@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from tasks.core.settings import Limits
+from tasks.core.settings.engine import Engine
+from tasks.work.opening import RANKED_PER_GPU
 from tests import ROOT
 
 
@@ -62,6 +65,16 @@ def gpu() -> Iterator[str]:
     yield "a step {:.0f} ms, then {:.1f}".format(*steps)
     kernels = [found[when]["counts"]["kernels"] for when in ("before", "after")]
     yield "{} kernels instead of {:,}".format(*reversed(kernels))
+def frame_sizes() -> Iterator[str]:
+    sizes = measured("frame_sizes")["videos"]["slides_speech_122s_1080p.mp4"]["sizes"]
+    small, large = sizes["59"], sizes["15"]
+    yield f"at {small['width']}x{small['height']} with {small['tokens']} tokens a frame, and alone at"
+    yield f"{large['width']}x{large['height']} with {large['tokens']}. To keep"
+    hourly_gb = large["gb_an_hour"]
+    yield f"takes {hourly_gb / small['gb_an_hour']:.1f} times the scratch ({hourly_gb:.1f} GB an hour"
+    share_gb = Limits().scratch_gb / (Engine().workers + RANKED_PER_GPU)
+    yield f"videos from {share_gb / hourly_gb:.1f} hours on"
+    yield f"{large['decode_cpu_s'] / small['decode_cpu_s']:.1f} times the CPU time of decoding"
 
 
 def cards() -> Iterator[str]:
@@ -83,6 +96,7 @@ def questions() -> Iterator[str]:
         ("README.md", speed),
         ("README.md", memory_and_nights),
         ("README.md", deep_stage),
+        ("README.md", frame_sizes),
         ("README.md", cards),
         ("docs/operations.md", gpu),
         ("docs/data.md", questions),
