@@ -99,6 +99,7 @@ class Lab:
                 frames_of,
                 windows,
                 fps=1,
+                n_ticks=self.sizes.seconds,
                 prompt=Deep().question,
                 max_frames=128,
                 max_new_tokens=self.sizes.new_tokens,

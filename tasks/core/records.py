@@ -160,7 +160,8 @@ class WindowFeatures:
 
     `embeddings` is `n x d` float32: the mean of the last layer's tokens.
     `change` is `n` float32: the mean cosine distance between consecutive moments inside the window.
-    `seconds` is how long frames and model took, on `device`, and `loop` when; `work` is what the whole call did.
+    `seconds` is how long frames and model took, on `device`, and `loop` when; `work` is what the whole call
+    did.
     """
 
     embeddings: npt.NDArray[np.float32]

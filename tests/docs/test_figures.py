@@ -65,6 +65,8 @@ def gpu() -> Iterator[str]:
     yield "a step {:.0f} ms, then {:.1f}".format(*steps)
     kernels = [found[when]["counts"]["kernels"] for when in ("before", "after")]
     yield "{} kernels instead of {:,}".format(*reversed(kernels))
+
+
 def frame_sizes() -> Iterator[str]:
     sizes = measured("frame_sizes")["videos"]["slides_speech_122s_1080p.mp4"]["sizes"]
     small, large = sizes["59"], sizes["15"]
