@@ -10,6 +10,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_S = 0.05
+MAX_POLL_S = 1
+LOOKING_SHARE = 1 / 20
+"""Share of the time spent on looking: a question to a server takes the cores from what is waited for."""
 
 
 def patience(seconds: float) -> float:
@@ -22,12 +25,13 @@ def wait_for(
     within_s: float = 60,
     *,
     or_say: Callable[[], object] | None = None,
-    poll_s: float = POLL_S,
 ) -> T:
     """What `found` returns, as soon as that is true; `or_say` tells why it never was."""
-    began = time.monotonic()
+    began = looked = time.monotonic()
     while not (it := found()):
+        took_s = time.monotonic() - looked
         waited_s = time.monotonic() - began
         assert waited_s < patience(within_s), (f"not within {waited_s:.0f} s", or_say and or_say())
-        time.sleep(poll_s)
+        time.sleep(min(MAX_POLL_S, max(POLL_S, took_s / LOOKING_SHARE)))
+        looked = time.monotonic()
     return it
