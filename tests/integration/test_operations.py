@@ -15,6 +15,7 @@ import pytest
 from tests.integration.conftest import ROOT
 from tests.integration.reader import Reader
 from tests.integration.webhook import Webhook, running_webhook
+from tests.prefect_home import new_home
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -40,6 +41,7 @@ def test_the_guide_leads_from_nothing_to_a_nightly_run(clone: Path, tmp_path: Pa
     assert len(blocks) >= 12
     with ExitStack() as terminals:
         reader = Reader(clone, tmp_path, terminals)
+        new_home(tmp_path / "prefect")
         for block in blocks:
             latest = clone / "demo" / "rankings" / "latest.json"
             before = latest.read_text() if latest.exists() else ""
@@ -80,7 +82,7 @@ def wait_for_a_run_of_the_schedule(reader: Reader) -> dict[str, Any]:
     def due() -> list[tuple[str, str]]:
         return [(run["expected_start_time"], run["state"]["name"]) for run in runs()]
 
-    return wait_for(ended, SCHEDULED_RUN_S, or_say=due, poll_s=1)[0]
+    return wait_for(ended, SCHEDULED_RUN_S, or_say=due)[0]
 
 
 def check_the_alert(reader: Reader, alert: dict[str, Any]) -> None:
