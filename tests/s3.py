@@ -271,13 +271,21 @@ def clean_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     s3_adapter.close_connections()
 
 
+def aws_environment(server: Server) -> dict[str, str]:
+    """The standard variables that lead to the server."""
+    return {
+        "AWS_ENDPOINT_URL": server.endpoint,
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": server.access_key,
+        "AWS_SECRET_ACCESS_KEY": server.secret_key,
+    }
+
+
 def point_at(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     """Set the standard AWS variables for `server`; ask for `clean_aws` as well."""
     s3_adapter.close_connections()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+    for name, value in aws_environment(server).items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -310,13 +318,29 @@ def network(monkeypatch: pytest.MonkeyPatch, aws: Server) -> Iterator[Disturbanc
 @contextmanager
 def disturbed(monkeypatch: pytest.MonkeyPatch, server: Server) -> Iterator[Disturbance]:
     """The standard AWS variables lead to a proxy before `server`; what it does wrong is yet to be said."""
+    with running_proxy(server) as proxy:
+        point_at(monkeypatch, replace(server, endpoint=proxy.endpoint))
+        yield proxy.disturbance
+        s3_adapter.close_connections()
+
+
+@contextmanager
+def holding_back(server: Server, path: str) -> Iterator[FaultProxy]:
+    """A way to the server by which this object comes a byte at a time, until the proxy is closing."""
+    with running_proxy(server) as proxy:
+        proxy.disturbance.faults.append(Fault("drip", only=path, times=10**6, after_bytes=2000))
+        yield proxy
+
+
+@contextmanager
+def running_proxy(server: Server) -> Iterator[FaultProxy]:
     proxy = FaultProxy(server.address)
     thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
     thread.start()
-    point_at(monkeypatch, replace(server, endpoint=proxy.endpoint))
-    yield proxy.disturbance
-    s3_adapter.close_connections()
-    proxy.closing.set()
-    proxy.shutdown()
-    thread.join()
-    proxy.server_close()
+    try:
+        yield proxy
+    finally:
+        proxy.closing.set()
+        proxy.shutdown()
+        thread.join()
+        proxy.server_close()

@@ -41,7 +41,7 @@ from tests import ROOT
 from tests.library import ABOUT_THE_RUN_BEFORE, upload, write_broken_videos, write_good_videos
 from tests.media import numbered_video
 from tests.prefect_home import new_home
-from tests.s3 import Bucket, Server
+from tests.s3 import Bucket, Server, aws_environment
 from tests.waiting import wait_for
 
 TABLES = ("rankings", "windows", "failures", "library")
@@ -230,16 +230,6 @@ class Chaos:
         (name,) = [n for n in output.names() if n.startswith(f"{kind}/") and Path(n).stem == run_id]
         table = pq.ParquetFile(pa.BufferReader(output.get(name))).read()
         return [comparable(row) for row in table.to_pylist()]
-
-
-def aws_environment(server: Server) -> dict[str, str]:
-    """The standard variables that lead to the server."""
-    return {
-        "AWS_ENDPOINT_URL": server.endpoint,
-        "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": server.access_key,
-        "AWS_SECRET_ACCESS_KEY": server.secret_key,
-    }
 
 
 def comparable(value: Any) -> Any:

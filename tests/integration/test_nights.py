@@ -10,12 +10,11 @@ import json
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +30,7 @@ from tests.integration.prefect_ui import PrefectServer, prefect_server, running
 from tests.integration.webhook import Webhook, running_webhook
 from tests.library import quick_settings
 from tests.media import numbered_video
-from tests.s3 import Bucket, Fault, FaultProxy, Server
+from tests.s3 import Bucket, FaultProxy, Server, aws_environment, holding_back
 from tests.waiting import wait_for
 
 pytest_plugins = ["tests.s3"]
@@ -249,33 +248,14 @@ def live_through(
     variables: dict[str, str],
 ) -> None:
     with ExitStack() as processes, running_webhook() as webhook:
-        store = processes.enter_context(holding_back(storage))
+        store = processes.enter_context(holding_back(storage, "/in/night.mp4"))
         reached = {
-            "AWS_ENDPOINT_URL": store.endpoint,
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": storage.access_key,
-            "AWS_SECRET_ACCESS_KEY": storage.secret_key,
+            **aws_environment(replace(storage, endpoint=store.endpoint)),
             "HOOKLINE_ALERT_WEBHOOK": webhook.url,
             # What is done once an hour: old events are removed.
             "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "20",
         }
         story(Site(folder, free_ports(1), bucket, store, webhook, reached | variables, processes), models)
-
-
-@contextmanager
-def holding_back(storage: Server) -> Iterator[FaultProxy]:
-    """A way to the storage by which videos come a byte at a time, until it is closing."""
-    proxy = FaultProxy(storage.address)
-    proxy.disturbance.faults.append(Fault("drip", only="/in/night.mp4", times=10**6, after_bytes=2000))
-    thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield proxy
-    finally:
-        proxy.closing.set()
-        proxy.shutdown()
-        thread.join()
-        proxy.server_close()
 
 
 def test_a_lost_night_is_given_up_and_told_of_and_the_next_one_starts(lived: dict[str, Lived]) -> None:

@@ -3,74 +3,61 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import end
-from tests.integration.conftest import ROOT
+from tests.integration.conftest import free_ports
 from tests.integration.postgres import running_postgres
-from tests.integration.reader import Reader
-from tests.prefect_home import new_home
-from tests.waiting import patience
+from tests.integration.prefect_ui import prefect_server, running
+from tests.media import numbered_video
+from tests.s3 import Server, aws_environment, holding_back
+from tests.waiting import patience, wait_for
 
+pytest_plugins = ["tests.s3"]
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-VENV = f'export PATH="{ROOT}/.venv/bin:$PATH"'
-SERVE = f"{VENV}\nset -a; . deployments/server.env; set +a\nexec prefect server start"
+AWAY_S = 3
 
 
-def test_a_run_outlives_its_prefect_server(clone: Path, tmp_path: Path) -> None:
-    """The server is killed under a run, and is back some seconds later."""
-    with ExitStack() as terminals:
-        reader = Reader(clone, tmp_path, terminals)
-        new_home(tmp_path / "prefect")
-        server = reader.open_terminal(SERVE)
+def test_a_run_outlives_its_prefect_server_and_the_database_behind_it(
+    tmp_path: Path, moto_server: Server, demo_models: Path
+) -> None:
+    """The server is killed under a run; then PostgreSQL is stopped without a word to its clients.
 
-        def restart() -> None:
-            end(server)
-            time.sleep(3)
-            reader.open_terminal(SERVE)
-
-        check_complete(rank_through(reader, restart))
-
-
-def test_a_run_outlives_the_database_of_its_prefect_server(clone: Path, tmp_path: Path) -> None:
-    """PostgreSQL is stopped under a run without a word to its clients, and is back some seconds later."""
-    with running_postgres() as postgres, ExitStack() as terminals:
-        reader = Reader(clone, tmp_path, terminals)
-        reader.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = postgres.url
-        reader.open_terminal(SERVE)
-
-        def restart() -> None:
+    Each is back some seconds later. One video is held back until then, while the run ranks another.
+    """
+    bucket = moto_server.new_bucket()
+    for name in ("first.mp4", "second.mp4"):
+        bucket.put(f"in/{name}", numbered_video(tmp_path / name, seconds=20).read_bytes())
+    output, log, port = tmp_path / "output", tmp_path / "run.log", free_ports(1)
+    models = ["--fast.model", str(demo_models / "videomae"), "--deep.model", str(demo_models / "videollama3")]
+    command = [sys.executable, "-m", "hookline", "rank", f"{bucket.uri}/in", str(output), *models]
+    with (
+        running_postgres() as postgres,
+        holding_back(moto_server, "/in/second.mp4") as store,
+        ExitStack() as servers,
+    ):
+        reached = aws_environment(replace(moto_server, endpoint=store.endpoint))
+        reached["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = postgres.url
+        server = servers.enter_context(prefect_server(tmp_path, port, **reached))
+        with running([*command, "--windows.window_seconds=5"], server.environment, log) as run:
+            wait_for(lambda: any(output.glob("analyses/*/*.json")), or_say=log.read_text)
+            end(server.process)
+            time.sleep(AWAY_S)
+            servers.enter_context(prefect_server(tmp_path, port, **reached))
+            assert run.poll() is None, log.read_text()
             postgres.control("stop", "--mode", "immediate")
-            time.sleep(3)
+            store.closing.set()
+            time.sleep(AWAY_S)
             postgres.control("start", "--log", str(postgres.folder / "log"))
-
-        check_complete(rank_through(reader, restart))
-
-
-def rank_through(reader: Reader, disturb: Callable[[], None]) -> Path:
-    """Rank the demo videos on the reader's server, and disturb it once the first analysis is there."""
-    reader.run(f"{VENV}\n[ -d demo/models ] || hookline demo")
-    output = reader.folder / "output"
-    run = reader.open_terminal(
-        f"{VENV} PREFECT_API_URL={reader.api}\nexec hookline rank demo/videos {output} "
-        "--windows.window_seconds 15 --fast.model demo/models/videomae --deep.model demo/models/videollama3"
-    )
-    while not any(output.glob("analyses/*/*.json")):
-        assert run.poll() is None, [log.read_text() for log in reader.folder.glob("*.log")]
-        time.sleep(0.05)
-    disturb()
-    assert run.wait(patience(300)) == 0, [log.read_text() for log in reader.folder.glob("*.log")]
-    return output
-
-
-def check_complete(output: Path) -> None:
+            assert run.wait(patience(300)) == 0, log.read_text()
     pointer = json.loads((output / "latest.json").read_text())
     manifest = json.loads((output / pointer["manifest"]).read_text())
     assert manifest["state"] == "Completed"
-    assert manifest["counts"]["ranked"] == manifest["counts"]["listed"] > 1
+    assert manifest["counts"]["ranked"] == manifest["counts"]["listed"] == 2
