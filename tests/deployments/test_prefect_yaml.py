@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
@@ -69,6 +70,13 @@ def scheduled() -> list[str]:
     return [run["expected_start_time"] for run in runs if run["auto_scheduled"]]
 
 
+@pytest.fixture(scope="module")
+def deployed(server: PrefectServer) -> None:
+    """Everything is on the server; where it was before, it may have been changed."""
+    if httpx.get(f"{server.url}/api/deployments/name/rank-videos/nightly").status_code != httpx.codes.OK:
+        server.run("deployments.deploy")
+
+
 @pytest.fixture
 def deploy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Deploy:
     """What `make deploy` runs: returns what it printed, or raises `Refused` with that."""
@@ -114,6 +122,9 @@ def test_make_deploy_runs_what_is_tested_here() -> None:
 
 
 def test_a_server_is_set_up_and_what_is_chosen_on_it_stays(deploy: Deploy, tmp_path: Path) -> None:
+    """Nights run one at a time by the limit of their queue; one of the deployment itself, with a lease that
+    could end them, goes away.
+    """
     printed = deploy("", "")
     assert "hookline: crashed" in printed
     nightly = deployment("nightly")
@@ -123,9 +134,14 @@ def test_a_server_is_set_up_and_what_is_chosen_on_it_stays(deploy: Deploy, tmp_p
 
     file = tmp_path / "nightly.yaml"
     file.write_text("ranking: {top_n: 7}\n")
+    change_deployment("nightly", concurrency_limit=1)
     deploy("s3://bucket/in", "s3://bucket/out", "--settings", str(file))
     settings = {"source": "s3://bucket/in", "output": "s3://bucket/out", "ranking": {"top_n": 7}}
-    assert deployment("nightly")["parameters"] == {"settings": settings}
+    nightly = deployment("nightly")
+    assert nightly["parameters"] == {"settings": settings}
+    assert nightly["global_concurrency_limit"] is None
+    assert (nightly["work_pool_name"], nightly["work_queue_name"]) == ("hookline", "nightly")
+    assert api("work_pools/hookline/queues/nightly").json()["concurrency_limit"] == 1
 
     later = {"slug": "nightly", "active": True, "schedule": {"cron": "30 4 * * *", "timezone": "Europe/Rome"}}
     change_deployment("nightly", paused=False, schedules=[later])
@@ -152,31 +168,8 @@ def test_a_server_is_set_up_and_what_is_chosen_on_it_stays(deploy: Deploy, tmp_p
     assert [(each["name"], each["enabled"]) for each in automations] == [("hookline: crashed", False)]
 
 
-def test_nights_run_one_at_a_time_without_a_lease_that_could_end_them(deploy: Deploy) -> None:
-    """Their queue has the limit; one of the deployment itself, as it was made earlier, goes away."""
-    deploy("", "")
-    change_deployment("nightly", concurrency_limit=1)
-    deploy("", "")
-    nightly = deployment("nightly")
-    assert nightly["global_concurrency_limit"] is None
-    assert (nightly["work_pool_name"], nightly["work_queue_name"]) == ("hookline", "nightly")
-    assert api("work_pools/hookline/queues/nightly").json()["concurrency_limit"] == 1
-
-
-def test_to_deploy_again_does_not_make_the_server_forget_the_runs_it_watches(deploy: Deploy) -> None:
-    def automations() -> list[dict[str, Any]]:
-        return list(api("automations/filter", {"sort": "NAME_ASC"}).json())
-
-    webhook = {"HOOKLINE_ALERT_WEBHOOK": "http://127.0.0.1:9/secret"}
-    deploy("", "", **webhook)
-    before = automations()
-    assert len(before) >= 2
-    deploy("", "", **webhook)
-    assert automations() == before
-
-
+@pytest.mark.usefixtures("deployed")
 def test_wrong_settings_of_the_night_change_nothing(deploy: Deploy, tmp_path: Path) -> None:
-    deploy("s3://bucket/in", "s3://bucket/out")
     before = deployment("nightly")["parameters"]
     file = tmp_path / "nightly.yaml"
     file.write_text("ranking: {top_m: 7}\n")
@@ -196,19 +189,25 @@ def test_without_a_server_there_is_a_hint(deploy: Deploy) -> None:
         deploy("", "", PREFECT_API_URL="http://127.0.0.1:9/api")
 
 
-def test_the_address_of_the_alert_is_kept_encrypted(deploy: Deploy) -> None:
-    for _ in range(2):
-        deploy("", "", HOOKLINE_ALERT_WEBHOOK="http://127.0.0.1:9/s3cret\n")  # as files of secrets end
-    names = [each["name"] for each in api("automations/filter", {"limit": 50}).json()]
-    assert names.count("hookline: alert") == 1
+def test_the_address_of_the_alert_is_kept_encrypted_and_no_run_that_is_watched_is_forgotten(
+    deploy: Deploy,
+) -> None:
+    def automations() -> list[dict[str, Any]]:
+        return list(api("automations/filter", {"sort": "NAME_ASC"}).json())
+
+    deploy("", "", HOOKLINE_ALERT_WEBHOOK="http://127.0.0.1:9/s3cret\n")  # as files of secrets end
+    before = automations()
+    deploy("", "", HOOKLINE_ALERT_WEBHOOK="http://127.0.0.1:9/s3cret\n")
+    assert automations() == before
+    assert [each["name"] for each in before] == ["hookline: alert", "hookline: crashed"]
     block = "block_types/slug/webhook/block_documents/name/hookline-alert"
     assert "s3cret" not in api(block).text
     kept = api(f"{block}?include_secrets=true").json()
     assert kept["data"]["url"] == "http://127.0.0.1:9/s3cret"
 
 
-def test_the_form_shows_every_setting_with_its_words(deploy: Deploy) -> None:
-    deploy("", "")
+@pytest.mark.usefixtures("deployed")
+def test_the_form_shows_every_setting_with_its_words() -> None:
     schema = deployment("on-demand")["parameter_openapi_schema"]
     assert schema["definitions"]["Settings"]["required"] == ["source", "output"]
     for group in schema["definitions"].values():

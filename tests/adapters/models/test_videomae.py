@@ -93,9 +93,9 @@ def test_every_window_scores_as_transformers_own_pipeline_on_that_window_alone(
     for window, embedding in zip(every, features.embeddings, strict=True):
         pictures = list(DrawnFrames(336, 196)(sample_ticks(window, count=16)))
         with torch.inference_mode():
-            tokens = alone.videomae(**processor(pictures, return_tensors="pt")).last_hidden_state
-            expected = tokens.mean(1)[0].numpy()
-            logits = alone(**processor(pictures, return_tensors="pt")).logits[0]
+            pixels = processor(pictures, return_tensors="pt")
+            expected = alone.videomae(**pixels).last_hidden_state.mean(1)[0].numpy()
+            logits = alone(**pixels).logits[0]
             swapped = alone.classifier(alone.fc_norm(torch.from_numpy(embedding)))
         assert np.dot(embedding, expected) / np.linalg.norm(embedding) / np.linalg.norm(expected) > 0.9995
         # The stored embedding is what the checkpoint's own head would have seen.
