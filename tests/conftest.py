@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import runpy
@@ -48,18 +49,31 @@ SLOWEST_FIRST = [
     "integration/test_operations.py",
     "integration/test_nights.py",
     "integration/test_run_buttons.py",
-    "adapters/workers/test_dask.py",
+    "deployments/test_prefect_yaml.py",
+    "flows/test_workers.py",
     "integration/test_ui.py",
+    "flows/test_rank_videos.py",
+    "adapters/workers/test_dask.py",
+    "adapters/video/test_timeline.py",
     "integration/test_server_restarts.py",
     "integration/test_chaos.py",
     "hookline/test_secrets.py",
     "flows/test_incremental.py",
-    "flows/test_workers.py",
-    "flows/test_rank_videos.py",
+    "benchmarks/test_speed.py",
+    "benchmarks/test_deep_stage.py",
     "test_readme.py",
     "hookline/test_cli.py",
 ]
 """The files that take longest: begun last, each would keep the other core waiting."""
+
+
+gc.disable()  # while all is imported, none of it is garbage
+
+
+def pytest_collection_finish() -> None:
+    """Seldom look for garbage: a full search walks through all that was imported, half a second each time."""
+    gc.set_threshold(100_000, 10, 10)
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
