@@ -25,7 +25,7 @@ CORE := tests/core tasks/core
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder $(addprefix --ignore ,$(CORE))
 READY := .venv/.complete
 
-.PHONY: setup demo test quick lint core integration everything lock deploy docs bench chaos clean
+.PHONY: setup demo test quick lint core compiled integration everything lock deploy docs bench chaos clean
 
 setup: $(READY)
 
@@ -58,6 +58,10 @@ lint: setup
 	$(BIN)/deptry hookline flows tasks deployments
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Everything is imported, and a server started, for the first time: compiled and migrated once, not by three at once.
+compiled: core
+	$(BIN)/python -m pytest -m 'integration or not integration' -k test_nothing_to_rank_exits_with_1
 
 integration: setup
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m integration tests/integration
