@@ -8,13 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from flows.rank_videos import rank_videos
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.s3 import S3Store
 from tasks.adapters.storage.uri_list import is_uri_list, videos_of_list
 from tasks.core.errors import ObjectChanged, StorageError
 from tasks.core.records import VideoRef
+from tests.flows.test_hostile_names import NAMES, check_rows
+from tests.library import portable, quick_settings, read_table, upload, write_broken_videos, write_good_videos
+from tests.media import numbered_video
 from tests.s3 import Bucket, Server, point_at
 
 pytestmark = pytest.mark.integration
@@ -29,6 +35,14 @@ ODD_KEYS = [
     "a+b&c=d;e#f.mp4",
     "new\nline.mp4",
     "up/../and//down/./a.mp4",
+]
+HOSTILE_KEYS = [
+    *NAMES,
+    "../../../../escape.mp4",
+    "a/../../b.mp4",
+    "/absolute.mp4",
+    "./dot.mp4",
+    f"{'long/' * 40}a.mp4",
 ]
 
 
@@ -170,3 +184,41 @@ def test_a_missing_bucket_is_an_error(bucket: Bucket) -> None:
         open_store("s3://no-such-bucket/in").videos("**")
     assert caught.value.reason == "not_found"
     assert open_store(f"{bucket.uri}/empty").videos("**") == []
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_real_bucket_and_a_folder_give_the_same_rankings(
+    bucket: Bucket, demo_models: Path, tmp_path: Path
+) -> None:
+    videos, output = tmp_path / "videos", tmp_path / "out"
+    write_good_videos(videos)
+    write_broken_videos(videos)
+    upload(videos, bucket, "library")
+    source = f"{bucket.uri}/library"
+    on_s3 = rank_videos(quick_settings(source, f"{bucket.uri}/out", demo_models))
+    on_disk = rank_videos(quick_settings(videos, output, demo_models))
+    assert on_s3["counts"] == on_disk["counts"]
+    for kind in ("rankings", "windows", "failures"):
+        key = f"out/{kind}/run_date={on_s3['run_date']}/{on_s3['run_id']}.parquet"
+        from_s3 = portable(pq.ParquetFile(pa.BufferReader(bucket.get(key))).read(), source)
+        assert from_s3 == portable(read_table(output, kind, on_disk["run_id"]), f"file://{videos}")
+
+
+@pytest.mark.usefixtures("prefect")
+def test_in_a_bucket_a_key_is_only_a_key(
+    bucket: Bucket, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some would lead out of the scratch folder, or are otherwise odd; the server takes them all."""
+    video = numbered_video(tmp_path / "film.mp4", seconds=8).read_bytes()
+    for key in HOSTILE_KEYS:
+        bucket.put(f"in/{key}", video)
+    monkeypatch.chdir(tmp_path)
+    scratch, output = tmp_path / "deep" / "scratch", tmp_path / "out"
+    settings = quick_settings(
+        f"{bucket.uri}/in", output, demo_models, limits={"scratch_dir": str(scratch)}, engine={"workers": 2}
+    )
+    manifest = rank_videos(settings)
+    assert manifest["counts"]["ranked"] == manifest["counts"]["listed"] == len(HOSTILE_KEYS)
+    check_rows(output, manifest["run_id"], [f"{bucket.uri}/in/{key}" for key in HOSTILE_KEYS])
+    assert [path.name for path in scratch.glob("hookline-*/*")] == ["lock"]
+    assert {path.name for path in tmp_path.iterdir()} == {"film.mp4", "deep", "out"}
