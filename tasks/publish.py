@@ -33,7 +33,9 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
 
     Raises:
         StorageError: the output cannot be written.
+        RunEnded: the run was stopped. Videos whose decoders were ended with it must not count as failed.
     """
+    run.raise_if_stopped()
     spec, store, stamp = run.spec, run.spec.output, run.spec.stamp
     tables = {
         "windows": windows_table(ledger.ranked, stamp, dimensions=embedding_size(spec.fast)),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import pyarrow as pa
 
-from tasks.adapters.storage import Store
-from tasks.adapters.storage.published import newest_manifest, read_columns, read_table
+from tasks.adapters.storage import Store, open_store
+from tasks.adapters.storage.published import newest_manifest, read_columns, read_rows_of, read_table
 from tasks.core.errors import StorageError
-from tasks.core.records import Analysis, FailureKind, RankedVideo, VideoRef
+from tasks.core.records import Analysis, Failure, FailureKind, RankedVideo, VideoRef
 from tasks.core.tables.library import LibraryEntry, read_library
 from tasks.core.tables.reuse import (
     SCORE_COLUMNS,
@@ -40,25 +41,27 @@ def recall(videos: Sequence[VideoRef], run: Run) -> Reuse:
     Raises:
         StorageError: the output cannot be reached. What cannot be read for another reason is not reused.
     """
-    previous = read_previous_run(run.spec)
+    previous = read_previous_run(run.spec, videos)
     if previous and run.spec.settings.select.rescore:
         previous = previous.without(videos)
     return plan_reuse(videos, previous, run) if previous else Reuse(videos)
 
 
 @retried("read library")
-def read_previous_run(spec: RunSpec) -> PreviousRun | None:
+def read_previous_run(spec: RunSpec, videos: Sequence[VideoRef] = ()) -> PreviousRun | None:
     """What the newest complete run left; None if there is no such run, or it cannot be read.
+
+    A run that recalls another output's library takes only what is known of these videos.
 
     Raises:
         StorageError: the output cannot be reached. Raised instead of returning None, because None means
             that every video is processed again.
     """
-    store = spec.output
+    store = open_store(spec.library) if spec.library else spec.output
     if not store.exists("latest.json"):
         return None
     try:
-        return previous_run(store, spec)
+        return known_of(videos, store) if spec.library else previous_run(store, spec)
     except StorageError as error:
         if error.retryable:
             raise
@@ -92,6 +95,28 @@ def previous_run(store: Store, spec: RunSpec) -> PreviousRun:
         ) from error
 
 
+def known_of(videos: Sequence[VideoRef], store: Store) -> PreviousRun:
+    """What the newest complete run left of a few videos; little else is read. Their ranks are not.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    newest = newest_manifest(store)
+    run: dict[str, Any] = {"run_date": newest.run_date, "run_id": newest.run_id}
+    entries: dict[str, LibraryEntry] = {}
+    refusals: dict[str, Failure] = {}
+    try:
+        for video in videos:
+            entries |= read_library(read_rows_of(store, "library", None, video=video.label, **run))
+            failures = read_failures(read_rows_of(store, "failures", None, video=video.label, **run))
+            refusals |= {each.video.uri: each for each in failures if each.kind == FailureKind.REJECTED}
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError.invalid(
+            f"The tables of the newest run under {store.uri} are not what this version writes ({error})."
+        ) from error
+    return PreviousRun(newest.run_id, entries, refusals, ranks=RANKINGS.empty_table().select(RANK_COLUMNS))
+
+
 def plan_reuse(videos: Sequence[VideoRef], previous: PreviousRun, run: Run) -> Reuse:
     """Match the listed videos with the previous run, and rank again those that need not be opened for it."""
     # Without the deep model, the frame size that it needs is not known either.
@@ -114,22 +139,29 @@ def rerank_all(entries: Sequence[LibraryEntry], run: Run) -> Iterator[tuple[Libr
     """Rank videos from their stored scores. Those with a candidate that is not in the cache are left out."""
     by_run = sorted(entries, key=_scored_by)
     for (run_date, run_id), scored in groupby(by_run, key=_scored_by):
-        rows = read_scores(run_date, run_id, run)
-        for entry in scored:
+        entries_of_run = list(scored)
+        rows = read_scores(run_date, run_id, run, uris={entry.video.uri for entry in entries_of_run})
+        for entry in entries_of_run:
             if ranked := rerank(entry, rows.get(entry.video.uri), run.spec):
                 yield replace(entry, unanswered=ranked.unanswered, ranked_in=run.spec.run_id), ranked
 
 
 @retried("read scores", run_name="read scores of {run_id}")
-def read_scores(run_date: str, run_id: str, run: Run) -> Mapping[str, pa.Table]:
-    """The stored scores of the videos that a run scored; empty if they cannot be read.
+def read_scores(
+    run_date: str, run_id: str, run: Run, *, uris: Collection[str] = ()
+) -> Mapping[str, pa.Table]:
+    """The stored scores of the videos that a run scored, of these at least; empty if they cannot be read.
 
     Raises:
         StorageError: the output cannot be reached.
     """
-    store, columns = run.spec.output, SCORE_COLUMNS.names
+    spec, columns, about = run.spec, SCORE_COLUMNS.names, {"run_date": run_date, "run_id": run_id}
     try:
-        table = read_columns(store, "windows", columns, run_date=run_date, run_id=run_id, scratch=run.scratch)
+        if spec.library:
+            library = open_store(spec.library)
+            tables = [read_rows_of(library, "windows", columns, video=uri, **about) for uri in sorted(uris)]
+            return {uri: rows for table in tables for uri, rows in scores_by_video(table).items()}
+        table = read_columns(spec.output, "windows", columns, scratch=run.scratch, **about)
         return scores_by_video(table)
     except (StorageError, pa.ArrowException) as error:
         if isinstance(error, StorageError) and error.retryable:

@@ -55,7 +55,9 @@ def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFe
     Raises:
         ModelError: the model cannot be loaded.
         WorkerLost: the worker died, on every try.
+        RunEnded: the run was stopped.
     """
+    run.raise_if_stopped()
     features = run.do(window_features, batch, timeline, prefer=timeline.worker)
     current_progress.get().advance("windows", len(batch))
     return features

@@ -47,7 +47,8 @@ def raise_if_stopped(path: str | Path) -> None:
     Raises:
         RunEnded: it was stopped.
     """
-    if any(Path(path).is_relative_to(root) for root in tuple(_stopped)):
+    # Not a look at each folder that was ever stopped: a service stops one a run.
+    if not _stopped.isdisjoint((Path(path), *Path(path).parents)):
         raise RunEnded("The run has ended: its work is stopped.")
 
 
@@ -66,13 +67,15 @@ def at_work(folder: Path) -> Iterator[None]:
     finally:
         with _changed:
             _at_work[folder] -= 1
+            if not _at_work[folder]:
+                del _at_work[folder]
             _changed.notify_all()
 
 
 def wait_for_work(root: Path) -> None:
     """Wait until no thread is `at_work` under `root`."""
     with _changed:
-        _changed.wait_for(lambda: not any(folder.is_relative_to(root) for folder in +_at_work))
+        _changed.wait_for(lambda: not any(folder.is_relative_to(root) for folder in _at_work))
 
 
 @contextmanager

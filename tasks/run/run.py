@@ -15,7 +15,7 @@ from tasks.adapters.models.gpus import find_gpus
 from tasks.adapters.models.head import load_head
 from tasks.adapters.models.malloc import limit_malloc_arenas
 from tasks.adapters.models.videollama3.config import check_described, frame_budget
-from tasks.adapters.stopping import stop_work, wait_for_work
+from tasks.adapters.stopping import raise_if_stopped, stop_work, wait_for_work
 from tasks.adapters.storage.scratch import leave_run, run_folder
 from tasks.adapters.workers.processes import GpuProcesses, InProcess, Workers
 from tasks.core.devices import Backend
@@ -24,6 +24,7 @@ from tasks.core.geometry import FrameBudget
 from tasks.core.records import Analysis
 from tasks.core.settings import Settings
 from tasks.run.active_runs import RUN_ID_TIME, registered
+from tasks.run.host import Host, current_host
 from tasks.run.progress import step
 from tasks.run.retries import WORK_PAUSES_S, retried
 from tasks.work.models import find_backend
@@ -38,15 +39,27 @@ FAST_ONLY_BUDGET = FrameBudget(min_pixels=224 * 224, max_pixels=224 * 400, multi
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the steps of the flow are handed. `scratch` lies on the machine of the flow."""
+    """What the steps of the flow are handed. `scratch` lies on the machine of the flow.
+
+    `host` is there where the run is one of many in its process, and the workers are lent.
+    """
 
     spec: RunSpec
     scratch: Path
     workers: Workers = field(default_factory=InProcess)
+    host: Host | None = None
 
     def do(self, work: Callable[..., T], *args: Any, gpu: bool = True, prefer: str = "") -> T:
         """What `work(*args, spec)` returns on a worker. Arguments and errors as in `Workers.call`."""
         return self.workers.call(work, *args, self.spec, gpu=gpu, prefer=prefer)
+
+    def raise_if_stopped(self) -> None:
+        """Ask whether to go on.
+
+        Raises:
+            RunEnded: the run was stopped.
+        """
+        raise_if_stopped(self.scratch)
 
     def gpus_here(self) -> int:
         """GPUs that share a machine, and with it the scratch space of their videos."""
@@ -74,15 +87,19 @@ def start_run(settings: Settings) -> Iterator[Run]:
         head = load_head(settings.fast.head) if settings.fast.head else None  # before a download
         fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
         deep, budget = find_deep(settings)
-    spec = RunSpec(run_id, started_at, settings, fast, deep, head, budget)
+    host = current_host.get()
+    library = host.library if host else ""
+    spec = RunSpec(run_id, started_at, settings, fast, deep, head, budget, library=library)
     scratch_dir = settings.limits.scratch_dir
     with (
         run_folder(scratch_dir, run_id) as scratch,
         # Written before any work is done: a mistyped bucket must not cost a night.
         registered(spec.output, run_id, scratch_dir=scratch_dir),
     ):
-        run = Run(spec, scratch, find_workers(settings))
+        run = Run(spec, scratch, host.workers if host else find_workers(settings), host)
         try:
+            if host:
+                host.has_begun(scratch)
             if isinstance(deep, Checkpoint):
                 run = replace(
                     run,
@@ -111,7 +128,8 @@ def stop(run: Run) -> None:
     """
     stop_work(run.scratch)
     run.workers.broadcast(leave_run, run.spec.run_id, run.spec.settings.limits.scratch_dir)
-    run.workers.close()
+    if not run.host:
+        run.workers.close()
     wait_for_work(run.scratch)
 
 

@@ -49,7 +49,7 @@ def cached_analyses(keys: Mapping[Window, str], cache: AnalysisCache | None) -> 
 
 def cache_of_run(spec: RunSpec) -> AnalysisCache | None:
     """The cache of analyses: one for each run, because a run stops using a cache that fails."""
-    return _cache(spec.settings.deep.cache, spec.settings.output, spec.run_id)
+    return _cache(spec.settings.deep.cache, spec.library or spec.settings.output, spec.run_id)
 
 
 @lru_cache(maxsize=4)

@@ -29,7 +29,8 @@ class RunSpec:
     `deep` is the deep model, or the analysis that every candidate gets if there is no such model;
     `deep_backend` is what it computes on, None without a model.
     `head` scores the fast model's features; without one they are scored by salience. `budget` is the
-    frame size that the models need.
+    frame size that the models need. `library` is the output of which the run recalls what is known, and
+    with which it shares analyses; empty = its own.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class RunSpec:
     head: Head | None
     budget: FrameBudget
     deep_backend: Backend | None = None
+    library: str = ""
 
     @cached_property
     def source(self) -> Store:

@@ -6,8 +6,10 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -130,6 +132,33 @@ def read_columns(
         return _parquet(local, columns, f"{store.uri}/{name}")
     finally:
         local.unlink(missing_ok=True)
+
+
+def read_rows_of(
+    store: Store, table: str, columns: Sequence[str] | None, *, video: str, run_date: object, run_id: str
+) -> pa.Table:
+    """The rows of one video in a table that is sorted by video; little else of the file is read.
+
+    Raises:
+        StorageError: it is not there, or cannot be read.
+    """
+    name = table_name(table, run_date=run_date, run_id=run_id)
+    with store.opened(name) as stream:
+        parquet = pq.ParquetFile(stream)
+        leaf = parquet.schema_arrow.names.index("video_uri")  # no column before it is nested
+        groups = [
+            group
+            for group in range(parquet.num_row_groups)
+            if _may_have(video, parquet.metadata.row_group(group).column(leaf).statistics)
+        ]
+        rows = parquet.read_row_groups(groups, columns=columns, use_threads=False)
+        return rows.filter(pc.equal(rows["video_uri"], video))
+
+
+def _may_have(value: str, statistics: Any) -> bool:
+    if not (statistics and statistics.has_min_max):
+        return True
+    return bool(statistics.min <= value <= statistics.max)
 
 
 def _parquet(

@@ -131,6 +131,13 @@ class Store(ABC):
         with self._reporting(ref.uri), self._open(ref.uri.removeprefix(self.scheme), math.inf) as stream:
             stream.read(1)
 
+    @contextmanager
+    def opened(self, name: str) -> Iterator[BinaryIO]:
+        """A file to read parts of, by whatever is asked for."""
+        path = self._path(name)
+        with self._reporting(self.scheme + path), self._open(path, math.inf) as stream:
+            yield stream
+
     def download(self, ref: VideoRef, path: Path, *, deadline_s: float = math.inf) -> None:
         """Bring this very version to `path`; the file appears there complete, or not at all.
 
