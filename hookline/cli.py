@@ -1,4 +1,4 @@
-"""The command line: `hookline rank | doctor | show | diff | labels | demo | demo-models`."""
+"""The command line: `hookline rank | serve | doctor | show | diff | labels | demo | demo-models`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hookline import CHECK_THREADS, ExitCode
+from hookline.api.settings import Serve
 from hookline.embedded import prepare_environment
 from hookline.options import WHOLE_NAMES, Groups, explain, joined, settings_from_file
 from tasks.core.errors import HooklineError, SettingsError
@@ -70,6 +71,35 @@ def rank(
         Settings(source=source, output=output, dry_run=dry_run, **dict(groups)),
         verbose=verbose,
     )
+
+
+@app.command(config=settings_from_file, help_formatter=WHOLE_NAMES)
+def serve(
+    source: str,
+    output: str,
+    /,
+    *,
+    settings: Path | None = None,
+    serve: Serve = Serve(),
+    groups: Groups = Groups(),
+) -> int:
+    """Answer over HTTP: rank one video of SOURCE at a time, when it is asked for.
+
+    Every setting is an option by its path; a request may change a few of them for its video.
+
+    Parameters
+    ----------
+    source
+        Where the videos are that may be asked for: a folder, or s3://bucket/prefix.
+    output
+        Where rankings go: s3://bucket/prefix, or a folder. Those of jobs lie under jobs/ there, and what
+        `hookline rank` has left there is known.
+    settings
+        A YAML file of settings, by the same names; options win over it.
+    """
+    from hookline.serve import run_service
+
+    return run_service(Settings(source=source, output=output, **dict(groups)), serve)
 
 
 @app.command(config=settings_from_file, help_formatter=WHOLE_NAMES)

@@ -84,12 +84,9 @@ def start_run(settings: Settings) -> Iterator[Run]:
     run_id = f"{started_at:{RUN_ID_TIME}}-{secrets.token_hex(3)}"
     # What can be wrong for all videos is found out before the first is decoded.
     with step(run_id, "start", "finding the models, or downloading them"):
-        head = load_head(settings.fast.head) if settings.fast.head else None  # before a download
-        fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
-        deep, budget = find_deep(settings)
-    host = current_host.get()
-    library = host.library if host else ""
-    spec = RunSpec(run_id, started_at, settings, fast, deep, head, budget, library=library)
+        spec = find_models(settings, run_id=run_id, started_at=started_at)
+    if host := current_host.get():
+        spec = replace(spec, library=host.library)
     scratch_dir = settings.limits.scratch_dir
     with (
         run_folder(scratch_dir, run_id) as scratch,
@@ -100,7 +97,7 @@ def start_run(settings: Settings) -> Iterator[Run]:
         try:
             if host:
                 host.has_begun(scratch)
-            if isinstance(deep, Checkpoint):
+            if isinstance(spec.deep, Checkpoint):
                 run = replace(
                     run,
                     spec=replace(spec, deep_backend=find_deep_backend(run.workers, settings.engine.device)),
@@ -108,6 +105,18 @@ def start_run(settings: Settings) -> Iterator[Run]:
             yield run
         finally:
             stop(run)
+
+
+def find_models(settings: Settings, *, run_id: str, started_at: datetime) -> RunSpec:
+    """A run with the models that its settings name; they are downloaded where they are not here yet.
+
+    Raises:
+        ModelError, StorageError: the fast model or the head is missing.
+    """
+    head = load_head(settings.fast.head) if settings.fast.head else None  # before a download
+    fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
+    deep, budget = find_deep(settings)
+    return RunSpec(run_id, started_at, settings, fast, deep, head, budget)
 
 
 @retried("find device", pauses_s=WORK_PAUSES_S)

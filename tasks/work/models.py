@@ -64,6 +64,14 @@ def find_backend(wanted: str = "auto") -> Backend:
     return backend_of(device, pick_dtype(device))
 
 
+def loaded_models() -> tuple[bool, bool]:
+    """Whether this process holds the fast model, and the deep one."""
+    from tasks.adapters.models import videomae
+    from tasks.adapters.models.videollama3 import model
+
+    return videomae.is_loaded(), model.is_loaded()
+
+
 def window_features(batch: Sequence[Window], timeline: Timeline, spec: RunSpec) -> WindowFeatures:
     """The VideoMAE features of a batch of windows of one video.
 

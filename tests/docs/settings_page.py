@@ -8,12 +8,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from hookline.api.settings import Serve
 from tasks.core.settings import Settings
 
 TOP = """# Settings
 
 Every setting of a run: an option of `hookline rank` by its path (`--ranking.top_n 10`), a line in the YAML
-file of `--settings`, and a field of the form in the Prefect UI. This page is made from the code, as they are.
+file of `--settings`, and a field of the form in the Prefect UI. `serve` is for `hookline serve` alone. This
+page is made from the code, as they are.
 """
 TABLE = "| setting | default | takes | what it is |\n|---|---|---|---|"
 BOUNDS = {
@@ -31,6 +33,7 @@ def page() -> str:
             groups.append((name, field.annotation))
         else:
             plain.append(_row(name, field, Settings))
+    groups.append(("serve", Serve))
     parts = [TOP, "\n".join([TABLE, *plain])]
     for name, group in groups:
         rows = [_row(f"{name}.{each}", field, group) for each, field in group.model_fields.items()]

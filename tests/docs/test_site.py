@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hookline.api.settings import Serve
 from tasks.core.settings import Settings
 from tests import ROOT
 from tests.docs.settings_page import page
@@ -18,7 +19,7 @@ def test_the_page_of_settings_is_what_the_code_says() -> None:
     """If this fails: python -m tests.docs.settings_page > docs/settings.md"""
     made = page()
     assert (ROOT / "docs" / "settings.md").read_text() == made
-    groups = Settings.model_json_schema()["$defs"]
+    groups = Settings.model_json_schema()["$defs"] | {"Serve": Serve.model_json_schema()}
     assert set(re.findall(r"^## (\w+)$", made, flags=re.MULTILINE)) == {name.lower() for name in groups}
     for group, schema in groups.items():
         assert all(f"| `{group.lower()}.{name}` |" in made for name in schema["properties"])

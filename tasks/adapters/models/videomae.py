@@ -243,6 +243,11 @@ def load_videomae(checkpoint: Checkpoint, *, device: str = "auto") -> VideoMAE:
         return _load(checkpoint, pick_device(device))
 
 
+def is_loaded() -> bool:
+    """Whether this process holds one."""
+    return _load.cache_info().currsize > 0
+
+
 @cache
 def _load(checkpoint: Checkpoint, device: torch.device) -> VideoMAE:
     try:

@@ -246,6 +246,12 @@ _held: tuple[tuple[Checkpoint, str, str], VideoLlama3 | tuple[str, str]] | None 
 what was half loaded alive."""
 
 
+def is_loaded() -> bool:
+    """Whether this process holds one."""
+    held = _held
+    return held is not None and isinstance(held[1], VideoLlama3)
+
+
 def load_videollama3(
     checkpoint: Checkpoint, *, quantization: str = "none", device: str = "auto"
 ) -> VideoLlama3:

@@ -1,0 +1,45 @@
+"""The parts of a service put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from hookline.api.machine import Machine
+from hookline.api.own_jobs import OwnJobs
+from hookline.api.places import Places
+from hookline.api.prefect_runs import PrefectRuns
+from hookline.api.service import Service
+from hookline.api.settings import Serve
+from tasks.adapters.storage import open_store
+from tasks.core.settings import Settings
+
+FLOW = "rank-videos"
+
+
+@contextmanager
+def assembled(settings: Settings, serve: Serve, *, api_url: str) -> Iterator[Service]:
+    """A service for the block, with its jobs on the Prefect server at `api_url`.
+
+    Raises:
+        HooklineError: that server does not answer.
+    """
+    machine = Machine(settings)
+    runs = PrefectRuns(api_url, flow=FLOW)
+    # The thread of heartbeats takes up to a second to end, and nobody waits for them.
+    own = {PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    try:
+        with temporary_settings(own):
+            library = open_store(settings.output).uri
+            jobs = OwnJobs(runs, machine, library=library, max_queued=serve.max_queued)
+            jobs.start()
+        try:
+            places = Places([settings.source, *serve.sources])
+            yield Service(serve, settings, jobs, places, machine)
+        finally:
+            jobs.close(within_s=serve.shutdown_seconds)
+    finally:
+        machine.close()
+        runs.close()

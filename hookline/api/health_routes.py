@@ -1,0 +1,54 @@
+"""What operators ask: does it live, does it take jobs, what does it have loaded."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from importlib.metadata import version
+
+import psutil
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from hookline.api.job import Status
+from hookline.api.job_routes import TheService, problems
+from hookline.api.models import Alive, Health
+from hookline.api.problems import Draining
+
+router = APIRouter()
+
+
+@router.get("/health", response_model=Health, summary="What the service is doing")
+async def health(service: TheService) -> JSONResponse:
+    """Answered from memory: it says nothing of the store and of the models but what was seen of them."""
+    queued = sum(job.status == Status.QUEUED for job in service.jobs.list())
+    shown = Health(
+        status="draining" if service.jobs.is_draining else "healthy",
+        device=service.machine.device,
+        videomae_loaded=service.machine.videomae_loaded,
+        videollama3_loaded=service.machine.videollama3_loaded,
+        free_memory_bytes=int(psutil.virtual_memory().available),
+        queue_length=queued,
+        versions=_versions(),
+    )
+    return JSONResponse(shown.model_dump())
+
+
+@router.get("/livez", response_model=Alive, summary="Whether the process answers")
+async def livez() -> dict[str, str]:
+    """For a liveness probe."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", response_model=Alive, responses=problems(503), summary="Whether jobs are taken")
+async def readyz(service: TheService) -> dict[str, str]:
+    """For a readiness probe."""
+    if service.jobs.is_draining:
+        raise Draining
+    return {"status": "ok"}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    names = ("hookline", "prefect", "torch", "transformers", "fastapi")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

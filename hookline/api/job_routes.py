@@ -1,0 +1,214 @@
+"""Ranking a video, at once or as a job."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+
+from hookline.api.job import Job, Status
+from hookline.api.jobs import Wanted
+from hookline.api.models import Answer, Ask, JobList, JobView
+from hookline.api.problems import MEDIA_TYPE, Draining, Problem, ProblemDetails
+from hookline.api.request_id import current_request
+from hookline.api.service import Service
+
+DRAIN_POLL_S = 0.5
+
+_WAIT = re.compile(r"wait=(\d{1,9})")
+
+
+def service_of(request: Request) -> Service:
+    """The service that the application was made for."""
+    service: Service = request.app.state.service
+    return service
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """How these statuses are documented."""
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    return {
+        status: {"model": ProblemDetails, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
+    }
+
+
+router = APIRouter()
+TheService = Annotated[Service, Depends(service_of)]
+JobId = Annotated[str, Path(max_length=64, description="The id of a job.")]
+Prefer = Annotated[
+    str | None,
+    Header(description="`respond-async` for 202 at once, `wait=N` for 202 after N seconds (RFC 7240)."),
+]
+ASKING = problems(400, 403, 404, 409, 413, 415, 422, 429, 503)
+ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": JobView,
+        "description": "The job is under way: its place is in `Location`.",
+        "headers": {"Location": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.post(
+    "/analyze_timeline_path",
+    response_model=Answer,
+    responses=ASKING | ACCEPTED | problems(410),
+    summary="Rank a video and wait for the answer",
+)
+async def analyze_timeline_path(
+    ask: Ask, request: Request, service: TheService, prefer: Prefer = None
+) -> JSONResponse:
+    """The answer to a video, in the words of the old API; a caller who leaves finds the job under /jobs."""
+    wanted = await _wanted(ask, service)
+    job, joined = await run_in_threadpool(service.jobs.submit, wanted)
+    wait_s, applied = preferred(prefer, otherwise_s=service.serve.wait_seconds)
+    headers = {"Preference-Applied": applied} if applied else {}
+    if not await _is_done(job, service, within_s=wait_s):
+        return _accepted(job, request, service, joined=joined, headers=headers)
+    answer = await run_in_threadpool(service.answer, job, video_path=ask.video_path)
+    return JSONResponse(answer, headers=headers)
+
+
+@router.post(
+    "/jobs",
+    status_code=202,
+    response_model=JobView,
+    responses=ASKING | ACCEPTED,
+    summary="Have a video ranked",
+)
+async def create_job(ask: Ask, request: Request, service: TheService) -> JSONResponse:
+    """Queues a job. A video that is being ranked under the same settings gets the job that is there."""
+    job, joined = await run_in_threadpool(service.jobs.submit, await _wanted(ask, service))
+    return _accepted(job, request, service, joined=joined)
+
+
+@router.get("/jobs", response_model=JobList, responses=problems(422), summary="List jobs")
+async def list_jobs(
+    request: Request,
+    service: TheService,
+    video_path: Annotated[str | None, Query(max_length=4096)] = None,
+    status: Status | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    before: Annotated[str | None, Query(max_length=64, description="The job after which to go on.")] = None,
+) -> JSONResponse:
+    """Jobs, the newest first."""
+    every = [
+        job
+        for job in service.jobs.list()
+        if (video_path is None or job.video_path == video_path) and (status is None or job.status == status)
+    ]
+    if before is not None:
+        ids = [job.id for job in every]
+        every = every[ids.index(before) + 1 :] if before in ids else []
+    shown, more = every[:limit], len(every) > limit
+    following = str(request.url.include_query_params(before=shown[-1].id)) if more else None
+    return JSONResponse({"jobs": [view(job, request, service) for job in shown], "next": following})
+
+
+@router.get("/jobs/{job_id}", response_model=JobView, responses=problems(404, 422), summary="Look at a job")
+async def get_job(job_id: JobId, request: Request, service: TheService) -> JSONResponse:
+    """How far a job is."""
+    job = _job(job_id, service)
+    wait = {} if job.is_final else {"Retry-After": str(service.jobs.retry_after_s(job))}
+    return JSONResponse(view(job, request, service), headers=wait)
+
+
+@router.get(
+    "/jobs/{job_id}/result",
+    response_model=Answer,
+    responses=problems(403, 404, 409, 410, 413, 415, 422, 503),
+    summary="The answer of a job",
+)
+async def get_result(job_id: JobId, service: TheService) -> JSONResponse:
+    """The ranking of a job that succeeded; otherwise a problem says what became of it."""
+    job = _job(job_id, service)
+    return JSONResponse(await run_in_threadpool(service.answer, job, video_path=job.video_path))
+
+
+@router.delete(
+    "/jobs/{job_id}", response_model=JobView, responses=problems(404, 422, 503), summary="Cancel a job"
+)
+async def cancel_job(job_id: JobId, request: Request, service: TheService) -> JSONResponse:
+    """Ends the work on a job within seconds; one that is final stays as it is."""
+    job = _job(job_id, service)
+    await run_in_threadpool(service.jobs.cancel, job)
+    return JSONResponse(view(job, request, service))
+
+
+def preferred(prefer: str | None, *, otherwise_s: float) -> tuple[float, str]:
+    """Seconds to wait for an answer, and which preference that honours.
+
+    >>> preferred("respond-async, wait=5", otherwise_s=60)
+    (5, 'wait=5')
+    """
+    wishes = [wish.strip().lower() for wish in (prefer or "").split(",")]
+    for wish in wishes:
+        if found := _WAIT.fullmatch(wish):
+            return min(int(found[1]), otherwise_s), wish
+    return (0, "respond-async") if "respond-async" in wishes else (otherwise_s, "")
+
+
+def view(job: Job, request: Request, service: Service, *, joined: bool = False) -> dict[str, Any]:
+    """A job as callers see it."""
+    place = str(request.url_for("get_job", job_id=job.id))
+    progress = job.progress.view()
+    runs = job.status == Status.RUNNING
+    shown = JobView(
+        id=job.id,
+        status=job.status,
+        video_path=job.video_path,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        queue_position=service.jobs.position(job),
+        stage=progress.stage if runs else None,
+        done=progress.done if runs else None,
+        total=progress.total if runs else None,
+        percent=100 if job.status == Status.SUCCEEDED else progress.percent if runs else 0,
+        canceling=job.is_canceling and not job.is_final,
+        joined=joined,
+        problem=ProblemDetails(**service.problem(job).body()) if job.status == Status.FAILED else None,
+        status_url=place,
+        result_url=f"{place}/result",
+        cancel_url=place,
+    )
+    return shown.model_dump(mode="json", exclude={"problem": {"errors"}})
+
+
+async def _wanted(ask: Ask, service: Service) -> Wanted:
+    return await run_in_threadpool(service.wanted, ask, request_id=current_request.get())
+
+
+def _job(job_id: str, service: Service) -> Job:
+    job = service.jobs.get(job_id)
+    if job is None:
+        raise Problem(404, "no_such_job", "There is no such job.")
+    return job
+
+
+def _accepted(
+    job: Job, request: Request, service: Service, *, joined: bool, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    shown = view(job, request, service, joined=joined)
+    place = {"Location": shown["status_url"], "Retry-After": str(service.jobs.retry_after_s(job))}
+    return JSONResponse(shown, 202, headers={**place, **(headers or {})})
+
+
+async def _is_done(job: Job, service: Service, *, within_s: float) -> bool:
+    """Whether the job becomes final within this time.
+
+    Raises:
+        Draining: the service is being stopped, and the job waits for its restart.
+    """
+    done = asyncio.ensure_future(asyncio.wrap_future(job.done))
+    ends_at = asyncio.get_running_loop().time() + within_s
+    while not done.done() and (left_s := ends_at - asyncio.get_running_loop().time()) > 0:
+        if service.jobs.is_draining and job.status == Status.QUEUED:
+            raise Draining
+        await asyncio.wait([done], timeout=min(left_s, DRAIN_POLL_S))
+    return done.done()

@@ -1,0 +1,69 @@
+"""The workers of the service, which keep their models from job to job."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.workers.processes import InProcess, Workers
+from tasks.core.devices import Backend
+from tasks.core.settings import Settings
+from tasks.run.host import Host
+from tasks.run.run import find_workers
+from tasks.work.models import find_backend, loaded_models
+from tasks.work.spec import RunSpec
+
+
+class Machine:
+    """The workers, and what is known of them. They are started when they are first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._workers: Workers | None = None
+        self._backend: Backend | None = None
+        self._lock = threading.Lock()
+        self.videomae_loaded = self.videollama3_loaded = False
+
+    @property
+    def device(self) -> str:
+        """What the models compute on; empty while nobody has asked."""
+        return self._backend.device if self._backend else ""
+
+    def workers(self) -> Workers:
+        """The workers, for the next job."""
+        with self._lock:
+            if self._workers is None:
+                self._workers = find_workers(self._settings)
+            return self._workers
+
+    def identified(self, spec: RunSpec) -> RunSpec:
+        """The same run, with what its deep model computes on.
+
+        Raises:
+            ModelError: there is a GPU that cannot be used.
+        """
+        workers = self.workers()
+        with self._lock:
+            if self._backend is None:
+                self._backend = workers.call(find_backend, self._settings.engine.device)
+        return replace(spec, deep_backend=self._backend) if isinstance(spec.deep, Checkpoint) else spec
+
+    def stop(self, host: Host) -> None:
+        """End the work on a job. A process in the middle of a call on its GPU is ended with its models."""
+        host.stop()
+        with self._lock:
+            if self._workers is not None and not isinstance(self._workers, InProcess):
+                self._workers.close()
+                self._workers = None
+
+    def look(self) -> None:
+        """Find out what is loaded; between two jobs, as a worker does one call at a time."""
+        self.videomae_loaded, self.videollama3_loaded = self.workers().call(loaded_models)
+
+    def close(self) -> None:
+        """End the workers."""
+        with self._lock:
+            if self._workers is not None:
+                self._workers.close()
+                self._workers = None

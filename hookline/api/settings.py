@@ -1,0 +1,69 @@
+"""How the service is run; what it answers with is decided by the settings of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from tasks.core.settings.group import Group
+from tasks.core.uris import split_uri
+
+
+class Serve(Group):
+    """The HTTP service."""
+
+    host: str = Field(
+        "127.0.0.1",
+        title="Address",
+        description="Where to listen; 0.0.0.0 = at all of its addresses.",
+    )
+    port: int = Field(8000, title="Port", description="0 = a free one.", ge=0, le=65535)
+    sources: tuple[str, ...] = Field(
+        (),
+        title="More sources",
+        description="Folders, buckets or s3:// prefixes beside SOURCE whose videos may be asked for.",
+        examples=[["/media", "s3://uploads"]],
+    )
+    state_dir: str = Field(
+        "",
+        title="State folder",
+        description="Where jobs are kept over restarts, for one service alone; "
+        "empty = hookline in the user's folder for state.",
+    )
+    max_queued: int = Field(
+        100, title="Longest queue", description="Jobs that may wait; more are refused with 429.", ge=1
+    )
+    wait_seconds: int = Field(
+        3600,
+        title="Longest wait (s)",
+        description="A request that waits for its answer gets 202 and the place of its job after this long.",
+        ge=1,
+    )
+    shutdown_seconds: int = Field(
+        30,
+        title="Time to stop (s)",
+        description="What runs when the service is stopped may end within this time; what does not is begun "
+        "again after the restart.",
+        ge=0,
+    )
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, sources: object) -> object:
+        return sources.split(",") if isinstance(sources, str) else sources
+
+    @field_validator("sources")
+    @classmethod
+    def _are_uris(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        for source in sources:
+            split_uri(source)
+        return sources
+
+    @property
+    def state(self) -> Path:
+        """The state folder in force."""
+        if self.state_dir:
+            return Path(self.state_dir).expanduser().absolute()
+        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state", "hookline")

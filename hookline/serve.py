@@ -1,0 +1,158 @@
+"""`hookline serve`: a Prefect server of its own, the jobs, and the HTTP face in front of them."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from rich.console import Console
+
+from hookline import ExitCode
+from hookline.api.request_id import WithRequestId
+from hookline.api.settings import Serve
+from hookline.embedded import flush
+from hookline.server import EmbeddedServer
+from tasks.adapters.storage import open_store
+from tasks.core.errors import HooklineError
+from tasks.core.settings import Settings
+
+LAST_ANSWERS_S = 10
+"""After `shutdown_seconds`, callers who wait are told so within this time."""
+
+LOG_FORMAT = "%(asctime)s %(levelname)s request=%(request)s %(message)s"
+
+
+def run_service(settings: Settings, serve: Serve) -> int:
+    """Serve until told to stop; returns the exit code.
+
+    Raises:
+        HooklineError: the address or the state folder is in use, or Prefect did not start.
+        StorageError: source or output cannot be reached.
+    """
+    console = Console(stderr=True)
+    for source in (settings.source, *serve.sources):
+        open_store(source).check()
+    open_store(settings.output).names("jobs/.hookline")  # a new folder is none
+    log_lines()
+    with (
+        listening(serve.host, serve.port) as listener,
+        only_service(serve.state),
+        own_prefect(serve) as api_url,
+    ):
+        from hookline.api.app import create_app
+        from hookline.api.assembly import assembled
+
+        with assembled(settings, serve, api_url=api_url) as service:
+            app = create_app(service)
+            address = "http://{}:{}".format(*listener.getsockname()[:2])
+            console.print(f"Listening at {address} for videos of {settings.source}", soft_wrap=True)
+            config = uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=serve.shutdown_seconds + LAST_ANSWERS_S,
+            )
+            end = partial(service.jobs.close, within_s=serve.shutdown_seconds)
+            _Server(config, on_exit=end).run(sockets=[listener])
+    return ExitCode.COMPLETE
+
+
+class _Server(uvicorn.Server):
+    """Has the jobs end while the callers who wait for them are still connected."""
+
+    def __init__(self, config: uvicorn.Config, *, on_exit: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            threading.Thread(target=self._on_exit, name="exit").start()
+        super().handle_exit(sig, frame)
+
+
+@contextmanager
+def own_prefect(serve: Serve) -> Iterator[str]:
+    """A Prefect server for the block, with a database in the state folder; yields its address.
+
+    Never the user's own: what it has of jobs is taken for this service's at every start.
+
+    Raises:
+        HooklineError: it did not start.
+    """
+    os.environ["PREFECT_HOME"] = str(serve.state / "prefect")
+    os.environ.pop("PREFECT_API_URL", None)
+    server = EmbeddedServer()
+    server.launch()
+    try:
+        with Console(stderr=True).status("Starting Prefect ..."):
+            importlib.import_module("flows.rank_videos")  # takes seconds, in which the server starts
+            server.wait()
+        try:
+            yield server.api_url
+        finally:
+            flush()  # what still waits when the server is gone would hold up the exit for ever
+    finally:
+        server.stop()
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket at an address, taken before anything is started.
+
+    Raises:
+        HooklineError: the address is in use, or not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise HooklineError(
+                f"{host}:{port} cannot be listened at ({error.strerror}): choose serve.host and serve.port."
+            ) from error
+        yield listener
+
+
+@contextmanager
+def only_service(state: Path) -> Iterator[None]:
+    """Keep other services out of a state folder for the block.
+
+    Raises:
+        HooklineError: another service has it.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HooklineError(
+                f"Another service keeps its jobs in {state}: give each its own with serve.state_dir."
+            ) from error
+        yield
+
+
+def log_lines() -> None:
+    """Log to stderr, with the id of the request in every line: also what the flow says of a job."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.addFilter(WithRequestId())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    logging.getLogger("hookline").setLevel(logging.INFO)
+    of_runs = logging.StreamHandler()
+    of_runs.setFormatter(handler.formatter)
+    of_runs.addFilter(WithRequestId())
+    of_runs.addFilter(lambda record: record.getMessage().startswith("run="))  # not Prefect's own
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addHandler(of_runs)

@@ -1,0 +1,188 @@
+"""Jobs and answers over HTTP, with the whole pipeline behind them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+from flows.rank_videos import rank_videos
+from hookline.api.models import Answer
+from tasks.core.settings import Select, Settings
+from tests import ROOT
+from tests.api.conftest import MAX_QUEUED, at_work, finished
+from tests.library import BROKEN
+from tests.waiting import patience, wait_for
+
+EXAMPLE = json.loads((ROOT / "tests/fixtures/analyze_timeline_path.example.json").read_text())
+
+canceling = pytest.mark.logs_error  # Prefect says that the flow was interrupted
+
+
+def rank(client: httpx.Client, path: Path, **more: Any) -> httpx.Response:
+    return client.post("/analyze_timeline_path", json={"video_path": str(path), **more})
+
+
+def test_the_answer_of_the_old_system_is_one_of_ours() -> None:
+    Answer.model_validate(EXAMPLE)
+
+
+def test_a_client_that_knows_only_the_old_names_is_served(client: httpx.Client, videos: Path) -> None:
+    response = rank(client, videos / "first.mp4", top_n=1)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert EXAMPLE.keys() <= answer.keys()
+    assert EXAMPLE["parameters"].keys() == answer["parameters"].keys()
+    (segment,) = answer["top_segments"]
+    example = EXAMPLE["top_segments"][0]
+    assert example.keys() == segment.keys()
+    assert example["videollama3"].keys() == segment["videollama3"].keys()
+    assert answer["video_path"] == str(videos / "first.mp4")
+    assert answer["total_duration"] == 14
+    assert answer["total_windows"] == 6
+    assert answer["parameters"] == {"top_n": 1, "window_seconds": 5, "stride_seconds": 2}
+    assert segment["end"] - segment["start"] == segment["duration"] == 5
+
+
+def test_a_job_is_queued_run_and_answered(client: httpx.Client, videos: Path) -> None:
+    accepted = client.post("/jobs", json={"video_path": str(videos / "second.mkv")})
+    assert accepted.status_code == 202
+    job = accepted.json()
+    assert accepted.headers["Location"] == job["status_url"]
+    assert job["status"] in ("queued", "running")
+    before = client.get(job["result_url"])
+    assert (before.status_code, before.json()["type"]) == (409, "/problems/not_finished")
+    assert int(before.headers["Retry-After"]) >= 1
+    done = finished(client, job)
+    assert (done["status"], done["percent"]) == ("succeeded", 100)
+    assert done["created_at"] <= done["started_at"] <= done["ended_at"]
+    result = client.get(job["result_url"]).json()
+    assert [segment["score"] for segment in result["top_segments"]]
+    again = rank(client, videos / "second.mkv")
+    assert again.json() == result
+
+
+@canceling
+def test_work_under_way_is_joined(client: httpx.Client, videos: Path) -> None:
+    with at_work(client, videos / "long.mp4") as job:
+        ask = {"video_path": str(videos / "more/../long.mp4"), "top_n": 100, "stride_seconds": 1}
+        other = client.post("/jobs", json=ask).json()
+        assert (other["id"], other["joined"], job["joined"]) == (job["id"], True, False)
+        different = client.post("/jobs", json={**ask, "top_n": 99}).json()
+        assert different["id"] != job["id"]
+        assert different["queue_position"] == 1
+        assert client.delete(different["cancel_url"]).json()["status"] == "canceled"
+
+
+@canceling
+def test_a_caller_need_not_wait(client: httpx.Client, videos: Path) -> None:
+    ask = {"video_path": str(videos / "long.mp4"), "top_n": 98, "stride_seconds": 1}
+    for prefer, most_s in {"respond-async": 2, "wait=1": 4}.items():
+        began = time.monotonic()
+        response = client.post("/analyze_timeline_path", json=ask, headers={"Prefer": prefer})
+        assert response.status_code == 202
+        assert response.headers["Preference-Applied"] == prefer
+        assert time.monotonic() - began < patience(most_s)
+    client.delete(response.headers["Location"])
+
+
+@canceling
+def test_a_job_that_runs_is_canceled_within_seconds(client: httpx.Client, videos: Path) -> None:
+    output = videos.parent / "output" / "jobs"
+    with at_work(client, videos / "long.mp4") as job:
+        wait_for(lambda: client.get(job["status_url"]).json()["stage"] == "analysing")
+        published = {*output.glob("runs/*")}
+        began = time.monotonic()
+        assert client.delete(job["cancel_url"]).json()["canceling"] is True
+        assert finished(client, job)["status"] == "canceled"
+        assert time.monotonic() - began < patience(5)
+    assert client.delete(job["cancel_url"]).json()["status"] == "canceled"
+    assert client.get(job["result_url"]).status_code == 410
+    assert {*output.glob("runs/*")} == published
+    assert rank(client, videos / "first.mp4").status_code == 200  # the next job runs
+
+
+@canceling
+def test_a_full_queue_refuses_and_says_when_to_come_back(client: httpx.Client, videos: Path) -> None:
+    with at_work(client, videos / "long.mp4"):
+        asks = [{"video_path": str(videos / "first.mp4"), "top_n": n + 10} for n in range(MAX_QUEUED + 1)]
+        *waiting, refused = [client.post("/jobs", json=ask) for ask in asks]
+        assert [job.json()["queue_position"] for job in waiting] == [1, 2, 3]
+        assert (refused.status_code, refused.json()["type"]) == (429, "/problems/queue_full")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 300
+        for job in waiting:
+            assert client.delete(job.json()["cancel_url"]).json()["status"] == "canceled"
+
+
+def test_progress_never_goes_back(client: httpx.Client, videos: Path) -> None:
+    job = client.post("/jobs", json={"video_path": str(videos / "more/THIRD.MP4"), "top_n": 7}).json()
+    seen = []
+    while not seen or seen[-1]["status"] not in ("succeeded", "failed"):
+        seen.append(client.get(job["status_url"]).json())
+    percents = [shown["percent"] for shown in seen]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+    assert {shown["stage"] for shown in seen} >= {"opening", "analysing"}
+
+
+@pytest.mark.parametrize(("name", "reason"), BROKEN.items())
+def test_a_file_that_cannot_be_ranked_is_refused_with_its_reason(
+    client: httpx.Client, videos: Path, name: str, reason: str
+) -> None:
+    refused = rank(client, videos / name)
+    assert (refused.status_code, refused.json()["type"]) == (415, f"/problems/{reason}")
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    (job,) = client.get("/jobs", params={"video_path": str(videos / name)}).json()["jobs"]
+    assert (job["status"], job["problem"]["type"]) == ("failed", f"/problems/{reason}")
+
+
+def test_a_job_recalls_its_video_and_changes_nothing_that_nightly_readers_see(
+    client: httpx.Client, videos: Path, settings: Settings
+) -> None:
+    output = videos.parent / "output"
+
+    def seen() -> dict[Path, bytes]:
+        files = (path for path in output.rglob("*") if path.is_file() and output / "jobs" not in path.parents)
+        return {path: path.read_bytes() for path in files if "analyses" not in path.parts}
+
+    night = settings.model_copy(update={"select": Select(pattern="{first.mp4,second.mkv}")})
+    assert rank_videos(night, return_state=True).is_completed()
+    before = seen()
+    assert rank(client, videos / "second.mkv", top_n=1).status_code == 200
+    assert seen() == before
+    (job, *_) = client.get("/jobs", params={"video_path": str(videos / "second.mkv")}).json()["jobs"]
+    run_id = client.get(job["result_url"]).json()["run_id"]
+    counts = json.loads((output / "jobs" / "runs" / f"{run_id}.json").read_text())["counts"]
+    assert (counts["unchanged"], counts["windows"]) == (1, 0)  # not opened: scores and analyses are known
+    assert pq.ParquetFile(*output.glob(f"jobs/library/*/{run_id}.parquet")).metadata.num_rows == 1
+
+
+def test_jobs_are_listed_in_pages(client: httpx.Client, videos: Path) -> None:
+    rank(client, videos / "first.mp4", top_n=1)
+    rank(client, videos / "first.mp4", top_n=2)
+    query = {"video_path": str(videos / "first.mp4"), "status": "succeeded", "limit": 1}
+    first = client.get("/jobs", params=query).json()
+    second = client.get(first["next"]).json()
+    ids = [page["jobs"][0]["id"] for page in (first, second)]
+    assert len({*ids}) == 2
+    times = [page["jobs"][0]["created_at"] for page in (first, second)]
+    assert times == sorted(times, reverse=True)
+
+
+def test_the_service_says_how_it_is(client: httpx.Client, videos: Path) -> None:
+    rank(client, videos / "first.mp4", top_n=1)
+    health = client.get("/health").json()
+    assert health["status"] == "healthy"
+    assert health["device"] in ("cpu", "cuda")
+    wait_for(lambda: client.get("/health").json()["videollama3_loaded"])
+    assert client.get("/livez").json() == client.get("/readyz").json() == {"status": "ok"}
+
+
+def test_a_request_keeps_its_id(client: httpx.Client) -> None:
+    assert client.get("/livez", headers={"X-Request-Id": "abc-1"}).headers["X-Request-Id"] == "abc-1"
+    assert len(client.get("/livez", headers={"X-Request-Id": "a b"}).headers["X-Request-Id"]) == 32
