@@ -76,9 +76,12 @@ class _Server(uvicorn.Server):
         self._on_exit = on_exit
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if not self.should_exit:
-            threading.Thread(target=self._on_exit, name="exit").start()
-        super().handle_exit(sig, frame)
+        # Not uvicorn's own, which raises the signal once more when it is done: there is more to end here.
+        if self.should_exit:
+            self.force_exit = True
+            return
+        self.should_exit = True
+        threading.Thread(target=self._on_exit, name="exit").start()
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+from hookline.api.keys import Keys
 from hookline.api.machine import Machine
 from hookline.api.own_jobs import OwnJobs
 from hookline.api.places import Places
@@ -37,7 +38,8 @@ def assembled(settings: Settings, serve: Serve, *, api_url: str) -> Iterator[Ser
             jobs.start()
         try:
             places = Places([settings.source, *serve.sources])
-            yield Service(serve, settings, jobs, places, machine)
+            with closing(Keys(serve.state / "keys.sqlite")) as keys:
+                yield Service(serve, settings, jobs, places, machine, keys)
         finally:
             jobs.close(within_s=serve.shutdown_seconds)
     finally:

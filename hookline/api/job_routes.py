@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -12,7 +13,6 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from hookline.api.job import Job, Status
-from hookline.api.jobs import Wanted
 from hookline.api.models import Answer, Ask, JobList, JobView
 from hookline.api.problems import MEDIA_TYPE, Draining, Problem, ProblemDetails
 from hookline.api.request_id import current_request
@@ -44,6 +44,14 @@ Prefer = Annotated[
     str | None,
     Header(description="`respond-async` for 202 at once, `wait=N` for 202 after N seconds (RFC 7240)."),
 ]
+Key = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="A request that is repeated with the same key, within 24 hours, gets the same job.",
+    ),
+]
 ASKING = problems(400, 403, 404, 409, 413, 415, 422, 429, 503)
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
@@ -61,11 +69,10 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
     summary="Rank a video and wait for the answer",
 )
 async def analyze_timeline_path(
-    ask: Ask, request: Request, service: TheService, prefer: Prefer = None
+    ask: Ask, request: Request, service: TheService, prefer: Prefer = None, idempotency_key: Key = None
 ) -> JSONResponse:
     """The answer to a video, in the words of the old API; a caller who leaves finds the job under /jobs."""
-    wanted = await _wanted(ask, service)
-    job, joined = await run_in_threadpool(service.jobs.submit, wanted)
+    job, joined = await _submitted(ask, service, key=idempotency_key)
     wait_s, applied = preferred(prefer, otherwise_s=service.serve.wait_seconds)
     headers = {"Preference-Applied": applied} if applied else {}
     if not await _is_done(job, service, within_s=wait_s):
@@ -81,9 +88,11 @@ async def analyze_timeline_path(
     responses=ASKING | ACCEPTED,
     summary="Have a video ranked",
 )
-async def create_job(ask: Ask, request: Request, service: TheService) -> JSONResponse:
+async def create_job(
+    ask: Ask, request: Request, service: TheService, idempotency_key: Key = None
+) -> JSONResponse:
     """Queues a job. A video that is being ranked under the same settings gets the job that is there."""
-    job, joined = await run_in_threadpool(service.jobs.submit, await _wanted(ask, service))
+    job, joined = await _submitted(ask, service, key=idempotency_key)
     return _accepted(job, request, service, joined=joined)
 
 
@@ -180,8 +189,8 @@ def view(job: Job, request: Request, service: Service, *, joined: bool = False) 
     return shown.model_dump(mode="json", exclude={"problem": {"errors"}})
 
 
-async def _wanted(ask: Ask, service: Service) -> Wanted:
-    return await run_in_threadpool(service.wanted, ask, request_id=current_request.get())
+async def _submitted(ask: Ask, service: Service, *, key: str | None) -> tuple[Job, bool]:
+    return await run_in_threadpool(service.submit, ask, key=key, request_id=current_request.get())
 
 
 def _job(job_id: str, service: Service) -> Job:
@@ -205,10 +214,12 @@ async def _is_done(job: Job, service: Service, *, within_s: float) -> bool:
     Raises:
         Draining: the service is being stopped, and the job waits for its restart.
     """
-    done = asyncio.ensure_future(asyncio.wrap_future(job.done))
-    ends_at = asyncio.get_running_loop().time() + within_s
-    while not done.done() and (left_s := ends_at - asyncio.get_running_loop().time()) > 0:
-        if service.jobs.is_draining and job.status == Status.QUEUED:
-            raise Draining
+    done, clock = asyncio.wrap_future(job.done), asyncio.get_running_loop().time
+    ends_at, leaves_at = clock() + within_s, math.inf
+    while not done.done() and (left_s := ends_at - clock()) > 0:
+        if service.jobs.is_draining:
+            leaves_at = min(leaves_at, clock() + service.serve.shutdown_seconds)
+            if job.status == Status.QUEUED or clock() >= leaves_at:
+                raise Draining
         await asyncio.wait([done], timeout=min(left_s, DRAIN_POLL_S))
     return done.done()

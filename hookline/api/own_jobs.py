@@ -104,6 +104,9 @@ class OwnJobs:
             if known := self._jobs.get(run["id"]):
                 return known, True
             job = self._jobs[run["id"]] = loaded(run)
+            if job.is_final:  # of an earlier request with this key, and forgotten since
+                job.done.set_result(None)
+                return job, True
             job.video = wanted.video
             self._queue.append(job)
             self._by_content[job.content] = job

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from hookline.api.answers import read_answer
 from hookline.api.job import Job, Status
 from hookline.api.jobs import Jobs, Wanted
+from hookline.api.keys import Keys
 from hookline.api.machine import Machine
 from hookline.api.models import Ask
 from hookline.api.places import Places
@@ -41,6 +42,22 @@ class Service:
     jobs: Jobs
     places: Places
     machine: Machine
+    keys: Keys
+
+    def submit(self, ask: Ask, *, key: str | None, request_id: str, caller: str = "") -> tuple[Job, bool]:
+        """The job that a request wants, and whether it was there already: the same `key` gives the same job.
+
+        Raises:
+            Problem: there is none, and none can be made.
+        """
+        if key is None:
+            return self.jobs.submit(self.wanted(ask, request_id=request_id))
+        run_key, known = self.keys.claim(key, caller=caller, body=ask.model_dump_json().encode())
+        if known and (job := self.jobs.get(known)):
+            return job, True
+        job, joined = self.jobs.submit(self.wanted(ask, request_id=request_id), key=run_key)
+        self.keys.keep(run_key, job.id)
+        return job, joined
 
     def wanted(self, ask: Ask, *, request_id: str) -> Wanted:
         """What a request asks for.

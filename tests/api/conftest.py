@@ -39,12 +39,14 @@ def settings(videos: Path, demo_models: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def service(prefect: None, settings: Settings) -> Iterator[Service]:
+def service(prefect: None, settings: Settings, videos: Path) -> Iterator[Service]:
     from prefect.settings import PREFECT_API_URL
 
     from hookline.api.assembly import assembled
 
-    with assembled(settings, Serve(max_queued=MAX_QUEUED), api_url=PREFECT_API_URL.value()) as service:
+    serve = Serve(max_queued=MAX_QUEUED, state_dir=str(videos.parent / "state"))
+    serve.state.mkdir()
+    with assembled(settings, serve, api_url=PREFECT_API_URL.value()) as service:
         yield service
 
 

@@ -79,6 +79,20 @@ def test_work_under_way_is_joined(client: httpx.Client, videos: Path) -> None:
         assert client.delete(different["cancel_url"]).json()["status"] == "canceled"
 
 
+def test_a_repeated_request_gets_its_job_and_another_one_is_refused(
+    client: httpx.Client, videos: Path
+) -> None:
+    ask, key = {"video_path": str(videos / "first.mp4"), "stride_seconds": 3}, {"Idempotency-Key": "k1"}
+    job = client.post("/jobs", json=ask, headers=key).json()
+    finished(client, job)
+    (videos / "first.mp4").touch()  # another version: without the key it would be another job
+    again = client.post("/jobs", json=ask, headers=key).json()
+    assert (again["id"], again["joined"]) == (job["id"], True)
+    assert client.post("/analyze_timeline_path", json=ask, headers=key).status_code == 200
+    other = client.post("/jobs", json={**ask, "top_n": 1}, headers=key)
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/key_reused")
+
+
 @canceling
 def test_a_caller_need_not_wait(client: httpx.Client, videos: Path) -> None:
     ask = {"video_path": str(videos / "long.mp4"), "top_n": 98, "stride_seconds": 1}
