@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from hookline.api.keys import Keys
+from hookline.api.known import Known
 from hookline.api.machine import Machine
 from hookline.api.own_jobs import OwnJobs
 from hookline.api.places import Places
@@ -38,8 +39,10 @@ def assembled(settings: Settings, serve: Serve, *, api_url: str) -> Iterator[Ser
             jobs.start()
         try:
             places = Places([settings.source, *serve.sources])
-            with closing(Keys(serve.state / "keys.sqlite")) as keys:
-                yield Service(serve, settings, jobs, places, machine, keys)
+            known = Known(settings.output, serve.state / "known")
+            with closing(Keys(serve.state / "keys.sqlite")) as keys, closing(known):
+                known.start()
+                yield Service(serve, settings, jobs, places, machine, keys, known)
         finally:
             jobs.close(within_s=serve.shutdown_seconds)
     finally:

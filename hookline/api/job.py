@@ -73,7 +73,8 @@ STAGES = {"opening": "opening", "windows": "scoring", "segments": "analysing"}
 class Job:
     """One job. `content` tells apart all that decides its result; `run_id` names the run that published it.
 
-    `reason`, `kind` and `detail` say why it failed, as in `failures`. `done` is set when it is final.
+    `reason`, `kind` and `detail` say why it failed, as in `failures`. One that succeeded without an answer
+    about each candidate is not `is_whole`, and worth another try. `done` is set when it is final.
     """
 
     id: str
@@ -91,6 +92,7 @@ class Job:
     reason: str = ""
     kind: str = ""
     detail: str = ""
+    is_whole: bool = True
     progress: JobProgress = field(default_factory=JobProgress)
     done: Future[None] = field(default_factory=Future)
     host: Host | None = None

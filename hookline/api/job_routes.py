@@ -194,7 +194,7 @@ async def _submitted(ask: Ask, service: Service, *, key: str | None) -> tuple[Jo
 
 
 def _job(job_id: str, service: Service) -> Job:
-    job = service.jobs.get(job_id)
+    job = service.job(job_id)
     if job is None:
         raise Problem(404, "no_such_job", "There is no such job.")
     return job

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """The run that published the result; or the reason, the kind and the detail of a failure."""
+    """The run that published the result, and whether it has all answers; or why there is none."""
 
     run_id: str = ""
     reason: str = ""
     kind: str = ""
     detail: str = ""
+    is_whole: bool = True
 
     @classmethod
     def crashed(cls, times: int) -> Outcome:
@@ -43,7 +44,7 @@ def outcome_of(state: State[Any] | None, error: BaseException | None, output: st
         return Outcome.unexpected(result if isinstance(result, BaseException) else None)
     manifest = Manifest.model_validate(result)
     if manifest.counts["ranked"] + manifest.counts["unchanged"]:
-        return Outcome(manifest.run_id)
+        return Outcome(manifest.run_id, is_whole=not manifest.counts["unanswered"])
     failures = read_table(open_store(output), "failures", manifest).to_pylist()
     first = failures[0]
     return Outcome(manifest.run_id, first["reason"], first["kind"], first["detail"])

@@ -68,7 +68,7 @@ class OwnJobs:
             self._jobs[job.id] = job
             if job.status == Status.QUEUED:
                 self._queue.append(job)
-            if job.status in (Status.QUEUED, Status.SUCCEEDED):
+            if job.status == Status.QUEUED or (job.status == Status.SUCCEEDED and job.is_whole):
                 self._by_content[job.content] = job
         self._thread.start()
 
@@ -215,14 +215,16 @@ class OwnJobs:
         if outcome.reason:
             self._fail(job, outcome)
             return
-        job.run_id = outcome.run_id
-        self._runs.note(job.id, {"hookline.run_id": outcome.run_id})
+        job.run_id, job.is_whole = outcome.run_id, outcome.is_whole
+        whole = "yes" if outcome.is_whole else "no"
+        self._runs.note(job.id, {"hookline.run_id": outcome.run_id, "hookline.whole": whole})
         self._end(job, Status.SUCCEEDED)
 
     def _fail(self, job: Job, outcome: Outcome) -> None:
         """The run of a job that failed need not have: it may have raised before it began."""
-        job.run_id, job.reason, job.kind, job.detail = outcome
-        self._runs.note(job.id, {f"hookline.{name}": value for name, value in outcome._asdict().items()})
+        job.run_id, job.reason, job.kind, job.detail, _ = outcome
+        about = {"run_id": job.run_id, "reason": job.reason, "kind": job.kind, "detail": job.detail}
+        self._runs.note(job.id, {f"hookline.{name}": value for name, value in about.items()})
         if self._runs.read(job.id)["state_type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
             self._runs.set_state(job.id, "FAILED", "Failed", message=outcome.detail, force=True)
         self._end(job, Status.FAILED)
@@ -232,7 +234,7 @@ class OwnJobs:
             job.ended_at = datetime.now(UTC)
             if job.started_at and status == Status.SUCCEEDED:
                 self._took_s.append((job.ended_at - job.started_at).total_seconds())
-            if status != Status.SUCCEEDED and self._by_content.get(job.content) is job:
+            if not (status == Status.SUCCEEDED and job.is_whole) and self._by_content.get(job.content) is job:
                 del self._by_content[job.content]
             job.status = status
         job.done.set_result(None)
@@ -264,6 +266,7 @@ def loaded(run: Mapping[str, Any]) -> Job:
         reason=labels.get("hookline.reason", ""),
         kind=labels.get("hookline.kind", ""),
         detail=labels.get("hookline.detail", ""),
+        is_whole=labels.get("hookline.whole") != "no",
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import ValidationError
 
@@ -16,12 +17,14 @@ from hookline.api.answers import read_answer
 from hookline.api.job import Job, Status
 from hookline.api.jobs import Jobs, Wanted
 from hookline.api.keys import Keys
+from hookline.api.known import Known
 from hookline.api.machine import Machine
 from hookline.api.models import Ask
 from hookline.api.places import Places
 from hookline.api.problems import Problem, of_failure
 from hookline.api.settings import Serve
-from tasks.core.errors import HooklineError, ModelError, StorageError
+from tasks.core.errors import HooklineError, StorageError
+from tasks.core.records import Analysis
 from tasks.core.settings import Settings
 from tasks.run.run import find_models
 from tasks.work.spec import RunSpec
@@ -30,12 +33,18 @@ OUTPUT = "jobs"
 """Where under the output the runs of jobs publish: readers of the nightly ranking look elsewhere."""
 
 MAX_ANSWERS = 10_000
-"""Answers of jobs that are kept in memory."""
+"""Answers that are kept in memory, of jobs and of what was known."""
+
+MAX_SPECS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service. `settings` are those that a request may change a few of."""
+    """One service. `settings` are those that a request may change a few of.
+
+    `specs` are the runs that requests have asked for, by their parameters; `remembered` are answers that were
+    known without a job, each with a job that stands for it.
+    """
 
     serve: Serve
     settings: Settings
@@ -43,6 +52,9 @@ class Service:
     places: Places
     machine: Machine
     keys: Keys
+    known: Known
+    specs: dict[tuple[int | None, ...], RunSpec] = field(default_factory=dict)
+    remembered: dict[str, tuple[Job, dict[str, Any]]] = field(default_factory=dict)
 
     def submit(self, ask: Ask, *, key: str | None, request_id: str, caller: str = "") -> tuple[Job, bool]:
         """The job that a request wants, and whether it was there already: the same `key` gives the same job.
@@ -51,26 +63,45 @@ class Service:
             Problem: there is none, and none can be made.
         """
         if key is None:
-            return self.jobs.submit(self.wanted(ask, request_id=request_id))
+            return self._job(*self._wanted(ask, request_id=request_id), key="")
         run_key, known = self.keys.claim(key, caller=caller, body=ask.model_dump_json().encode())
-        if known and (job := self.jobs.get(known)):
+        if known and (job := self.job(known)):
             return job, True
-        job, joined = self.jobs.submit(self.wanted(ask, request_id=request_id), key=run_key)
+        job, joined = self._job(*self._wanted(ask, request_id=request_id), key=run_key)
         self.keys.keep(run_key, job.id)
         return job, joined
 
-    def wanted(self, ask: Ask, *, request_id: str) -> Wanted:
+    def _job(self, wanted: Wanted, spec: RunSpec, *, key: str) -> tuple[Job, bool]:
+        job_id = str(uuid5(NAMESPACE_URL, wanted.content))
+        if remembered := self.remembered.get(job_id):
+            return remembered[0], True
+        found = self.known.find(wanted.video, spec)
+        if found is None:
+            return self.jobs.submit(wanted, key=key)
+        job = known_job(job_id, wanted, run_id=found["run_id"])
+        if len(self.remembered) >= MAX_ANSWERS:
+            self.remembered.clear()
+        self.remembered[job_id] = job, found
+        return job, True
+
+    def job(self, job_id: str) -> Job | None:
+        """A job by its id; or, for a while, what was known without one."""
+        remembered = self.remembered.get(job_id)
+        return remembered[0] if remembered else self.jobs.get(job_id)
+
+    def _wanted(self, ask: Ask, *, request_id: str) -> tuple[Wanted, RunSpec]:
         """What a request asks for.
 
         Raises:
             Problem: the video is not there or not allowed, a parameter is wrong, or a model is missing.
         """
         video = self.places.video(ask.video_path)
-        settings = self._settings(ask, source=video.uri)
-        spec = self._spec(settings.model_copy(update={"source": self.settings.source}))
+        spec = self._spec(ask.top_n, ask.window_seconds, ask.stride_seconds)
+        output = f"{self.settings.output.rstrip('/')}/{OUTPUT}"
+        settings = spec.settings.model_copy(update={"source": video.uri, "output": output})
         deciding = [video.uri, video.etag, asdict(spec.digests), dict(spec.stamp.models)]
         content = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
-        return Wanted(ask.video_path, video, settings, content, request_id)
+        return Wanted(ask.video_path, video, settings, content, request_id), spec
 
     def answer(self, job: Job, *, video_path: str) -> dict[str, Any]:
         """The result of a job, for a request that named its video so.
@@ -85,43 +116,63 @@ class Service:
         if job.status != Status.SUCCEEDED:
             wait = self.jobs.retry_after_s(job)
             raise Problem(409, "not_finished", f"The job is {job.status}.", retry_after_s=wait)
-        return {"video_path": video_path, **_published(job)}
+        remembered = self.remembered.get(job.id)
+        return {"video_path": video_path, **(remembered[1] if remembered else _published(job))}
 
     def problem(self, job: Job) -> Problem:
         """Why a job failed."""
         return of_failure(job.reason, job.kind, self.places.redacted(job.detail))
 
-    def _settings(self, ask: Ask, *, source: str) -> Settings:
-        settings = self.settings.model_dump(mode="json")
-        settings |= {"source": source, "output": f"{self.settings.output.rstrip('/')}/{OUTPUT}"}
-        if ask.top_n is not None:
-            settings["ranking"]["top_n"] = ask.top_n
-        if ask.window_seconds is not None:
-            settings["windows"]["window_seconds"] = [ask.window_seconds]
-        if ask.stride_seconds is not None:
-            settings["windows"]["stride_seconds"] = ask.stride_seconds
-        try:
-            return Settings.model_validate(settings)
-        except ValidationError as error:
-            raise Problem(422, "invalid_parameter", "These parameters do not go together.") from error
-
-    def _spec(self, settings: Settings) -> RunSpec:
+    def _spec(self, top_n: int | None, window_seconds: int | None, stride_seconds: int | None) -> RunSpec:
+        """The run that these parameters ask for."""
+        parameters = (top_n, window_seconds, stride_seconds)
+        if spec := self.specs.get(parameters):
+            return spec
         try:
             with _finding:  # models are looked for, or downloaded, once
-                return self.machine.identified(_found(settings))
-        except ModelError as error:
-            raise Problem(503, error.reason, self.places.redacted(str(error)), retry_after_s=60) from error
+                settings = changed(self.settings, *parameters)
+                spec = self.machine.identified(find_models(settings, run_id="", started_at=datetime.now(UTC)))
+        except ValidationError as error:
+            raise Problem(422, "invalid_parameter", "These parameters do not go together.") from error
         except HooklineError as error:
-            detail = self.places.redacted(str(error))
-            raise Problem(503, "model_unavailable", detail, retry_after_s=60) from error
+            detail, reason = self.places.redacted(str(error)), getattr(error, "reason", "model_unavailable")
+            raise Problem(503, reason, detail, retry_after_s=60) from error
+        if isinstance(spec.deep, Analysis) and spec.deep.status == "failed":
+            return spec  # the model may be there the next time
+        if len(self.specs) >= MAX_SPECS:
+            self.specs.clear()
+        self.specs[parameters] = spec
+        return spec
+
+
+def changed(
+    settings: Settings, top_n: int | None, window_seconds: int | None, stride_seconds: int | None
+) -> Settings:
+    """The settings with what a request asks for.
+
+    Raises:
+        ValidationError: they do not go together.
+    """
+    groups = settings.model_dump(mode="json")
+    if top_n is not None:
+        groups["ranking"]["top_n"] = top_n
+    if window_seconds is not None:
+        groups["windows"]["window_seconds"] = [window_seconds]
+    if stride_seconds is not None:
+        groups["windows"]["stride_seconds"] = stride_seconds
+    return Settings.model_validate(groups)
+
+
+def known_job(job_id: str, wanted: Wanted, *, run_id: str) -> Job:
+    """A job that was done before it was asked for."""
+    now = datetime.now(UTC)
+    job = Job(job_id, wanted.video, wanted.video_path, wanted.settings, wanted.content, now, run_id=run_id)
+    job.status, job.ended_at = Status.SUCCEEDED, now
+    job.done.set_result(None)
+    return job
 
 
 _finding = threading.Lock()
-
-
-@lru_cache(maxsize=256)
-def _found(settings: Settings) -> RunSpec:
-    return find_models(settings, run_id="", started_at=datetime.now(UTC))
 
 
 def _published(job: Job) -> dict[str, Any]:

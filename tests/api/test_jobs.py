@@ -13,6 +13,7 @@ import pytest
 
 from flows.rank_videos import rank_videos
 from hookline.api.models import Answer
+from hookline.api.service import Service
 from tasks.core.settings import Select, Settings
 from tests import ROOT
 from tests.api.conftest import MAX_QUEUED, at_work, finished
@@ -174,6 +175,28 @@ def test_a_job_recalls_its_video_and_changes_nothing_that_nightly_readers_see(
     counts = json.loads((output / "jobs" / "runs" / f"{run_id}.json").read_text())["counts"]
     assert (counts["unchanged"], counts["windows"]) == (1, 0)  # not opened: scores and analyses are known
     assert pq.ParquetFile(*output.glob(f"jobs/library/*/{run_id}.parquet")).metadata.num_rows == 1
+
+
+def test_what_the_newest_ranking_has_is_answered_without_a_run(
+    client: httpx.Client, videos: Path, settings: Settings, service: Service
+) -> None:
+    night = settings.model_copy(update={"select": Select(pattern="{first.mp4,second.mkv}")})
+    state = rank_videos(night, return_state=True)
+    service.known.refresh()
+    jobs = len(service.jobs.list())
+    answer = rank(client, videos / "second.mkv").json()
+    assert answer["run_id"] == state.result()["run_id"]
+    assert answer == {**answer, **Answer.model_validate(answer).model_dump(exclude_unset=True)}
+    assert [segment["score"] for segment in answer["top_segments"]]
+    accepted = client.post("/jobs", json={"video_path": str(videos / "second.mkv")}).json()
+    assert (accepted["status"], accepted["joined"]) == ("succeeded", True)
+    assert client.get(accepted["result_url"]).json() == answer
+    assert client.delete(accepted["cancel_url"]).json()["status"] == "succeeded"
+    assert len(service.jobs.list()) == jobs
+    (videos / "second.mkv").touch()  # another version
+    again = rank(client, videos / "second.mkv").json()
+    assert again["run_id"] != answer["run_id"]
+    assert again["top_segments"] == answer["top_segments"]
 
 
 def test_jobs_are_listed_in_pages(client: httpx.Client, videos: Path) -> None:

@@ -119,9 +119,9 @@ def read_table(
 
 
 def read_columns(
-    store: Store, table: str, columns: Sequence[str], *, run_date: object, run_id: str, scratch: Path
+    store: Store, table: str, columns: Sequence[str] | None, *, run_date: object, run_id: str, scratch: Path
 ) -> pa.Table:
-    """Some columns of a table that may be larger than memory; it is copied into `scratch` meanwhile.
+    """Some columns, or all, of a table that may be larger than memory; it is copied into `scratch` meanwhile.
 
     Raises:
         StorageError: it is not there, or cannot be read.
