@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hookline.api import health_routes, job_routes
+from hookline.api import event_routes, health_routes, job_routes
 from hookline.api.problems import MEDIA_TYPE, Problem
 from hookline.api.request_id import HEADER, current_request, request_id
 from hookline.api.service import Service
@@ -37,6 +37,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.include_router(job_routes.router)
+    app.include_router(event_routes.router)
     app.include_router(health_routes.router)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)

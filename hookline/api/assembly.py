@@ -10,6 +10,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from hookline.api.keys import Keys
 from hookline.api.known import Known
 from hookline.api.machine import Machine
+from hookline.api.metrics import Metrics
 from hookline.api.own_jobs import OwnJobs
 from hookline.api.places import Places
 from hookline.api.prefect_runs import PrefectRuns
@@ -28,21 +29,21 @@ def assembled(settings: Settings, serve: Serve, *, api_url: str) -> Iterator[Ser
     Raises:
         HooklineError: that server does not answer.
     """
-    machine = Machine(settings)
+    machine, metrics = Machine(settings), Metrics()
     runs = PrefectRuns(api_url, flow=FLOW)
     # The thread of heartbeats takes up to a second to end, and nobody waits for them.
     own = {PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     try:
         with temporary_settings(own):
             library = open_store(settings.output).uri
-            jobs = OwnJobs(runs, machine, library=library, max_queued=serve.max_queued)
+            jobs = OwnJobs(runs, machine, metrics, library=library, max_queued=serve.max_queued)
             jobs.start()
         try:
             places = Places([settings.source, *serve.sources])
             known = Known(settings.output, serve.state / "known")
             with closing(Keys(serve.state / "keys.sqlite")) as keys, closing(known):
                 known.start()
-                yield Service(serve, settings, jobs, places, machine, keys, known)
+                yield Service(serve, settings, jobs, places, machine, keys, known, metrics)
         finally:
             jobs.close(within_s=serve.shutdown_seconds)
     finally:

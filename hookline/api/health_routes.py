@@ -8,7 +8,8 @@ from importlib.metadata import version
 
 import psutil
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from hookline.api.job import Status
 from hookline.api.job_routes import TheService, problems
@@ -46,6 +47,17 @@ async def readyz(service: TheService) -> dict[str, str]:
     if service.jobs.is_draining:
         raise Draining
     return {"status": "ok"}
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {CONTENT_TYPE_LATEST.partition(";")[0]: {"schema": {"type": "string"}}}}},
+    summary="Counters and gauges for Prometheus",
+)
+async def metrics(service: TheService) -> Response:
+    """In the text format, from memory."""
+    return Response(service.metrics.page(service), media_type=CONTENT_TYPE_LATEST)
 
 
 @cache

@@ -122,7 +122,7 @@ async def list_jobs(
 @router.get("/jobs/{job_id}", response_model=JobView, responses=problems(404, 422), summary="Look at a job")
 async def get_job(job_id: JobId, request: Request, service: TheService) -> JSONResponse:
     """How far a job is."""
-    job = _job(job_id, service)
+    job = job_of(job_id, service)
     wait = {} if job.is_final else {"Retry-After": str(service.jobs.retry_after_s(job))}
     return JSONResponse(view(job, request, service), headers=wait)
 
@@ -135,7 +135,7 @@ async def get_job(job_id: JobId, request: Request, service: TheService) -> JSONR
 )
 async def get_result(job_id: JobId, service: TheService) -> JSONResponse:
     """The ranking of a job that succeeded; otherwise a problem says what became of it."""
-    job = _job(job_id, service)
+    job = job_of(job_id, service)
     return JSONResponse(await run_in_threadpool(service.answer, job, video_path=job.video_path))
 
 
@@ -144,7 +144,7 @@ async def get_result(job_id: JobId, service: TheService) -> JSONResponse:
 )
 async def cancel_job(job_id: JobId, request: Request, service: TheService) -> JSONResponse:
     """Ends the work on a job within seconds; one that is final stays as it is."""
-    job = _job(job_id, service)
+    job = job_of(job_id, service)
     await run_in_threadpool(service.jobs.cancel, job)
     return JSONResponse(view(job, request, service))
 
@@ -193,7 +193,12 @@ async def _submitted(ask: Ask, service: Service, *, key: str | None) -> tuple[Jo
     return await run_in_threadpool(service.submit, ask, key=key, request_id=current_request.get())
 
 
-def _job(job_id: str, service: Service) -> Job:
+def job_of(job_id: str, service: Service) -> Job:
+    """A job by its id.
+
+    Raises:
+        Problem: there is none.
+    """
     job = service.job(job_id)
     if job is None:
         raise Problem(404, "no_such_job", "There is no such job.")

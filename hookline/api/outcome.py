@@ -21,6 +21,7 @@ class Outcome(NamedTuple):
     kind: str = ""
     detail: str = ""
     is_whole: bool = True
+    manifest: Manifest | None = None
 
     @classmethod
     def crashed(cls, times: int) -> Outcome:
@@ -44,7 +45,7 @@ def outcome_of(state: State[Any] | None, error: BaseException | None, output: st
         return Outcome.unexpected(result if isinstance(result, BaseException) else None)
     manifest = Manifest.model_validate(result)
     if manifest.counts["ranked"] + manifest.counts["unchanged"]:
-        return Outcome(manifest.run_id, is_whole=not manifest.counts["unanswered"])
+        return Outcome(manifest.run_id, is_whole=not manifest.counts["unanswered"], manifest=manifest)
     failures = read_table(open_store(output), "failures", manifest).to_pylist()
     first = failures[0]
-    return Outcome(manifest.run_id, first["reason"], first["kind"], first["detail"])
+    return Outcome(manifest.run_id, first["reason"], first["kind"], first["detail"], manifest=manifest)

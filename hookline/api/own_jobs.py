@@ -18,6 +18,7 @@ from uuid import uuid4
 from hookline.api.job import Job, Status
 from hookline.api.jobs import Wanted
 from hookline.api.machine import Machine
+from hookline.api.metrics import Metrics
 from hookline.api.outcome import Outcome, outcome_of
 from hookline.api.prefect_runs import PrefectRuns
 from hookline.api.problems import Draining, QueueFull
@@ -47,8 +48,11 @@ class OwnJobs:
     One, because models compute one at a time anyway, and SQLite has one writer at a time.
     """
 
-    def __init__(self, runs: PrefectRuns, machine: Machine, *, library: str, max_queued: int) -> None:
-        self._runs, self._machine, self._library, self._max_queued = runs, machine, library, max_queued
+    def __init__(
+        self, runs: PrefectRuns, machine: Machine, metrics: Metrics, *, library: str, max_queued: int
+    ) -> None:
+        self._runs, self._machine, self._metrics = runs, machine, metrics
+        self._library, self._max_queued = library, max_queued
         self._jobs: dict[str, Job] = {}
         self._queue: deque[Job] = deque()
         self._by_content: dict[str, Job] = {}
@@ -212,6 +216,8 @@ class OwnJobs:
             self._settle(job, outcome_of(state, error, job.settings.output))
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
+        if outcome.manifest:
+            self._metrics.run_ended(outcome.manifest)
         if outcome.reason:
             self._fail(job, outcome)
             return
@@ -222,7 +228,7 @@ class OwnJobs:
 
     def _fail(self, job: Job, outcome: Outcome) -> None:
         """The run of a job that failed need not have: it may have raised before it began."""
-        job.run_id, job.reason, job.kind, job.detail, _ = outcome
+        job.run_id, job.reason, job.kind, job.detail = outcome[:4]
         about = {"run_id": job.run_id, "reason": job.reason, "kind": job.kind, "detail": job.detail}
         self._runs.note(job.id, {f"hookline.{name}": value for name, value in about.items()})
         if self._runs.read(job.id)["state_type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
@@ -237,6 +243,7 @@ class OwnJobs:
             if not (status == Status.SUCCEEDED and job.is_whole) and self._by_content.get(job.content) is job:
                 del self._by_content[job.content]
             job.status = status
+        self._metrics.job_ended(job)
         job.done.set_result(None)
         log.info("job %s %s", job.id, " ".join(filter(None, [status, job.reason])))
 

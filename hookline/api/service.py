@@ -19,6 +19,7 @@ from hookline.api.jobs import Jobs, Wanted
 from hookline.api.keys import Keys
 from hookline.api.known import Known
 from hookline.api.machine import Machine
+from hookline.api.metrics import Metrics
 from hookline.api.models import Ask
 from hookline.api.places import Places
 from hookline.api.problems import Problem, of_failure
@@ -53,6 +54,7 @@ class Service:
     machine: Machine
     keys: Keys
     known: Known
+    metrics: Metrics
     specs: dict[tuple[int | None, ...], RunSpec] = field(default_factory=dict)
     remembered: dict[str, tuple[Job, dict[str, Any]]] = field(default_factory=dict)
 
@@ -74,6 +76,7 @@ class Service:
     def _job(self, wanted: Wanted, spec: RunSpec, *, key: str) -> tuple[Job, bool]:
         job_id = str(uuid5(NAMESPACE_URL, wanted.content))
         if remembered := self.remembered.get(job_id):
+            self.metrics.known.inc()
             return remembered[0], True
         found = self.known.find(wanted.video, spec)
         if found is None:
@@ -82,6 +85,7 @@ class Service:
         if len(self.remembered) >= MAX_ANSWERS:
             self.remembered.clear()
         self.remembered[job_id] = job, found
+        self.metrics.known.inc()
         return job, True
 
     def job(self, job_id: str) -> Job | None:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from flows.rank_videos import rank_videos
 from hookline.api.models import Answer
@@ -218,6 +219,39 @@ def test_the_service_says_how_it_is(client: httpx.Client, videos: Path) -> None:
     assert health["device"] in ("cpu", "cuda")
     wait_for(lambda: client.get("/health").json()["videollama3_loaded"])
     assert client.get("/livez").json() == client.get("/readyz").json() == {"status": "ok"}
+
+
+def test_a_job_can_be_watched(client: httpx.Client, videos: Path) -> None:
+    job = client.post("/jobs", json={"video_path": str(videos / "first.mp4"), "top_n": 5}).json()
+    with client.stream("GET", f"{job['status_url']}/events") as stream:
+        assert stream.headers["Content-Type"].startswith("text/event-stream")
+        lines = [line.partition(": ") for line in stream.iter_lines() if line]
+    kinds = [value for name, _, value in lines if name == "event"]
+    shown = [json.loads(value) for name, _, value in lines if name == "data"]
+    assert kinds == ["progress"] * (len(kinds) - 1) + ["ended"]
+    assert shown[-1]["status"] == "succeeded"
+    assert [each["percent"] for each in shown] == sorted(each["percent"] for each in shown)
+    assert len({json.dumps(each) for each in shown}) == len(shown)
+    assert client.get("/jobs/nobody/events").status_code == 404
+
+
+def test_metrics_count_what_was_done(client: httpx.Client, videos: Path) -> None:
+    def read() -> dict[str, float]:
+        families = text_string_to_metric_families(client.get("/metrics").text)
+        samples = [sample for family in families for sample in family.samples]
+        assert not any("mp4" in str(sample.labels) for sample in samples)
+        return {"/".join([sample.name, *sample.labels.values()]): sample.value for sample in samples}
+
+    before = read()
+    assert rank(client, videos / "first.mp4", top_n=6, stride_seconds=4).status_code == 200
+    after = read()
+    grew = {name: after[name] - before.get(name, 0) for name in after}
+    assert grew["hookline_jobs_ended_total/succeeded"] == grew["hookline_job_seconds_count"] == 1
+    assert grew["hookline_jobs/succeeded"] == 1
+    assert grew["hookline_windows_total"] == 4
+    assert grew["hookline_segments_total"] >= 1
+    assert grew["hookline_stage_seconds_total/fast"] > 0
+    assert after["hookline_queue_depth"] == 0
 
 
 def test_a_request_keeps_its_id(client: httpx.Client) -> None:

@@ -1,0 +1,77 @@
+"""Counters and gauges for Prometheus. No label names a video."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+
+from hookline.api.job import Job, Status
+from tasks.core.manifest import Manifest
+
+if TYPE_CHECKING:
+    from hookline.api.service import Service
+
+SECONDS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+"""Upper bounds of the buckets for how long a job takes."""
+
+
+class Metrics:
+    """What one service has counted since it was started."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        shared: dict[str, Any] = {"namespace": "hookline", "registry": self.registry}
+        self._ended = Counter("jobs_ended", "Jobs that became final, by outcome.", ["outcome"], **shared)
+        self._took = Histogram("job_seconds", "How long jobs ran.", buckets=SECONDS, **shared)
+        self._stages = Counter("stage_seconds", "Seconds of work, by stage.", ["stage"], **shared)
+        self._windows = Counter("windows", "Windows that VideoMAE scored.", **shared)
+        self._segments = Counter("segments", "Segments that were analysed, or found in the cache.", **shared)
+        self._cached = Counter("cached_segments", "Segments whose analysis was in the cache.", **shared)
+        self.known = Counter("known_answers", "Requests that were answered without a job.", **shared)
+        for status in (Status.SUCCEEDED, Status.FAILED, Status.CANCELED):
+            self._ended.labels(status)
+
+    def job_ended(self, job: Job) -> None:
+        """Count a job that is final."""
+        self._ended.labels(job.status).inc()
+        if job.started_at and job.ended_at:
+            self._took.observe((job.ended_at - job.started_at).total_seconds())
+
+    def run_ended(self, manifest: Manifest) -> None:
+        """Count the work of a run that has published."""
+        for stage in ("fetch", "decode", "fast", "deep"):
+            self._stages.labels(stage).inc(manifest.seconds.get(stage, 0))
+        self._windows.inc(manifest.counts.get("windows", 0))
+        self._segments.inc(manifest.counts.get("candidates", 0))
+        self._cached.inc(manifest.counts.get("cached", 0))
+
+    def page(self, service: Service) -> bytes:
+        """All of it, and the gauges of this moment, as Prometheus reads it."""
+        now = CollectorRegistry()
+        now.register(_Now(service))
+        return generate_latest(self.registry) + generate_latest(now)
+
+
+class _Now:
+    """What is read off a service when it is asked."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        tally, machine = Tally(job.status for job in self._service.jobs.list()), self._service.machine
+        jobs = GaugeMetricFamily("hookline_jobs", "Jobs, by status.", labels=["status"])
+        for status in Status:
+            jobs.add_metric([status], tally[status])
+        yield jobs
+        yield GaugeMetricFamily("hookline_queue_depth", "Jobs that wait.", value=tally[Status.QUEUED])
+        loaded = GaugeMetricFamily("hookline_model_loaded", "Models in memory.", labels=["model"])
+        loaded.add_metric(["videomae"], machine.videomae_loaded)
+        loaded.add_metric(["videollama3"], machine.videollama3_loaded)
+        yield loaded
+        yield InfoMetricFamily("hookline_build", "This service.", value={"version": version("hookline")})
