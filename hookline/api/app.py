@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from importlib.metadata import version
@@ -21,6 +22,7 @@ from hookline.api.service import Service
 from tasks.core.views.escaping import one_line
 
 MAX_BODY_BYTES = 64 * 1024
+BODY_WITHIN_S = 10
 
 log = logging.getLogger("hookline.requests")
 
@@ -71,26 +73,32 @@ class Surrounding:
 
         try:
             body = await _body(receive)
-            if body is None:
-                detail = f"The body has more than {MAX_BODY_BYTES:,} bytes."
-                await _response(Problem(413, "too_large", detail))(scope, receive, sending)
-            else:
-                await self._app(scope, _replayed(body, receive), sending)
+            await self._app(scope, _replayed(body, receive), sending)
+        except Problem as problem:
+            await _response(problem)(scope, receive, sending)
         finally:
             took_ms = (time.perf_counter() - began) * 1000
             log.info("%s %s %d %.1f ms", scope["method"], one_line(scope["path"]), status, took_ms)
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None if it is too large, or the caller has left."""
-    body = b""
-    while True:
-        message = await receive()
-        body += bytes(message.get("body", b""))
-        if message["type"] != "http.request" or len(body) > MAX_BODY_BYTES:
-            return None
-        if not message.get("more_body"):
-            return body
+async def _body(receive: Receive) -> bytes:
+    """The whole body, or what came of it before the caller left.
+
+    Raises:
+        Problem: it is too large, or too slow.
+    """
+    body, more = b"", True
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            while more:
+                message = await receive()
+                body += bytes(message.get("body", b""))
+                if len(body) > MAX_BODY_BYTES:
+                    raise Problem(413, "too_large", f"The body has more than {MAX_BODY_BYTES:,} bytes.")
+                more = message.get("more_body", False)
+    except TimeoutError as error:
+        raise Problem(408, "too_slow", f"The body was not there after {BODY_WITHIN_S} s.") from error
+    return body
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+from hookline.api.access import Access, read_keys
 from hookline.api.keys import Keys
 from hookline.api.known import Known
 from hookline.api.machine import Machine
@@ -28,7 +29,9 @@ def assembled(settings: Settings, serve: Serve, *, api_url: str) -> Iterator[Ser
 
     Raises:
         HooklineError: that server does not answer.
+        SettingsError: the keys of callers cannot be read.
     """
+    access = Access(read_keys(serve.keys), per_minute=serve.requests_per_minute)
     machine, metrics = Machine(settings), Metrics()
     runs = PrefectRuns(api_url, flow=FLOW)
     # The thread of heartbeats takes up to a second to end, and nobody waits for them.
@@ -43,7 +46,7 @@ def assembled(settings: Settings, serve: Serve, *, api_url: str) -> Iterator[Ser
             known = Known(settings.output, serve.state / "known")
             with closing(Keys(serve.state / "keys.sqlite")) as keys, closing(known):
                 known.start()
-                yield Service(serve, settings, jobs, places, machine, keys, known, metrics)
+                yield Service(serve, settings, jobs, places, machine, keys, known, metrics, access)
         finally:
             jobs.close(within_s=serve.shutdown_seconds)
     finally:

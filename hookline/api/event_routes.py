@@ -9,12 +9,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from hookline.api.access import identified
 from hookline.api.job import Job
 from hookline.api.job_routes import JobId, TheService, job_of, problems, view
 
 LOOK_EVERY_S = 0.5
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(identified)], responses=problems(401, 429))
 
 
 def watched(job_id: JobId, service: TheService) -> Job:

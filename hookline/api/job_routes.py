@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
+from hookline.api.access import identified
 from hookline.api.job import Job, Status
 from hookline.api.models import Answer, Ask, JobList, JobView
 from hookline.api.problems import MEDIA_TYPE, Draining, Problem, ProblemDetails
@@ -37,7 +38,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(identified)], responses=problems(401, 429))
 TheService = Annotated[Service, Depends(service_of)]
 JobId = Annotated[str, Path(max_length=64, description="The id of a job.")]
 Prefer = Annotated[
@@ -72,7 +73,7 @@ async def analyze_timeline_path(
     ask: Ask, request: Request, service: TheService, prefer: Prefer = None, idempotency_key: Key = None
 ) -> JSONResponse:
     """The answer to a video, in the words of the old API; a caller who leaves finds the job under /jobs."""
-    job, joined = await _submitted(ask, service, key=idempotency_key)
+    job, joined = await _submitted(ask, request, service, key=idempotency_key)
     wait_s, applied = preferred(prefer, otherwise_s=service.serve.wait_seconds)
     headers = {"Preference-Applied": applied} if applied else {}
     if not await _is_done(job, service, within_s=wait_s):
@@ -92,7 +93,7 @@ async def create_job(
     ask: Ask, request: Request, service: TheService, idempotency_key: Key = None
 ) -> JSONResponse:
     """Queues a job. A video that is being ranked under the same settings gets the job that is there."""
-    job, joined = await _submitted(ask, service, key=idempotency_key)
+    job, joined = await _submitted(ask, request, service, key=idempotency_key)
     return _accepted(job, request, service, joined=joined)
 
 
@@ -189,8 +190,9 @@ def view(job: Job, request: Request, service: Service, *, joined: bool = False) 
     return shown.model_dump(mode="json", exclude={"problem": {"errors"}})
 
 
-async def _submitted(ask: Ask, service: Service, *, key: str | None) -> tuple[Job, bool]:
-    return await run_in_threadpool(service.submit, ask, key=key, request_id=current_request.get())
+async def _submitted(ask: Ask, request: Request, service: Service, *, key: str | None) -> tuple[Job, bool]:
+    about = {"request_id": current_request.get(), "caller": request.state.caller}
+    return await run_in_threadpool(service.submit, ask, key=key, **about)
 
 
 def job_of(job_id: str, service: Service) -> Job:

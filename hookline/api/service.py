@@ -13,6 +13,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import ValidationError
 
+from hookline.api.access import Access
 from hookline.api.answers import read_answer
 from hookline.api.job import Job, Status
 from hookline.api.jobs import Jobs, Wanted
@@ -55,10 +56,11 @@ class Service:
     keys: Keys
     known: Known
     metrics: Metrics
+    access: Access
     specs: dict[tuple[int | None, ...], RunSpec] = field(default_factory=dict)
     remembered: dict[str, tuple[Job, dict[str, Any]]] = field(default_factory=dict)
 
-    def submit(self, ask: Ask, *, key: str | None, request_id: str, caller: str = "") -> tuple[Job, bool]:
+    def submit(self, ask: Ask, *, key: str | None, request_id: str, caller: str) -> tuple[Job, bool]:
         """The job that a request wants, and whether it was there already: the same `key` gives the same job.
 
         Raises:

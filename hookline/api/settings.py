@@ -32,6 +32,15 @@ class Serve(Group):
         description="Where jobs are kept over restarts, for one service alone; "
         "empty = hookline in the user's folder for state.",
     )
+    keys: str = Field(
+        "",
+        title="API keys",
+        description="A file with the callers who may ask: NAME SHA256 a line, the hash of a key; "
+        "empty = the lines of HOOKLINE_API_KEYS in the environment; without either, everybody may.",
+    )
+    requests_per_minute: int = Field(
+        0, title="Requests a minute", description="By each caller at the most; 0 = any number.", ge=0
+    )
     max_queued: int = Field(
         100, title="Longest queue", description="Jobs that may wait; more are refused with 429.", ge=1
     )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import httpx
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from hookline.api.service import Service
 
 EXAMPLES = 8
 
@@ -56,3 +60,16 @@ def test_errors_outside_of_routes_are_problems_too(client: httpx.Client, videos:
     assert sent[405].headers["Allow"] == "GET, POST"
     chunked = client.post("/jobs", content=(b"x" * 1000 for _ in range(100)))
     assert chunked.status_code == 413
+
+
+def test_a_service_with_keys_lets_only_their_owners_in(
+    client: httpx.Client, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {"shop": hashlib.sha256(b"k-1").hexdigest()}
+    monkeypatch.setattr(service.access, "_hashes", keys)
+    refused = client.get("/jobs")
+    assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthorized")
+    assert client.post("/analyze_timeline_path", json={"video_path": "/etc/passwd"}).status_code == 401
+    assert client.get("/jobs/1/events").status_code == 401
+    assert client.get("/jobs", headers={"Authorization": "Bearer k-1"}).status_code == 200
+    assert client.get("/health").status_code == client.get("/readyz").status_code == 200
