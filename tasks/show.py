@@ -32,9 +32,13 @@ SHOWN = [
 
 
 def show_results(manifest: Manifest, ledger: Ledger, run: Run) -> Manifest:
-    """Put the results of a published run on its page. A result that cannot be shown does not fail the run."""
-    for show in (show_ranking, show_failures, show_summary, show_picture):
-        _try_to(show, manifest, ledger, run)
+    """Put the results of a published run on its page. A result that cannot be shown does not fail the run.
+
+    A run that is one of many in its process has no page: its server has no UI.
+    """
+    if not run.host:
+        for show in (show_ranking, show_failures, show_summary, show_picture):
+            _try_to(show, manifest, ledger, run)
     return manifest
 
 
