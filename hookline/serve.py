@@ -151,11 +151,11 @@ def log_lines() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     handler.addFilter(WithRequestId())
+    handler.addFilter(is_ours)
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("hookline").setLevel(logging.INFO)
-    of_runs = logging.StreamHandler()
-    of_runs.setFormatter(handler.formatter)
-    of_runs.addFilter(WithRequestId())
-    of_runs.addFilter(lambda record: record.getMessage().startswith("run="))  # not Prefect's own
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addHandler(of_runs)
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Whether a line is of the service, or of the flow; what Prefect says of a run, its jobs say better."""
+    return not record.name.startswith("prefect.") or record.getMessage().startswith("run=")

@@ -85,5 +85,10 @@ def test_jobs_survive_a_stop_and_a_kill(demo_models: Path, tmp_path: Path) -> No
             "succeeded",
             "succeeded",
         )
+        said = [line for line in (tmp_path / "log-3").read_text().splitlines() if job["id"] in line]
+        (request,) = {line.partition("request=")[2].split()[0] for line in said if "begins" in line}
+        logged = (tmp_path / "log-3").read_text()
+        assert f"request={request} run=" in logged  # what the flow says of a job is found by its request
+        assert "Finished in state" not in logged
         client.delete(f"/jobs/{job['id']}")
         assert len(client.get("/jobs").json()["jobs"]) == 2
