@@ -57,7 +57,7 @@ async def readyz(service: TheService) -> dict[str, str]:
 )
 async def metrics(service: TheService) -> Response:
     """In the text format, from memory."""
-    return Response(service.metrics.page(service), media_type=CONTENT_TYPE_LATEST)
+    return Response(service.metrics.page(service.jobs, service.machine), media_type=CONTENT_TYPE_LATEST)
 
 
 @cache

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 from hookline.api.job import Job, Status
+from hookline.api.jobs import Jobs
+from hookline.api.machine import Machine
 from tasks.core.manifest import Manifest
-
-if TYPE_CHECKING:
-    from hookline.api.service import Service
 
 SECONDS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 """Upper bounds of the buckets for how long a job takes."""
@@ -50,21 +49,21 @@ class Metrics:
         self._segments.inc(manifest.counts.get("candidates", 0))
         self._cached.inc(manifest.counts.get("cached", 0))
 
-    def page(self, service: Service) -> bytes:
+    def page(self, jobs: Jobs, machine: Machine) -> bytes:
         """All of it, and the gauges of this moment, as Prometheus reads it."""
         now = CollectorRegistry()
-        now.register(_Now(service))
+        now.register(_Now(jobs, machine))
         return generate_latest(self.registry) + generate_latest(now)
 
 
 class _Now:
     """What is read off a service when it is asked."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, jobs: Jobs, machine: Machine) -> None:
+        self._jobs, self._machine = jobs, machine
 
     def collect(self) -> Iterator[Metric]:
-        tally, machine = Tally(job.status for job in self._service.jobs.list()), self._service.machine
+        tally, machine = Tally(job.status for job in self._jobs.list()), self._machine
         jobs = GaugeMetricFamily("hookline_jobs", "Jobs, by status.", labels=["status"])
         for status in Status:
             jobs.add_metric([status], tally[status])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
 MAX_KNOWN = 10_000
-"""Jobs that are loaded after a restart; older ones are forgotten."""
+"""Jobs that can be asked for, also after a restart; older ones are forgotten."""
 
 MAX_ATTEMPTS = 3
 """A job under which the service has died so often fails."""
@@ -114,9 +114,17 @@ class OwnJobs:
             job.video = wanted.video
             self._queue.append(job)
             self._by_content[job.content] = job
+            self._forget()
             self._changed.notify_all()
         log.info("job %s queued", job.id)
         return job, False
+
+    def _forget(self) -> None:
+        surplus = max(0, len(self._jobs) - MAX_KNOWN)
+        for old in [job for job in self._jobs.values() if job.is_final][:surplus]:
+            del self._jobs[old.id]
+            if self._by_content.get(old.content) is old:
+                del self._by_content[old.content]
 
     def get(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flows.rank_videos import rank_videos
+from hookline.api import own_jobs
 from hookline.api.models import Answer
 from hookline.api.service import Service
 from tasks.core.settings import Select, Settings
@@ -105,6 +106,7 @@ def test_a_caller_need_not_wait(client: httpx.Client, videos: Path) -> None:
         assert response.headers["Preference-Applied"] == prefer
         assert time.monotonic() - began < patience(most_s)
     client.delete(response.headers["Location"])
+    finished(client, response.json())
 
 
 @canceling
@@ -257,3 +259,14 @@ def test_metrics_count_what_was_done(client: httpx.Client, videos: Path) -> None
 def test_a_request_keeps_its_id(client: httpx.Client) -> None:
     assert client.get("/livez", headers={"X-Request-Id": "abc-1"}).headers["X-Request-Id"] == "abc-1"
     assert len(client.get("/livez", headers={"X-Request-Id": "a b"}).headers["X-Request-Id"]) == 32
+
+
+def test_old_jobs_are_forgotten(
+    client: httpx.Client, videos: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = service.jobs.list()
+    monkeypatch.setattr(own_jobs, "MAX_KNOWN", len(before))
+    job = client.post("/jobs", json={"video_path": str(videos / "first.mp4"), "top_n": 8}).json()
+    assert [each.id for each in service.jobs.list()] == [job["id"], *(each.id for each in before[:-1])]
+    assert client.get(f"/jobs/{before[-1].id}").status_code == 404
+    finished(client, job)
