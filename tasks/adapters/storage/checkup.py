@@ -46,7 +46,8 @@ def check_source(uri: str, pattern: str, *, output: str = "") -> Finding:
         left_out = listing.left_out.sentence
         what = f"no video among the files that were looked at. {left_out}" if left_out else "no file"
         return Finding("Source", "wrong", f"{source.uri} can be listed, but has {what}. {fix}")
-    store_of(listing.videos[0]).check_readable(listing.videos[0])
+    with store_of(listing.videos[0]).opened(listing.videos[0].uri) as stream:
+        stream.read(1)
     seen = "one video" if len(listing.videos) == 1 else f"{len(listing.videos):,} videos"
     return Finding("Source", "ok", f"{source.uri} can be listed and read: {seen} at a first look")
 

@@ -143,7 +143,7 @@ def read_rows_of(
         StorageError: it is not there, or cannot be read.
     """
     name = table_name(table, run_date=run_date, run_id=run_id)
-    with store.opened(name) as stream:
+    with store.opened(f"{store.uri}/{name}") as stream:
         parquet = pq.ParquetFile(stream)
         leaf = parquet.schema_arrow.names.index("video_uri")  # no column before it is nested
         groups = [

@@ -126,16 +126,10 @@ class Store(ABC):
         with self._reporting(self.scheme + path):
             return bytes(self._fs.cat_file(path))
 
-    def check_readable(self, ref: VideoRef) -> None:
-        """Raises StorageError where the content of a listed file cannot be read."""
-        with self._reporting(ref.uri), self._open(ref.uri.removeprefix(self.scheme), math.inf) as stream:
-            stream.read(1)
-
     @contextmanager
-    def opened(self, name: str) -> Iterator[BinaryIO]:
-        """A file to read parts of, by whatever is asked for."""
-        path = self._path(name)
-        with self._reporting(self.scheme + path), self._open(path, math.inf) as stream:
+    def opened(self, uri: str) -> Iterator[BinaryIO]:
+        """A file of this store, to read parts of it."""
+        with self._reporting(uri), self._open(uri.removeprefix(self.scheme), math.inf) as stream:
             yield stream
 
     def download(self, ref: VideoRef, path: Path, *, deadline_s: float = math.inf) -> None:
