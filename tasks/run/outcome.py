@@ -12,7 +12,7 @@ from prefect.states import Completed, Failed
 from tasks.core.listing import Listing
 from tasks.core.manifest import Manifest
 from tasks.core.settings import Settings
-from tasks.core.sizes import size_text
+from tasks.core.views.sizes import size_text
 from tasks.run.ledger import Ledger
 
 COMPLETED, WITH_FAILURES, FAILED = "Completed", "CompletedWithFailures", "Failed"

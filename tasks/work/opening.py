@@ -24,7 +24,7 @@ from tasks.adapters.workers.processes import this_worker
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.records import Failure, FailureKind, ReadFrames, Stage, Timeline, VideoRef
 from tasks.core.settings import Limits
-from tasks.core.sizes import size_text
+from tasks.core.views.sizes import size_text
 from tasks.work.spec import RunSpec
 
 GB = 10**9

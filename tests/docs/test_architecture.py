@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 
@@ -34,3 +35,11 @@ def test_every_path_on_the_page_exists() -> None:
     paths = re.findall(r"`((?:tasks|flows|hookline|tests|docs)/[\w/.-]*)`", PAGE)
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_rooms_of_the_pipeline_stay_small() -> None:
+    """Fifteen modules a folder, 350 lines a module: what no longer fits wants a room of its own."""
+    modules = [path for path in (ROOT / "tasks").rglob("*.py") if path.name != "__init__.py"]
+    in_folder = Counter(path.parent for path in modules)
+    assert {folder.name: count for folder, count in in_folder.items() if count > 15} == {}
+    assert [path.name for path in modules if len(path.read_text().splitlines()) > 350] == []

@@ -11,7 +11,7 @@ from tasks.adapters.models.videollama3.config import check_described
 from tasks.core.errors import ModelError
 from tasks.core.findings import Finding
 from tasks.core.settings import Deep, Fast
-from tasks.core.sizes import size_text
+from tasks.core.views.sizes import size_text
 
 
 def check_fast_model(fast: Fast) -> Finding:

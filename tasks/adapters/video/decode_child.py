@@ -17,7 +17,7 @@ from tasks.adapters.video.shaping import colour_table
 from tasks.adapters.video.timeline import DecodeJob
 from tasks.core.errors import DecodeFailed, DecoderUnfit, VideoRefused
 from tasks.core.geometry import FrameBudget, frame_size, frames_bytes
-from tasks.core.sizes import size_text
+from tasks.core.views.sizes import size_text
 
 MEGABYTE = 1_000_000
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.core.manifest import Manifest
-from tasks.core.sizes import size_text
 from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
 from tasks.core.views.devices import devices
 from tasks.core.views.escaping import UNKNOWN, in_markdown, link
+from tasks.core.views.sizes import size_text
 from tasks.core.views.speed import speed_line, speed_rows
 
 Row = Mapping[str, Any]
