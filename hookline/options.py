@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions
 
 from hookline.settings_file import read_settings
 from tasks.core.errors import SettingsError
-from tasks.core.settings import Deep, Engine, Fast, Limits, Publish, Ranking, Select, Windows
+from tasks.core.settings import Deep, Engine, Fast, Limits, Publish, Ranking, Select, Speech, Windows
 from tasks.core.settings.group import Group
 from tasks.core.settings.wrong import what_is_wrong
 
@@ -27,6 +27,7 @@ class Groups(Group):
     windows: Windows = Windows()
     fast: Fast = Fast()
     deep: Deep = Deep()
+    speech: Speech = Speech()
     ranking: Ranking = Ranking()
     publish: Publish = Publish()
     limits: Limits = Limits()

@@ -42,12 +42,15 @@ def rank_video(scored: ScoredVideo, analyses: Analyses, settings: Ranking) -> Ra
 
 
 def damage(timeline: Timeline) -> Iterator[Failure]:
-    """The failures of a truncated file, and of one of joined recordings: it is ranked as far as it goes."""
+    """The failures of a truncated file, of one of joined recordings, and of broken sound: all are ranked."""
     if timeline.damage:
         detail = f"{timeline.damage} What could be decoded is ranked."
         yield Failure(timeline.video, Stage.DECODE, FailureKind.REJECTED, "truncated", detail)
     if timeline.unused:
         yield Failure(timeline.video, Stage.DECODE, FailureKind.REJECTED, "joined", timeline.unused)
+    if timeline.sound_damage:
+        reason, detail = "sound_unreadable", timeline.sound_damage
+        yield Failure(timeline.video, Stage.SPEECH, FailureKind.REJECTED, reason, detail)
 
 
 def failed_analyses(timeline: Timeline, by_window: Mapping[Window, Analysis]) -> Iterator[Failure]:

@@ -29,6 +29,7 @@ class Stage(StrEnum):
     FETCH = "fetch"
     PROBE = "probe"
     DECODE = "decode"
+    SPEECH = "speech"
     FAST = "fast"
     DEEP = "deep"
     PUBLISH = "publish"
@@ -113,6 +114,7 @@ class Timeline:
     and with square pixels. `duration_s` is the end of the last picture on the video's own clock.
     `damage` says in a sentence what is missing from a truncated file; it is None for a complete one.
     `unused` says what of the file is not read: a recording that is joined to this one; None if all is read.
+    `sound_damage` says what of its sound cannot be decoded; None if all can, or is not wanted.
     `worker` names the worker on whose disk the frames are; empty for the machine of the flow.
     `source_width` and `source_height` are those of the video as a player shows it, `source_fps` is the number
     of its pictures a second on average, `codec` ffmpeg's name; None, as the seconds, in what earlier versions
@@ -136,6 +138,7 @@ class Timeline:
     source_height: int | None = None
     source_fps: float | None = None
     unused: str | None = None
+    sound_damage: str | None = None
 
     def seconds(self, tick: int) -> float:
         """The time of a tick in seconds; the last one ends with the video, not with the grid."""

@@ -13,7 +13,7 @@ import grimp
 from tests import ROOT
 
 PACKAGES = ("hookline", "flows", "tasks")
-WIDTH = 98
+WIDTH = 102
 
 
 def room_of(module: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hookline.cli import run
+from hookline.cli import rank, run
+from hookline.options import Groups
 from tasks.core.settings import Settings
 
 Typed = Callable[..., Settings]
@@ -25,6 +27,12 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Typed:
         return made[0]
 
     return settings
+
+
+def test_every_group_of_settings_is_an_option(typed: Typed) -> None:
+    options = {*Groups.model_fields, *inspect.signature(rank).parameters}
+    assert set(Settings.model_fields) <= options
+    assert not typed("a", "b", "--speech.enabled=false").speech.enabled
 
 
 @pytest.mark.parametrize(

@@ -79,3 +79,9 @@ def test_what_is_missing_and_what_is_not_used_are_rows_of_their_own(
     rows = list(damage(replace(WHOLE, damage=missing, unused=unused)))
     assert [row.reason for row in rows] == reasons
     assert all(said in "".join(row.detail for row in rows) for said in (missing, unused) if said)
+
+
+def test_broken_sound_is_a_row_of_its_own() -> None:
+    (row,) = damage(replace(WHOLE, sound_damage="3.0 s of the sound (aac) cannot be decoded."))
+    assert (row.stage, row.kind, row.reason) == ("speech", "rejected", "sound_unreadable")
+    assert row.detail.startswith("3.0 s")

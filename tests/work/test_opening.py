@@ -37,6 +37,19 @@ def test_an_open_video_leaves_only_its_frames_on_scratch(video_file: Path, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("listens", [True, False])
+def test_the_sound_lies_beside_the_frames_if_it_is_wanted(listens: bool, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    numbered_video(tmp_path / "in" / "v.mp4", seconds=6, sound_seconds=6)
+    spec = make_spec(tmp_path / "in", speech={"enabled": listens})
+    timeline = open_video(only_video(spec), spec, tmp_path / "scratch")
+    assert isinstance(timeline, Timeline)
+    left = sorted(path.name for path in Path(timeline.path).parent.rglob("*") if path.is_file())
+    assert left == ["frames.rgb", *(["sound.s16"] if listens else [])]
+    close_timeline(timeline)
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
 def test_where_clips_are_wanted_the_video_stays_until_it_is_closed(video_file: Path, tmp_path: Path) -> None:
     spec = make_spec(video_file.parent, publish={"clips": True})
     timeline = open_video(only_video(spec), spec, tmp_path)

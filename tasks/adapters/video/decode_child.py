@@ -11,9 +11,10 @@ from typing import Any
 
 from tasks.adapters.video import decode_decord, decode_ffmpeg, decode_pyav
 from tasks.adapters.video.packet_times import MIN_DAMAGE_S, damage_sentence
-from tasks.adapters.video.probe import Probe, probe
+from tasks.adapters.video.probe import Probe, SoundTrack, open_video, packets, probe
 from tasks.adapters.video.sandbox import run_job
 from tasks.adapters.video.shaping import colour_table
+from tasks.adapters.video.sound.extract import sound_bytes, write_sound
 from tasks.adapters.video.timeline import DecodeJob
 from tasks.core.errors import DecodeFailed, DecoderUnfit, VideoRefused
 from tasks.core.geometry import FrameBudget, frame_size, frames_bytes
@@ -44,7 +45,7 @@ def do_job(job: DecodeJob) -> dict[str, Any]:
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        message = f"No room on scratch for the frames of '{job.name}' ({error.strerror})."
+        message = f"No room on scratch for what is decoded of '{job.name}' ({error.strerror})."
         raise DecodeFailed(message, reason="disk_full") from error
 
 
@@ -57,7 +58,9 @@ def decode(job: DecodeJob) -> dict[str, Any]:
     found = probe(source, name=job.name)
     n_ticks = found.n_ticks(job.fps)
     width, height = frame_size(found.width, found.height, FrameBudget(**job.budget).of_video(n_ticks))
-    _check_limits(job, found, needed_bytes=frames_bytes(n_ticks, width, height))
+    track = found.sound if job.sound else None
+    heard_bytes = sound_bytes(float(found.end_s)) if track else 0
+    _check_limits(job, found, needed_bytes=frames_bytes(n_ticks, width, height) + heard_bytes)
     grid: dict[str, Any] = {"width": width, "height": height, "fps": job.fps, "n_ticks": n_ticks}
     with colour_table(found.colours, folder=Path(job.frames).parent) as table:
         decoder, n_decoded = _decode_with_any(job, found, {**grid, "threads": THREADS, "table": table})
@@ -68,7 +71,27 @@ def decode(job: DecodeJob) -> dict[str, Any]:
     else:
         _repeat_last_frame(Path(job.frames), n_ticks - n_decoded, frames_bytes(1, width, height))
     facts = {"n_ticks": n_ticks, "duration_s": duration_s, "decoder": decoder, "damage": damage}
+    if track:
+        facts |= _write_sound(job, found, track, duration_s=duration_s)
     return grid | facts | _source_facts(found)
+
+
+def _write_sound(job: DecodeJob, found: Probe, track: SoundTrack, *, duration_s: float) -> dict[str, Any]:
+    """Writes the sound; says what of it is missing."""
+    with open_video(Path(job.source)) as container:
+        stream = container.streams[track.stream]
+        codec = stream.codec_context.codec.canonical_name
+        lost_s = write_sound(
+            packets(container, stream),
+            stream,
+            Path(job.sound),
+            time_of=track.clock.continued,
+            offset_us=found.offset_us,
+            duration_s=duration_s,
+        )
+    if lost_s <= MIN_DAMAGE_S:
+        return {}
+    return {"sound_damage": f"{lost_s:.1f} s of the sound ({codec}) cannot be decoded: they count as silent."}
 
 
 def _source_facts(found: Probe) -> dict[str, Any]:
@@ -92,7 +115,7 @@ def _check_limits(job: DecodeJob, found: Probe, *, needed_bytes: int) -> None:
         )
     if needed_bytes > job.max_frames_bytes:
         raise VideoRefused(
-            f"The frames of '{job.name}' would take {size_text(needed_bytes)} of scratch space; "
+            f"What is decoded of '{job.name}' would take {size_text(needed_bytes)} of scratch space; "
             f"{size_text(job.max_frames_bytes)} are left of what each video may take. Cut the video, raise "
             "limits.scratch_gb, or lower engine.workers.",
             stage="probe",

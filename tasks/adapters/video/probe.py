@@ -40,6 +40,14 @@ MAX_PACKETS_TO_FIRST_PICTURE = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class SoundTrack:
+    """The sound beside a video: the index of its stream, and its clock."""
+
+    stream: int
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """What is known of the video in a file without decoding all of it.
 
@@ -48,7 +56,7 @@ class Probe:
     the last one ends at `end_s`. `offset_us`, added to the times of packets after `clock`, gives these times.
     `stored` are the times in the order of the packets, `packet_flags` their `PacketReferences`. `in_order`
     is true if every picture has its own time and none is discarded. `damage` says what is missing, `unused`
-    what of the file is not read.
+    what of the file is not read. `sound` is None for a video without.
     """
 
     container: str
@@ -69,6 +77,7 @@ class Probe:
     colours: Colours
     unused: str | None = None
     clock: Clock = field(default_factory=Clock)
+    sound: SoundTrack | None = None
 
     @property
     def tolerance_s(self) -> Fraction:
@@ -106,6 +115,8 @@ def probe(path: Path, *, name: str) -> Probe:
         stream = real_video(container, name=name)
         times, references = scan(container, stream, name=name)
         origin_us = times.origin_us(container)
+        beside, clocks = sound_beside(container, stream), times.clocks(stream.index)
+        sound = SoundTrack(beside.index, clocks.get(beside.index, Clock())) if beside else None
         kind, codec = container.format.name, stream.codec_context.codec.canonical_name
         index, count = stream.index, len(container.streams.video)
         end_s = times.end_s(origin_us)
@@ -134,6 +145,7 @@ def probe(path: Path, *, name: str) -> Probe:
         in_order=times.in_order(),
         offset_us=-origin_us,
         clock=times.clock,
+        sound=sound,
         end_s=end_s,
         damage=damage,
         unused=unused_sentence(readable(path).unused_bytes or other_program),
@@ -234,13 +246,18 @@ def _prominence(stream: Any) -> tuple[bool, bool, bool, int]:
 
 
 def sound_beside(container: Any, stream: Any) -> Any | None:
-    """The first sound of the file; in one of several programs that of the video `stream`."""
-    sounds = container.streams.audio
-    if not sounds or len(container.streams.video) == 1 or container.format.name not in WRAP_S:
-        return sounds[0] if sounds else None
+    """The sound that players play: the first that is marked as default, or else the first.
+
+    Tracks that no decoder here knows are none. Of several programs it is that of the video `stream`.
+    """
+    known = [sound for sound in container.streams.audio if sound.codec_context is not None]
+    marked = [sound for sound in known if sound.disposition & Disposition.default]
+    if not known or len(container.streams.video) == 1 or container.format.name not in WRAP_S:
+        return next(iter(marked or known), None)
     best = container.streams.best
     sound = best("audio", related=stream)  # that of another program, if this one has none
-    return sound if best("video", related=sound) == best("video", related=stream) else None
+    is_beside = sound in known and best("video", related=sound) == best("video", related=stream)
+    return sound if is_beside else None
 
 
 def scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, PacketReferences]:

@@ -21,6 +21,7 @@ from tasks.core.records import Timeline, VideoRef
 
 CHILD = "tasks.adapters.video.decode_child"
 FRAMES_NAME = "frames.rgb"
+SOUND_NAME = "sound.s16"
 FILE_SLACK_BYTES = 64_000_000
 
 
@@ -29,7 +30,7 @@ class DecodeLimits:
     """What decoding one video may cost.
 
     `deadline_s` is wall time; `memory_bytes` the address space of each process in the child;
-    `max_duration_s` the length of the video; `max_frames_bytes` the size of its frames on scratch.
+    `max_duration_s` the length of the video; `max_frames_bytes` the size of its frames and sound on scratch.
     """
 
     deadline_s: float
@@ -42,7 +43,8 @@ class DecodeLimits:
 class DecodeJob(Job):
     """A video to decode into the file `frames`; `budget` holds the fields of a `FrameBudget`.
 
-    `decoder` forces `pyav`, `decord` or `ffmpeg`; empty, the child chooses.
+    Its sound is written into the file `sound`, unless that is empty. `decoder` forces `pyav`, `decord` or
+    `ffmpeg`; empty, the child chooses.
     """
 
     frames: str
@@ -50,6 +52,7 @@ class DecodeJob(Job):
     budget: dict[str, int]
     max_duration_s: float
     max_frames_bytes: int
+    sound: str = ""
     decoder: str = ""
 
 
@@ -61,19 +64,22 @@ def decode_timeline(
     fps: int,
     budget: FrameBudget,
     limits: DecodeLimits,
+    sound: bool = False,
     decoder: str = "",
 ) -> Timeline:
     """Decodes `source` into `folder/frames.rgb`, in one forward pass.
 
     `source` is the downloaded file, alone in its folder. Tick k holds the last picture shown before
-    (k + 1) / fps seconds after the start of the container's presentation. `decoder` forces `pyav`,
-    `decord` or `ffmpeg`; empty, the child chooses.
+    (k + 1) / fps seconds after the start of the container's presentation. With `sound`, that is written into
+    `folder/sound.s16`, unless there is none. `decoder` forces `pyav`, `decord` or `ffmpeg`; empty, the child
+    chooses.
 
     Raises `VideoRefused` (stage `probe` or `decode`) if the file is at fault, `DecodeFailed` (reason
     `deadline`, `out_of_memory`, `disk_full` or `crashed`) if decoding was cut off. Nothing is left in
     `folder` then.
     """
     path = folder.resolve() / FRAMES_NAME
+    sound_path = path.with_name(SOUND_NAME)
     job = DecodeJob(
         source=str(source.resolve()),
         name=video.name,
@@ -84,12 +90,14 @@ def decode_timeline(
         file_bytes=limits.max_frames_bytes + FILE_SLACK_BYTES,
         max_duration_s=limits.max_duration_s,
         max_frames_bytes=limits.max_frames_bytes,
+        sound=str(sound_path) if sound else "",
         decoder=decoder,
     )
     try:
         found = run_sandboxed(CHILD, job, doing="Decoding", folder=folder, deadline_s=limits.deadline_s)
     except (VideoRefused, DecodeFailed):
         path.unlink(missing_ok=True)
+        sound_path.unlink(missing_ok=True)
         raise
     return Timeline(video=video, path=str(path), **found)
 

@@ -6,7 +6,7 @@ from tasks.core.settings.deep import Deep
 from tasks.core.settings.engine import Engine
 from tasks.core.settings.ranking import Ranking
 from tasks.core.settings.select import Select
-from tasks.core.settings.tree import Fast, Limits, Publish, Settings, Windows
+from tasks.core.settings.tree import Fast, Limits, Publish, Settings, Speech, Windows
 
 __all__ = [
     "Deep",
@@ -17,5 +17,6 @@ __all__ = [
     "Ranking",
     "Select",
     "Settings",
+    "Speech",
     "Windows",
 ]

@@ -75,6 +75,17 @@ class Fast(Group):
     )
 
 
+class Speech(Group):
+    """What is heard in the videos."""
+
+    enabled: bool = Field(
+        True,
+        title="Listen",
+        description="Take the sound of every video that is opened: how loud its windows are, and who speaks. "
+        "False leaves these columns null.",
+    )
+
+
 class Publish(Group):
     """What is made of the ranking for people to look at. None of it decides what is ranked."""
 
@@ -129,7 +140,7 @@ class Limits(Group):
         150,
         title="Scratch space (GB)",
         description="Disk that all videos being worked on may take together. Each may have one share for "
-        "its file and its frames: on each machine there are engine.workers + 2 for every GPU.",
+        "its file, its frames and its sound: on each machine there are engine.workers + 2 for every GPU.",
         gt=0,
     )
     scratch_dir: str = Field(
@@ -173,6 +184,7 @@ class Settings(Group):
     windows: Windows = Field(Windows(), title="Windows")
     fast: Fast = Field(Fast(), title="Fast stage (VideoMAE)")
     deep: Deep = Field(Deep(), title="Deep stage (VideoLLaMA3)")
+    speech: Speech = Field(Speech(), title="Sound and speech")
     ranking: Ranking = Field(Ranking(), title="Ranking", json_schema_extra=forms.default_by_field)
     publish: Publish = Field(Publish(), title="Report, pictures and clips")
     limits: Limits = Field(Limits(), title="Limits")

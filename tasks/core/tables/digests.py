@@ -42,10 +42,11 @@ class Digests:
         """
         windows = settings.windows.model_dump(mode="json")
         limits = settings.limits.model_dump(mode="json", exclude={"scratch_dir", "max_failed_fraction"})
-        # Workers share the scratch space: the more there are, the smaller a video must be.
+        # Workers share the scratch space: the more there are, the smaller a video must be. So does its sound.
+        share = [settings.engine.workers, *(["sound"] if settings.speech.enabled else [])]
         return cls(
             scoring=_digest([SCORES_VERSION, windows, fast_model, head]),
-            rejecting=_digest([code_version, windows, limits, settings.engine.workers]),
+            rejecting=_digest([code_version, windows, limits, *share]),
             frame_budget="{min_pixels}-{max_pixels}/{multiple_of}/{segment_pixels}".format(**asdict(budget)),
         )
 

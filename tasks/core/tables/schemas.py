@@ -142,6 +142,8 @@ LIBRARY = pa.schema(
         # Since 4: whether the run listed it, and which run decided its ranks.
         pa.field("listed", pa.bool_()),
         pa.field("ranked_in", pa.string()),
+        # Since 4: what is heard.
+        pa.field("sound_damage", pa.string()),
     ]
 )
 """What the next run knows about each video before it opens it. `status` is `ranked` or `rejected`; the

@@ -28,6 +28,7 @@ def digests(*, model: list[str] = MODEL, head: str | None = None, code: str = "1
         ({"fast": {"batch_size": 4}}, False, False),
         ({"limits": {"max_file_gb": 20}}, False, True),
         ({"engine": {"workers": 5}}, False, True),
+        ({"speech": {"enabled": False}}, False, True),  # sound takes a part of a video's share of scratch
         ({"code": "2"}, False, True),
         ({"model": ["abc", "owner/name"]}, True, False),
         ({"head": "sha256:4567"}, True, False),

@@ -42,7 +42,7 @@ def test_a_library_of_an_earlier_version_is_read_without_what_came_later() -> No
     (entry,) = read_library(library_table([RANKED], listed={A.uri}).drop_columns(later)).values()
     assert entry.timeline == replace(
         TIMELINE,
-        **dict.fromkeys(("codec", "source_width", "source_height", "source_fps", "unused")),
+        **dict.fromkeys(("codec", "source_width", "source_height", "source_fps", "unused", "sound_damage")),
         **dict.fromkeys(("fetch_seconds", "decode_seconds")),
     )
     (row,) = library_table([entry], listed={A.uri}).to_pylist()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
+from operator import itemgetter
 from typing import Any
 
 RESTARTING = frozenset({"mpegts", "mpeg", "ogg", "flv"})
@@ -40,6 +41,11 @@ class Clock:
     def unwrapped(self, time: int) -> int:
         """The time, nearest to `near`."""
         return time - self.wrap * round((time - self.near) / self.wrap) if self.wrap else time
+
+    def continued(self, number: int, time: int) -> int:
+        """The time of a packet, the stream's `number`th, on the one clock."""
+        step = bisect_right(self.steps, number, key=itemgetter(0))
+        return self.unwrapped(time) + (self.steps[step - 1][1] if step else 0)
 
     def bitstream_filter(self) -> str:
         """The same for ffmpeg, which must leave times alone (option `-copyts`); may be empty.
