@@ -114,7 +114,9 @@ class Timeline:
     and with square pixels. `duration_s` is the end of the last picture on the video's own clock.
     `damage` says in a sentence what is missing from a truncated file; it is None for a complete one.
     `unused` says what of the file is not read: a recording that is joined to this one; None if all is read.
-    `sound_damage` says what of its sound cannot be decoded; None if all can, or is not wanted.
+    `sound_damage` says what of its sound cannot be decoded. `speech` are the milliseconds from and to which
+    somebody speaks, `loudness` (float32) is the momentary loudness of EBU R128 in LUFS after each tenth of a
+    second, -70 for silence; both are None for a video without sound, or where it is not wanted.
     `worker` names the worker on whose disk the frames are; empty for the machine of the flow.
     `source_width` and `source_height` are those of the video as a player shows it, `source_fps` is the number
     of its pictures a second on average, `codec` ffmpeg's name; None, as the seconds, in what earlier versions
@@ -139,6 +141,8 @@ class Timeline:
     source_fps: float | None = None
     unused: str | None = None
     sound_damage: str | None = None
+    speech: tuple[tuple[int, int], ...] | None = field(default=None, compare=False, repr=False)
+    loudness: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     def seconds(self, tick: int) -> float:
         """The time of a tick in seconds; the last one ends with the video, not with the grid."""

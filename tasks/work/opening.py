@@ -65,7 +65,7 @@ def open_video(video: VideoRef, spec: RunSpec, scratch: Path, *, gpus: int = 1) 
             fps=settings.windows.sample_fps,
             budget=spec.budget,
             limits=decode_limits(settings.limits, max_frames_bytes=share - video.size_bytes),
-            sound=settings.speech.enabled,
+            speech_threshold=settings.speech.threshold if settings.speech.enabled else None,
         )
     except VideoRefused as error:
         return _rejected(video, Stage(error.stage), error.reason, str(error))

@@ -41,11 +41,19 @@ def test_an_open_video_leaves_only_its_frames_on_scratch(video_file: Path, tmp_p
 def test_the_sound_lies_beside_the_frames_if_it_is_wanted(listens: bool, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     numbered_video(tmp_path / "in" / "v.mp4", seconds=6, sound_seconds=6)
-    spec = make_spec(tmp_path / "in", speech={"enabled": listens})
+    least = {"memory_gb": 1}
+    spec = make_spec(tmp_path / "in", speech={"enabled": listens}, limits=least)
     timeline = open_video(only_video(spec), spec, tmp_path / "scratch")
     assert isinstance(timeline, Timeline)
     left = sorted(path.name for path in Path(timeline.path).parent.rglob("*") if path.is_file())
     assert left == ["frames.rgb", *(["sound.s16"] if listens else [])]
+    if listens:
+        assert timeline.speech == ()
+        assert timeline.loudness is not None
+        assert timeline.loudness[-1] > -30
+        assert len(timeline.loudness) == 60
+    else:
+        assert timeline.speech is timeline.loudness is None
     close_timeline(timeline)
     assert list((tmp_path / "scratch").iterdir()) == []
 

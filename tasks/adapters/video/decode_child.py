@@ -15,9 +15,12 @@ from tasks.adapters.video.probe import Probe, SoundTrack, open_video, packets, p
 from tasks.adapters.video.sandbox import run_job
 from tasks.adapters.video.shaping import colour_table
 from tasks.adapters.video.sound.extract import sound_bytes, write_sound
+from tasks.adapters.video.sound.loudness import momentary_loudness
+from tasks.adapters.video.sound.vad import FRAME_MS, speech_probabilities
 from tasks.adapters.video.timeline import DecodeJob
 from tasks.core.errors import DecodeFailed, DecoderUnfit, VideoRefused
 from tasks.core.geometry import FrameBudget, frame_size, frames_bytes
+from tasks.core.scoring.speech import speech_spans
 from tasks.core.views.sizes import size_text
 
 MEGABYTE = 1_000_000
@@ -72,26 +75,35 @@ def decode(job: DecodeJob) -> dict[str, Any]:
         _repeat_last_frame(Path(job.frames), n_ticks - n_decoded, frames_bytes(1, width, height))
     facts = {"n_ticks": n_ticks, "duration_s": duration_s, "decoder": decoder, "damage": damage}
     if track:
-        facts |= _write_sound(job, found, track, duration_s=duration_s)
+        facts |= _hear(job, found, track, duration_s=duration_s)
     return grid | facts | _source_facts(found)
 
 
-def _write_sound(job: DecodeJob, found: Probe, track: SoundTrack, *, duration_s: float) -> dict[str, Any]:
-    """Writes the sound; says what of it is missing."""
+def _hear(job: DecodeJob, found: Probe, track: SoundTrack, *, duration_s: float) -> dict[str, Any]:
+    """Writes the sound, and listens to it; says what of it is missing."""
+    path = Path(job.sound)
     with open_video(Path(job.source)) as container:
         stream = container.streams[track.stream]
         codec = stream.codec_context.codec.canonical_name
-        lost_s = write_sound(
+        is_heard, lost_s = write_sound(
             packets(container, stream),
             stream,
-            Path(job.sound),
+            path,
             time_of=track.clock.continued,
             offset_us=found.offset_us,
             duration_s=duration_s,
         )
-    if lost_s <= MIN_DAMAGE_S:
-        return {}
-    return {"sound_damage": f"{lost_s:.1f} s of the sound ({codec}) cannot be decoded: they count as silent."}
+    facts: dict[str, Any] = {}
+    if lost_s > MIN_DAMAGE_S:
+        facts["sound_damage"] = f"{lost_s:.1f} s of the sound ({codec}) cannot be decoded."
+    if not is_heard:
+        path.unlink()
+        return facts
+    probabilities = speech_probabilities(path).tolist()
+    speech = speech_spans(
+        probabilities, frame_ms=FRAME_MS, end_ms=round(duration_s * 1000), threshold=job.speech_threshold
+    )
+    return {**facts, "speech": speech, "loudness": momentary_loudness(path)}
 
 
 def _source_facts(found: Probe) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class DecodeLimits:
 class DecodeJob(Job):
     """A video to decode into the file `frames`; `budget` holds the fields of a `FrameBudget`.
 
-    Its sound is written into the file `sound`, unless that is empty. `decoder` forces `pyav`, `decord` or
-    `ffmpeg`; empty, the child chooses.
+    Its sound is written into the file `sound`, unless that is empty; somebody speaks where that is likelier
+    than `speech_threshold`. `decoder` forces `pyav`, `decord` or `ffmpeg`; empty, the child chooses.
     """
 
     frames: str
@@ -53,6 +53,7 @@ class DecodeJob(Job):
     max_duration_s: float
     max_frames_bytes: int
     sound: str = ""
+    speech_threshold: float = 0
     decoder: str = ""
 
 
@@ -64,15 +65,15 @@ def decode_timeline(
     fps: int,
     budget: FrameBudget,
     limits: DecodeLimits,
-    sound: bool = False,
+    speech_threshold: float | None = None,
     decoder: str = "",
 ) -> Timeline:
     """Decodes `source` into `folder/frames.rgb`, in one forward pass.
 
     `source` is the downloaded file, alone in its folder. Tick k holds the last picture shown before
-    (k + 1) / fps seconds after the start of the container's presentation. With `sound`, that is written into
-    `folder/sound.s16`, unless there is none. `decoder` forces `pyav`, `decord` or `ffmpeg`; empty, the child
-    chooses.
+    (k + 1) / fps seconds after the start of the container's presentation. With a `speech_threshold`, its
+    sound is written into `folder/sound.s16`, unless there is none. `decoder` forces `pyav`, `decord` or
+    `ffmpeg`; empty, the child chooses.
 
     Raises `VideoRefused` (stage `probe` or `decode`) if the file is at fault, `DecodeFailed` (reason
     `deadline`, `out_of_memory`, `disk_full` or `crashed`) if decoding was cut off. Nothing is left in
@@ -90,7 +91,8 @@ def decode_timeline(
         file_bytes=limits.max_frames_bytes + FILE_SLACK_BYTES,
         max_duration_s=limits.max_duration_s,
         max_frames_bytes=limits.max_frames_bytes,
-        sound=str(sound_path) if sound else "",
+        sound="" if speech_threshold is None else str(sound_path),
+        speech_threshold=speech_threshold or 0,
         decoder=decoder,
     )
     try:
@@ -99,6 +101,9 @@ def decode_timeline(
         path.unlink(missing_ok=True)
         sound_path.unlink(missing_ok=True)
         raise
+    if "speech" in found:
+        found["speech"] = tuple((begin, end) for begin, end in found["speech"])
+        found["loudness"] = np.array(found["loudness"], np.float32)
     return Timeline(video=video, path=str(path), **found)
 
 

@@ -84,6 +84,13 @@ class Speech(Group):
         description="Take the sound of every video that is opened: how loud its windows are, and who speaks. "
         "False leaves these columns null.",
     )
+    threshold: float = Field(
+        0.4,
+        title="Speech from",
+        description="How sure voice activity detection must be that somebody speaks.",
+        ge=0.05,
+        le=0.95,
+    )
 
 
 class Publish(Group):

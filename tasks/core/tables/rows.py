@@ -6,7 +6,7 @@ A record's field with the name of a column becomes that column: Arrow takes what
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from tasks.core.records import (
     legible,
 )
 from tasks.core.scoring.answers import written
+from tasks.core.scoring.sound import Heard, WindowSound
 from tasks.core.tables.reuse import PreviousRun
 from tasks.core.tables.run_ranking import (
     best_first,
@@ -186,8 +187,25 @@ def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa
             seconds(item.suppressed_by.end) if item.suppressed_by else None for item in scored.windows
         ],
         "score": [combined.get(item.window) for item in scored.windows],
+        **_heard(scored),
     }
     return pa.Table.from_pydict(columns, schema=schema)
+
+
+def _heard(scored: ScoredVideo) -> dict[str, list[Any]]:
+    """What is heard in each window; null where the video has no sound, or it was not wanted."""
+    timeline = scored.timeline
+    speech, loudness = timeline.speech, timeline.loudness
+    heard = None if speech is None or loudness is None else Heard(speech, loudness)
+    sounds = [
+        heard.between(timeline.seconds(item.window.start), timeline.seconds(item.window.end))
+        for item in scored.windows
+        if heard
+    ]
+    empty = [None] * len(scored.windows)
+    return {
+        each.name: [getattr(sound, each.name) for sound in sounds] or empty for each in fields(WindowSound)
+    }
 
 
 def _why_not_ranked(scored: ScoredWindow, ranked: set[Window]) -> str | None:

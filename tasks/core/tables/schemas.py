@@ -188,6 +188,12 @@ def windows_schema(dimensions: int) -> pa.Schema:
             # Since 3: the end of the stronger window, and what a candidate came to.
             pa.field("suppressed_by_end", pa.float64()),
             pa.field("score", pa.int32()),
+            # Since 4: what is heard.
+            pa.field("loudness", pa.float32()),
+            pa.field("loudness_peak", pa.float32()),
+            pa.field("bursts", pa.int32()),
+            pa.field("silence_before_burst", pa.float32()),
+            pa.field("speech_ratio", pa.float32()),
         ]
     )
 

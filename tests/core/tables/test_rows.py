@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,6 +87,20 @@ def test_a_ranked_segment_with_an_answer() -> None:
         "frames": 59,
         "batch_size": 8,
     }
+
+
+def test_windows_say_what_is_heard_in_them_if_there_is_sound() -> None:
+    silent, loud = video("a.mp4"), video("b.mp4")
+    loudness = np.repeat(np.array([-70, -20], np.float32), [600, 615])
+    timeline = replace(loud.timeline, speech=((0, 29_500),), loudness=loudness)
+    loud = replace(loud, scored=replace(loud.scored, timeline=timeline))
+    table = windows_table([silent, loud], STAMP, dimensions=8)
+    heard = table.select(["loudness", "loudness_peak", "bursts", "silence_before_burst", "speech_ratio"])
+    rows = [list(row.values()) for row in heard.to_pylist()]
+    assert rows[:4] == [[None] * 5] * 4
+    assert rows[4] == [-70, -70, 0, None, 0.5]
+    assert rows[6] == pytest.approx([-20, -20, 1, 60.3, 0], abs=1e-5)
+    assert rows[7] == [-20, -20, 0, None, 0]
 
 
 def test_a_segment_without_an_answer_has_nulls_and_a_reason() -> None:

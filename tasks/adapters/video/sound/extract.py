@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,11 +31,11 @@ def write_sound(
     time_of: Callable[[int, int], int],
     offset_us: int,
     duration_s: float,
-) -> float:
+) -> tuple[bool, float]:
     """Writes the sound as raw little-endian int16 of `sound_bytes(duration_s)`: 0 where there is none.
 
     `packets` are those of the `stream`. `time_of` makes one clock of the number and the time of each; with
-    `offset_us` added it is the video's. Returns how many seconds of it cannot be decoded.
+    `offset_us` added it is the video's. Returns whether any can be decoded, and how many seconds cannot.
     """
     lost_s = 0.0
     with path.open("wb") as file:
@@ -43,22 +44,18 @@ def write_sound(
             if packet.pts is not None:
                 packet.pts = time_of(number, packet.pts)
             try:
-                frames = packet.decode()
+                track.add(packet.decode())
             except MemoryError:
                 raise
-            except av.FFmpegError:
+            except (av.FFmpegError, ValueError):  # PyAV raises ValueError for channels that it cannot mix
                 lost_s += float((packet.duration or 0) * packet.time_base)
-                continue
-            for frame in frames:
-                track.add(frame)
             if track.frames_behind_end > MAX_FRAMES_BEHIND_END:
                 break
-        else:
-            for frame in stream.codec_context.decode(None):
-                track.add(frame)
-        track.end_run()
+        with suppress(av.FFmpegError, ValueError):  # a decoder that never opened holds nothing back
+            track.add(stream.codec_context.decode(None))
+            track.end_run()
         file.truncate(sound_bytes(duration_s))
-    return lost_s
+    return track.is_heard, lost_s
 
 
 class _Track:
@@ -69,6 +66,7 @@ class _Track:
 
     def __init__(self, file: IO[bytes], n_samples: int, offset_s: float) -> None:
         self.frames_behind_end = 0
+        self.is_heard = False
         self._file = file
         self._n_samples = n_samples
         self._offset_s = offset_s
@@ -76,7 +74,12 @@ class _Track:
         self._resampler: av.AudioResampler | None = None
         self._shape: tuple[object, ...] = ()
 
-    def add(self, frame: Any) -> None:
+    def add(self, frames: list[Any]) -> None:
+        for frame in frames:
+            self._add(frame)
+
+    def _add(self, frame: Any) -> None:
+        self.is_heard = True
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         begin = self._position if frame.pts is None else self._begin(frame)
         self.frames_behind_end = self.frames_behind_end + 1 if begin >= self._n_samples else 0

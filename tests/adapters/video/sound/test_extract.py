@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,16 @@ def test_sound_that_cannot_be_decoded_is_silent_and_said(tmp_path: Path) -> None
     sound, found = heard(source)
     assert beeps_s(sound) == pytest.approx([2, 4], abs=0.001)
     assert "s of the sound (flac) cannot be decoded" in found["sound_damage"]
+
+
+def test_sound_that_no_decoder_opens_is_none_and_said(tmp_path: Path) -> None:
+    source = tmp_path / "v.mkv"
+    run_ffmpeg("-i", beeping_video(tmp_path / "p.mkv"), "-c:v", "copy", "-c:a", "libvorbis", source)
+    source.write_bytes(source.read_bytes().replace(b"vorbis", b"xorbis"))
+    found = do_job(replace(job_for(source, frames=str(tmp_path / "f")), sound=str(tmp_path / "sound.s16")))
+    assert "speech" not in found
+    assert re.fullmatch(r"[89]\.\d s of the sound \(vorbis\) cannot be decoded\.", found["sound_damage"])
+    assert not (tmp_path / "sound.s16").exists()
 
 
 def test_sound_counts_into_the_share_of_scratch(tmp_path: Path) -> None:
