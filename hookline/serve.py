@@ -55,6 +55,7 @@ def run_service(settings: Settings, serve: Serve) -> int:
         with assembled(settings, serve, api_url=api_url) as service:
             app = create_app(service)
             address = "http://{}:{}".format(*listener.getsockname()[:2])
+            listener.listen()  # who connects from now on waits for uvicorn, and is not refused
             console.print(f"Listening at {address} for videos of {settings.source}", soft_wrap=True)
             config = uvicorn.Config(
                 app,
