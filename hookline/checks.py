@@ -21,7 +21,7 @@ from tasks.core.errors import DecodeFailed, HooklineError, ModelError, VideoRefu
 from tasks.core.findings import Finding
 from tasks.core.geometry import FrameBudget
 from tasks.core.records import VideoRef
-from tasks.core.settings import Engine, Limits
+from tasks.core.settings import Engine, Limits, Speech
 from tasks.core.views.pictures import Cut
 
 PACKAGES = ("hookline", "torch", "transformers", "prefect", "av")
@@ -131,8 +131,8 @@ def _release(prefect: str) -> list[int]:
     return [int(number) for number in prefect.split(".")[:2]]
 
 
-def check_video(limits: Limits) -> Finding:
-    """Whether an HDR video can be decoded, and a clip of it cut, in the sandbox.
+def check_video(limits: Limits, speech: Speech) -> Finding:
+    """Whether an HDR video can be decoded and heard, and a clip of it cut, in the sandbox.
 
     Raises:
         HooklineError: it cannot.
@@ -141,7 +141,7 @@ def check_video(limits: Limits) -> Finding:
 
     with tempfile.TemporaryDirectory(prefix="hookline-") as folder:
         try:
-            _decode_and_cut(Path(folder), memory_bytes=int(limits.memory_gb * 10**9))
+            _decode_and_cut(Path(folder), memory_bytes=int(limits.memory_gb * 10**9), speech=speech)
         except (VideoRefused, DecodeFailed) as error:
             raise HooklineError(
                 f"a sample of HDR with sound, made here, could not be decoded and cut ({error}) with ffmpeg "
@@ -150,7 +150,7 @@ def check_video(limits: Limits) -> Finding:
     return Finding("Video", "ok", "a sample of HDR with sound is decoded, and a clip of it is cut")
 
 
-def _decode_and_cut(folder: Path, *, memory_bytes: int) -> None:
+def _decode_and_cut(folder: Path, *, memory_bytes: int, speech: Speech) -> None:
     from tasks.adapters.video.clips import cut_clip
     from tasks.adapters.video.timeline import DecodeLimits, decode_timeline
 
@@ -160,8 +160,18 @@ def _decode_and_cut(folder: Path, *, memory_bytes: int) -> None:
     video = VideoRef(sample.as_uri(), "", sample.stat().st_size)
     budget = FrameBudget(min_pixels=64 * 64, max_pixels=128 * 128, multiple_of=2)
     limits = DecodeLimits(SANDBOX_LIMIT_S, memory_bytes, max_duration_s=60, max_frames_bytes=10**8)
+    threshold = speech.threshold if speech.enabled else None
     for decoder in DECODERS:
-        decode_timeline(sample, video, folder, fps=2, budget=budget, limits=limits, decoder=decoder)
+        timeline = decode_timeline(
+            *(sample, video, folder),
+            fps=2,
+            budget=budget,
+            limits=limits,
+            speech_threshold=threshold,
+            decoder=decoder,
+        )
+        if timeline.sound_damage:
+            raise DecodeFailed(timeline.sound_damage, reason="sound_unreadable")
     cut_clip(
         sample,
         folder,

@@ -66,7 +66,12 @@ def checks_of(settings: Settings, *, source: bool, output: bool) -> Iterator[Che
     if deep.enabled and "://" in deep.cache:
         yield Check("Cache", partial(check_cache, deep.cache), "See whether Redis can be reached from here.")
     yield Check("Prefect", checks.check_prefect, "See whether PREFECT_API_URL answers.", SLOW_LIMIT_S)
-    yield Check("Video", partial(checks.check_video, limits), "See how busy this machine is.", SLOW_LIMIT_S)
+    yield Check(
+        "Video",
+        partial(checks.check_video, limits, settings.speech),
+        "See how busy this machine is.",
+        SLOW_LIMIT_S,
+    )
 
 
 def run_doctor(settings: Settings, *, source: bool, output: bool, json: bool) -> int:
@@ -92,10 +97,14 @@ def run_doctor(settings: Settings, *, source: bool, output: bool, json: bool) ->
 
 def findings(check: Check) -> list[Finding]:
     """What a check found. One that hangs is left behind, in a thread of its own."""
+    future = _begun(check)
     try:
-        found = _begun(check).result(timeout=check.limit_s)
-    except TimeoutError:
-        found = Finding(check.about, "wrong", f"no answer within {check.limit_s:g} s. {check.stuck}")
+        found = future.result(timeout=check.limit_s)
+    except TimeoutError as error:
+        said = f"no answer within {check.limit_s:g} s. {check.stuck}"
+        if future.done():  # something that was tried has a limit of its own
+            said = f"{type(error).__name__}: {error}"
+        found = Finding(check.about, "wrong", said)
     except HooklineError as error:
         found = Finding(check.about, "wrong", str(error))
     except Exception as error:  # what nobody foresaw is told, and the other checks go on

@@ -29,6 +29,9 @@ from tasks.core.settings import Settings
 LAST_ANSWERS_S = 10
 """After `shutdown_seconds`, callers who wait are told so within this time."""
 
+DATABASES = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
+"""Variables that would have the service's server work in the database of another."""
+
 LOG_FORMAT = "%(asctime)s %(levelname)s request=%(request)s %(message)s"
 
 
@@ -95,7 +98,8 @@ def own_prefect(serve: Serve) -> Iterator[str]:
         HooklineError: it did not start.
     """
     os.environ["PREFECT_HOME"] = str(serve.state / "prefect")
-    os.environ.pop("PREFECT_API_URL", None)
+    for theirs in ("PREFECT_API_URL", *DATABASES):
+        os.environ.pop(theirs, None)
     server = EmbeddedServer()
     server.launch()
     try:

@@ -21,8 +21,10 @@ COLUMNS = ["video_uri", "rank", *SEGMENT, *(f"videollama3.{name}" for name in DE
 """What an answer needs of a ranking."""
 
 
-def read_answer(output: str, run_id: str, settings: Settings, *, video_uri: str) -> dict[str, Any]:
-    """The answer about a video as a run has published it, without `video_path`.
+def read_answer(
+    output: str, run_id: str, settings: Settings, *, video_uri: str
+) -> tuple[str, dict[str, Any]]:
+    """The ETag of a video, and the answer about it as a run has published it, without `video_path`.
 
     Raises:
         StorageError: it cannot be read any more.
@@ -30,7 +32,7 @@ def read_answer(output: str, run_id: str, settings: Settings, *, video_uri: str)
     store, about = open_store(output), {"run_id": run_id, "run_date": run_date(run_id)}
     (entry,) = read_library(read_rows_of(store, "library", None, video=video_uri, **about)).values()
     rows = read_rows_of(store, "rankings", COLUMNS, video=video_uri, **about).to_pylist()
-    return answer(rows, entry, settings, run_id=run_id)
+    return entry.video.etag, answer(rows, entry, settings, run_id=run_id)
 
 
 def answer(

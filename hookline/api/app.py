@@ -19,6 +19,7 @@ from hookline.api import event_routes, health_routes, job_routes
 from hookline.api.problems import MEDIA_TYPE, Problem
 from hookline.api.request_id import HEADER, current_request, request_id
 from hookline.api.service import Service
+from tasks.core.errors import HooklineError
 from tasks.core.views.escaping import one_line
 
 MAX_BODY_BYTES = 64 * 1024
@@ -44,6 +45,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HooklineError, _unavailable)
     app.add_exception_handler(Exception, _unexpected)
     app.add_middleware(Surrounding)
     return app
@@ -137,6 +139,11 @@ async def _http(request: Request, error: Any) -> JSONResponse:
         at_path = [each for path, each in paths if compile_path(path)[0].match(request.url.path)]
         headers["Allow"] = ", ".join(sorted({method.upper() for each in at_path for method in each}))
     return _response(Problem(error.status_code, "bad_request", str(error.detail), headers=headers))
+
+
+async def _unavailable(_: Request, error: Any) -> JSONResponse:
+    log.error("a request could not be served: %s", error)
+    return _response(Problem(503, "unavailable", "The service cannot do this now.", retry_after_s=10))
 
 
 async def _unexpected(_: Request, error: Any) -> JSONResponse:

@@ -18,7 +18,7 @@ LOOK_EVERY_S = 0.5
 router = APIRouter(dependencies=[Depends(identified)], responses=problems(401, 429))
 
 
-def watched(job_id: JobId, service: TheService) -> Job:
+async def watched(job_id: JobId, service: TheService) -> Job:
     """The job, looked for before the stream begins: then it is too late for a 404."""
     return job_of(job_id, service)
 
@@ -34,6 +34,7 @@ async def watch_job(
 ) -> AsyncIterator[ServerSentEvent]:
     """An event `progress` whenever something has changed, and `ended` when the job is final."""
     count, shown = 0, None
+    done = asyncio.wrap_future(job.done)
     while True:
         ended, now = job.is_final, view(job, request, service)
         if now != shown:
@@ -41,4 +42,4 @@ async def watch_job(
             yield ServerSentEvent(data=now, event="ended" if ended else "progress", id=str(count))
         if ended or service.jobs.is_draining:  # an open stream would hold up the end of the service
             return
-        await asyncio.wait([asyncio.wrap_future(job.done)], timeout=LOOK_EVERY_S)
+        await asyncio.wait([done], timeout=LOOK_EVERY_S)

@@ -60,7 +60,8 @@ class JobProgress(Counts):
             stage, done, total = "opening", 0, 0
             for what in ("windows", "segments"):
                 if self._expected[what]:
-                    stage, done, total = what, self._done[what], self._expected[what]
+                    total = self._expected[what]
+                    stage, done = what, min(self._done[what], total)  # a call that is made again counts twice
             first, last = SHARES[stage]
             self._most = max(self._most, first + (last - first) * done // max(total, 1))
             return View(STAGES[stage], done, total, self._most)

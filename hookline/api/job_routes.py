@@ -24,7 +24,7 @@ DRAIN_POLL_S = 0.5
 _WAIT = re.compile(r"wait=(\d{1,9})")
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The service that the application was made for."""
     service: Service = request.app.state.service
     return service
@@ -107,14 +107,15 @@ async def list_jobs(
     before: Annotated[str | None, Query(max_length=64, description="The job after which to go on.")] = None,
 ) -> JSONResponse:
     """Jobs, the newest first."""
+    known = service.jobs.list()
+    if before is not None:
+        ids = [job.id for job in known]
+        known = known[ids.index(before) + 1 :] if before in ids else []
     every = [
         job
-        for job in service.jobs.list()
+        for job in known
         if (video_path is None or job.video_path == video_path) and (status is None or job.status == status)
     ]
-    if before is not None:
-        ids = [job.id for job in every]
-        every = every[ids.index(before) + 1 :] if before in ids else []
     shown, more = every[:limit], len(every) > limit
     following = str(request.url.include_query_params(before=shown[-1].id)) if more else None
     return JSONResponse({"jobs": [view(job, request, service) for job in shown], "next": following})
@@ -211,8 +212,9 @@ def _accepted(
     job: Job, request: Request, service: Service, *, joined: bool, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     shown = view(job, request, service, joined=joined)
-    place = {"Location": shown["status_url"], "Retry-After": str(service.jobs.retry_after_s(job))}
-    return JSONResponse(shown, 202, headers={**place, **(headers or {})})
+    place = {"Location": shown["status_url"]}
+    wait = {} if job.is_final else {"Retry-After": str(service.jobs.retry_after_s(job))}
+    return JSONResponse(shown, 202, headers={**place, **wait, **(headers or {})})
 
 
 async def _is_done(job: Job, service: Service, *, within_s: float) -> bool:

@@ -54,5 +54,8 @@ class Jobs(Protocol):
     def cancel(self, job: Job) -> None:
         """Have a job end without a result; one that is final stays as it is."""
 
+    def lose(self, job: Job) -> None:
+        """What a job has published is no use any more: who asks for the same gets another job."""
+
     def close(self, *, within_s: float) -> None:
         """Take no more jobs, and give what runs so much time to end; then the queue has it back."""

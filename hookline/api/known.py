@@ -7,6 +7,7 @@ Arrow, and mapped into memory.
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ class Known:
 
     def start(self) -> None:
         """Begin to look."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)  # of a service that was killed
+        self._folder.mkdir(parents=True)
         self._thread.start()
 
     def close(self) -> None:

@@ -15,6 +15,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
+from pydantic import ValidationError
+
 from hookline.api.job import Job, Status
 from hookline.api.jobs import Wanted
 from hookline.api.machine import Machine
@@ -38,6 +40,9 @@ MAX_ATTEMPTS = 3
 """A job under which the service has died so often fails."""
 
 MAX_TIMED = 20
+
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+"""States of runs that have."""
 
 log = logging.getLogger("hookline.jobs")
 
@@ -67,7 +72,13 @@ class OwnJobs:
     def start(self) -> None:
         """Take up what is there, also what a dead process left half done, and begin to work."""
         for run in reversed(list(self._runs.newest(MAX_KNOWN))):
-            job = loaded(run)
+            try:
+                job = loaded(run)
+            except ValidationError as error:  # of another version of Hookline
+                log.warning("job %s is left out: %s", run["id"], error)
+                if run["state_type"] not in ENDED:
+                    self._runs.set_state(run["id"], "FAILED", "Failed", message=str(error), force=True)
+                continue
             self._take_up(job, run)
             self._jobs[job.id] = job
             if job.status == Status.QUEUED:
@@ -123,8 +134,7 @@ class OwnJobs:
         surplus = max(0, len(self._jobs) - MAX_KNOWN)
         for old in [job for job in self._jobs.values() if job.is_final][:surplus]:
             del self._jobs[old.id]
-            if self._by_content.get(old.content) is old:
-                del self._by_content[old.content]
+            self._release(old)
 
     def get(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)
@@ -149,6 +159,7 @@ class OwnJobs:
             # Never straight to CANCELLED: a run that goes on would overwrite it.
             self._runs.set_state(job.id, "CANCELLING", "Cancelling")
             job.is_canceling = True
+            self._release(job)  # who asks for the same now wants it
             if job in self._queue:
                 self._queue.remove(job)
                 self._runs.set_state(job.id, "CANCELLED", "Cancelled", force=True)
@@ -172,7 +183,7 @@ class OwnJobs:
         with self._lock:
             self._handing_back = True
             for job in self._jobs.values():
-                if job.host and job.status == Status.RUNNING:
+                if job.host:
                     self._machine.stop(job.host)
         self._thread.join()
 
@@ -189,8 +200,7 @@ class OwnJobs:
                 self._machine.look()
             except Exception as error:
                 log.exception("job %s could not be run", job.id)
-                if not job.is_final:
-                    self._fail(job, Outcome.unexpected(error))
+                self._give_up(job, error)
             job.host = None
 
     def _run(self, job: Job, host: Host) -> None:
@@ -239,17 +249,37 @@ class OwnJobs:
         job.run_id, job.reason, job.kind, job.detail = outcome[:4]
         about = {"run_id": job.run_id, "reason": job.reason, "kind": job.kind, "detail": job.detail}
         self._runs.note(job.id, {f"hookline.{name}": value for name, value in about.items()})
-        if self._runs.read(job.id)["state_type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+        if self._runs.read(job.id)["state_type"] not in ENDED:
             self._runs.set_state(job.id, "FAILED", "Failed", message=outcome.detail, force=True)
         self._end(job, Status.FAILED)
+
+    def _give_up(self, job: Job, error: Exception) -> None:
+        """End a job whatever the Prefect server says: the thread goes on with the next one."""
+        if job.is_final:
+            return
+        try:
+            self._fail(job, Outcome.unexpected(error))
+        except Exception:  # in the database it waits, and is taken up at the next start
+            log.exception("what became of job %s could not be noted", job.id)
+            self._end(job, Status.FAILED)
+
+    def lose(self, job: Job) -> None:
+        with self._lock:
+            job.is_whole = False
+            self._release(job)
+        self._runs.note(job.id, {"hookline.whole": "no"})
+
+    def _release(self, job: Job) -> None:
+        if self._by_content.get(job.content) is job:
+            del self._by_content[job.content]
 
     def _end(self, job: Job, status: Status) -> None:
         with self._lock:
             job.ended_at = datetime.now(UTC)
             if job.started_at and status == Status.SUCCEEDED:
                 self._took_s.append((job.ended_at - job.started_at).total_seconds())
-            if not (status == Status.SUCCEEDED and job.is_whole) and self._by_content.get(job.content) is job:
-                del self._by_content[job.content]
+            if not (status == Status.SUCCEEDED and job.is_whole):
+                self._release(job)
             job.status = status
         self._metrics.job_ended(job)
         job.done.set_result(None)

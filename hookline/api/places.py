@@ -35,10 +35,12 @@ class Places:
         """
         if _ODD.search(path):
             raise Problem(400, "invalid_path", "video_path has a character that no path has.")
-        if path.lower().endswith(LISTS):
-            raise Problem(415, "not_a_video", f"A list of videos ({', '.join(LISTS)}) is no video.")
         try:
-            return open_store(self._uri(path)).file()
+            uri = self._uri(path)
+            # A run would follow a list, wherever that leads. Where a link leads is known by now.
+            if uri.rstrip("/").lower().endswith(LISTS):
+                raise Problem(415, "not_a_video", f"A list of videos ({', '.join(LISTS)}) is no video.")
+            return open_store(uri).file()
         except SettingsError as error:
             raise Problem(400, "invalid_path", str(error)) from error
         except StorageError as error:
@@ -50,8 +52,8 @@ class Places:
         """`text` without paths of this machine that callers have no business with."""
 
         def kept(found: re.Match[str]) -> str:
-            path = found[0].removeprefix("file://")
-            known = any(path.startswith(str(folder)) for pair in self._folders for folder in pair)
+            path = Path(found[0].removeprefix("file://"))
+            known = any(path.is_relative_to(folder) for pair in self._folders for folder in pair)
             return found[0] if known else "..."
 
         return re.sub(r"""(?:file://|(?<![\w:/]))/[^\s'",;:)]+""", kept, text)

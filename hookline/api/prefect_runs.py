@@ -19,7 +19,8 @@ TAG = "hookline-job"
 PAGE = 200
 """The most runs that the server gives at once."""
 
-MAX_TRIES = 20
+WITHIN_S, CREATED_WITHIN_S = 90.0, 5.0
+"""How long the server is asked again: longer than SQLite may be locked (60 s). Callers wait for new runs."""
 PAUSE_S = (0.05, 0.15)
 
 
@@ -40,14 +41,17 @@ class PrefectRuns:
             "idempotency_key": key,
             "state": {"type": "SCHEDULED", "name": "Scheduled"},
         }
-        created: dict[str, Any] = self._call("POST", "/flow_runs/", json=run).json()
+        created: dict[str, Any] = self._call(
+            "POST", "/flow_runs/", within_s=CREATED_WITHIN_S, json=run
+        ).json()
         return created
 
     def claim(self, run_id: str) -> FlowRun | None:
         """The run, from now on this process's to execute; None if it does not wait any more."""
-        if not self.set_state(run_id, "PENDING", "Pending"):
-            return None
-        return FlowRun.model_validate(self.read(run_id))
+        # Whether it was accepted is lost if the answer is: nobody else claims, so the state tells.
+        self.set_state(run_id, "PENDING", "Pending")
+        run = self.read(run_id)
+        return FlowRun.model_validate(run) if run["state_type"] == "PENDING" else None
 
     def read(self, run_id: str) -> dict[str, Any]:
         """The run as the server has it."""
@@ -83,13 +87,14 @@ class PrefectRuns:
         """Close the connections."""
         self._http.close()
 
-    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        for tries_left in reversed(range(MAX_TRIES)):
+    def _call(self, method: str, path: str, *, within_s: float = WITHIN_S, **options: Any) -> httpx.Response:
+        ends_at = time.monotonic() + within_s
+        while True:
+            why = f"is too busy for {method} {path}."
             try:
                 response = self._http.request(method, path, **options)
             except httpx.TransportError as error:
-                if not tries_left:
-                    raise HooklineError(f"The service's Prefect server does not answer: {error}") from error
+                why = f"does not answer: {error}"
             else:
                 if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                     if response.is_error:
@@ -98,5 +103,6 @@ class PrefectRuns:
                             f"{response.status_code}: {response.text[:500]}"
                         )
                     return response
+            if time.monotonic() >= ends_at:
+                raise HooklineError(f"The service's Prefect server {why}")
             time.sleep(random.uniform(*PAUSE_S))
-        raise HooklineError(f"The service's Prefect server is too busy for {method} {path}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -26,7 +27,6 @@ from hookline.api.places import Places
 from hookline.api.problems import Problem, of_failure
 from hookline.api.settings import Serve
 from tasks.core.errors import HooklineError, StorageError
-from tasks.core.records import Analysis
 from tasks.core.settings import Settings
 from tasks.run.run import find_models
 from tasks.work.spec import RunSpec
@@ -39,13 +39,16 @@ MAX_ANSWERS = 10_000
 
 MAX_SPECS = 1000
 
+MODELS_HOLD_S = 60.0
+"""For so long nobody looks whether a head or a model is another one by now, or a missing one there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """One service. `settings` are those that a request may change a few of.
 
-    `specs` are the runs that requests have asked for, by their parameters; `remembered` are answers that were
-    known without a job, each with a job that stands for it.
+    `specs` are the runs that requests have asked for, by their parameters, and when they were looked for;
+    `remembered` are answers that were known without a job, each with a job that stands for it.
     """
 
     serve: Serve
@@ -57,7 +60,7 @@ class Service:
     known: Known
     metrics: Metrics
     access: Access
-    specs: dict[tuple[int | None, ...], RunSpec] = field(default_factory=dict)
+    specs: dict[tuple[int | None, ...], tuple[float, RunSpec]] = field(default_factory=dict)
     remembered: dict[str, tuple[Job, dict[str, Any]]] = field(default_factory=dict)
 
     def submit(self, ask: Ask, *, key: str | None, request_id: str, caller: str) -> tuple[Job, bool]:
@@ -85,7 +88,7 @@ class Service:
             return self.jobs.submit(wanted, key=key)
         job = known_job(job_id, wanted, run_id=found["run_id"])
         if len(self.remembered) >= MAX_ANSWERS:
-            self.remembered.clear()
+            self.remembered.pop(next(iter(self.remembered)), None)
         self.remembered[job_id] = job, found
         self.metrics.known.inc()
         return job, True
@@ -122,8 +125,14 @@ class Service:
         if job.status != Status.SUCCEEDED:
             wait = self.jobs.retry_after_s(job)
             raise Problem(409, "not_finished", f"The job is {job.status}.", retry_after_s=wait)
-        remembered = self.remembered.get(job.id)
-        return {"video_path": video_path, **(remembered[1] if remembered else _published(job))}
+        if remembered := self.remembered.get(job.id):
+            return {"video_path": video_path, **remembered[1]}
+        try:
+            return {"video_path": video_path, **_published(job)}
+        except Problem as problem:
+            if problem.status in (409, 410):
+                self.jobs.lose(job)
+            raise
 
     def problem(self, job: Job) -> Problem:
         """Why a job failed."""
@@ -132,7 +141,8 @@ class Service:
     def _spec(self, top_n: int | None, window_seconds: int | None, stride_seconds: int | None) -> RunSpec:
         """The run that these parameters ask for."""
         parameters = (top_n, window_seconds, stride_seconds)
-        if spec := self.specs.get(parameters):
+        found_at, spec = self.specs.get(parameters, (0.0, None))
+        if spec and time.monotonic() - found_at < MODELS_HOLD_S:
             return spec
         try:
             with _finding:  # models are looked for, or downloaded, once
@@ -143,11 +153,9 @@ class Service:
         except HooklineError as error:
             detail, reason = self.places.redacted(str(error)), getattr(error, "reason", "model_unavailable")
             raise Problem(503, reason, detail, retry_after_s=60) from error
-        if isinstance(spec.deep, Analysis) and spec.deep.status == "failed":
-            return spec  # the model may be there the next time
         if len(self.specs) >= MAX_SPECS:
             self.specs.clear()
-        self.specs[parameters] = spec
+        self.specs[parameters] = time.monotonic(), spec
         return spec
 
 
@@ -183,13 +191,16 @@ _finding = threading.Lock()
 
 def _published(job: Job) -> dict[str, Any]:
     try:
-        return _read(job.settings, job.run_id, job.video.label)
+        etag, published = _read(job.settings, job.run_id, job.video.label)
     except (StorageError, ValueError) as error:
         if isinstance(error, StorageError) and error.retryable:
             raise Problem(503, error.reason, "The result cannot be read now.", retry_after_s=10) from error
         raise Problem(410, "gone", "The result of this job is not there any more.") from error
+    if etag != job.video.etag:
+        raise Problem(409, "changed", "The video was replaced before the job began: ask again.")
+    return published
 
 
 @lru_cache(maxsize=MAX_ANSWERS)
-def _read(settings: Settings, run_id: str, video_uri: str) -> dict[str, Any]:
+def _read(settings: Settings, run_id: str, video_uri: str) -> tuple[str, dict[str, Any]]:
     return read_answer(settings.output, run_id, settings, video_uri=video_uri)

@@ -78,6 +78,8 @@ class Ledger:
         parts += [f"{counts['rejected']} rejected", f"{counts['failed']} failed"]
         if damaged := counts["truncated"]:
             parts.append(f"{damaged} ranked only in part")
+        if unheard := counts["unheard"]:
+            parts.append(f"{unheard} with broken sound")
         if unanswered := counts["unanswered"]:
             parts.append(f"{unanswered} candidates without an answer")
         return ", ".join(parts)
@@ -87,6 +89,7 @@ class Ledger:
         """Videos by outcome: ranked, unchanged, rejected and failed add up to `listed`.
 
         `truncated` counts the ranked and unchanged videos of whose file a part is missing or not used,
+        `unheard` those whose sound is broken,
         `windows` those scored in this run, `candidates` those to be analysed, `cached` those with an analysis
         in the cache, and `unanswered` those without an answer.
         """
@@ -100,6 +103,7 @@ class Ledger:
             "rejected": kinds.count(FailureKind.REJECTED),
             "failed": kinds.count(FailureKind.FAILED),
             "truncated": sum(bool(timeline.damage or timeline.unused) for timeline in timelines),
+            "unheard": sum(bool(timeline.sound_damage) for timeline in timelines),
             "windows": sum(len(video.scored.windows) for video in ranked),
             "candidates": sum(len(video.analyses) for video in self.ranked_now),
             "cached": sum(video.cached for video in self.ranked_now),

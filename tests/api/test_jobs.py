@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pyarrow.parquet as pq
@@ -15,7 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from flows.rank_videos import rank_videos
 from hookline.api import own_jobs
 from hookline.api.models import Answer
+from hookline.api.prefect_runs import PrefectRuns
 from hookline.api.service import Service
+from tasks.core.errors import HooklineError
 from tasks.core.settings import Select, Settings
 from tests import ROOT
 from tests.api.conftest import MAX_QUEUED, at_work, finished
@@ -270,3 +273,70 @@ def test_old_jobs_are_forgotten(
     assert [each.id for each in service.jobs.list()] == [job["id"], *(each.id for each in before[:-1])]
     assert client.get(f"/jobs/{before[-1].id}").status_code == 404
     finished(client, job)
+
+
+@canceling
+def test_who_asks_for_what_is_being_canceled_gets_a_job_of_their_own(
+    client: httpx.Client, videos: Path
+) -> None:
+    ask = {"video_path": str(videos / "long.mp4"), "top_n": 100, "stride_seconds": 1}
+    with at_work(client, videos / "long.mp4") as job:
+        client.delete(job["cancel_url"])
+        another = client.post("/jobs", json=ask).json()
+        assert (another["joined"], another["id"] == job["id"]) == (False, False)
+        client.delete(another["cancel_url"])
+        assert finished(client, another)["status"] == "canceled"
+
+
+@pytest.mark.parametrize(("lost", "status"), [("result", 410), ("version", 409)])
+def test_a_result_that_is_lost_or_of_another_version_is_made_again(
+    lost: str, status: int, client: httpx.Client, service: Service, videos: Path
+) -> None:
+    ask = {"video_path": str(videos / "first.mp4"), "top_n": 3}
+    shown = finished(client, client.post("/jobs", json=ask).json())
+    job = service.jobs.get(shown["id"])
+    assert job
+    if lost == "result":
+        job.run_id = job.run_id.replace("Z-", "Z-0")
+    else:
+        job.video = replace(job.video, etag="of another version")
+    assert client.get(shown["result_url"]).status_code == status
+    again = client.post("/jobs", json=ask).json()
+    assert again["id"] != shown["id"]
+    assert client.get(finished(client, again)["result_url"]).status_code == 200
+
+
+@pytest.mark.logs_error
+def test_a_prefect_server_that_fails_costs_one_job_and_not_the_service(
+    client: httpx.Client, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise HooklineError("The service's Prefect server is too busy.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(PrefectRuns, "claim", refuse)
+        broken.setattr(PrefectRuns, "note", refuse)
+        job = client.post("/jobs", json={"video_path": str(videos / "first.mp4"), "top_n": 76}).json()
+        assert finished(client, job)["problem"]["type"] == "/problems/unexpected"
+        broken.setattr(PrefectRuns, "create", refuse)
+        refused = client.post("/jobs", json={"video_path": str(videos / "first.mp4"), "top_n": 77})
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/unavailable")
+    assert rank(client, videos / "first.mp4", top_n=76).status_code == 200
+
+
+def test_a_job_of_another_version_keeps_no_service_from_starting() -> None:
+    said = []
+
+    class Runs:
+        def newest(self, _: int) -> list[dict[str, Any]]:
+            run = {"id": "1", "state_type": "SCHEDULED", "labels": {}}
+            return [{**run, "parameters": {"settings": {"setting_of_old": 1}}}]
+
+        def set_state(self, run_id: str, kind: str, *_: Any, **__: Any) -> None:
+            said.append((run_id, kind))
+
+    jobs = own_jobs.OwnJobs(cast("Any", Runs()), *cast("Any", (None, None)), library="", max_queued=1)
+    jobs.start()
+    jobs.close(within_s=1)
+    assert said == [("1", "FAILED")]
+    assert jobs.list() == []

@@ -36,6 +36,7 @@ def media(tmp_path: Path) -> Iterator[Path]:
     (media / "out.mp4").symlink_to(secret / "one.mp4")
     (media / "out").symlink_to(secret)
     (media / "in.mp4").symlink_to(media / "show/one.mp4")
+    (media / "film.mp4").symlink_to(media / "list.txt")
     (media / "loop").symlink_to(media / "loop")
     (tmp_path / "mirror").symlink_to(media)
     watching = True
@@ -72,7 +73,12 @@ HOSTILE = {
     "../media-secret/one.mp4": (400, "invalid_path"),
     "~/one.mp4": (400, "invalid_path"),
     "{media}/list.txt": (415, "not_a_video"),
-    "{media}/LIST.TXT": (415, "not_a_video"),
+    "{media}/LIST.TXT": (404, "not_found"),
+    "{media}/list.txt/": (415, "not_a_video"),
+    "{media}/show/../list.txt/.": (415, "not_a_video"),
+    "{media}/film.mp4": (415, "not_a_video"),
+    "s3://bucket/shows/list.CSV": (415, "not_a_video"),
+    "s3://bucket/shows/list.parquet/": (415, "not_a_video"),
     "s3://other/one.mp4": (403, "outside_sources"),
     "s3://bucket-2/shows/one.mp4": (403, "outside_sources"),
     "s3://bucket/shows-2/one.mp4": (403, "outside_sources"),
@@ -107,6 +113,6 @@ def test_a_source_that_is_a_link_keeps_its_name_as_runs_have_it(media: Path) -> 
 
 def test_what_callers_are_told_names_no_other_folder(media: Path) -> None:
     said = Places([str(media)]).redacted(
-        f"file:///srv/models/a is gone; {media}/show/one.mp4 is not, at s3://b/c"
+        f"file:///srv/models/a is gone; {media}/show/one.mp4 is not, at s3://b/c; {media}-secret/x"
     )
-    assert said == f"... is gone; {media}/show/one.mp4 is not, at s3://b/c"
+    assert said == f"... is gone; {media}/show/one.mp4 is not, at s3://b/c; ..."

@@ -22,7 +22,7 @@ from hookline.cli import run
 from hookline.doctor import Check, findings
 from tasks.core.errors import HooklineError
 from tasks.core.findings import Finding
-from tasks.core.settings import Engine, Limits
+from tasks.core.settings import Engine, Limits, Speech
 from tests.s3 import Bucket, Disturbance, Fault
 from tests.waiting import patience
 
@@ -190,7 +190,7 @@ def test_an_ffmpeg_that_lacks_what_is_needed_is_wrong(
     program.write_text("#!/bin/sh\necho \"No such filter: 'lut3d'\" >&2\nexit 8\n")
     program.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
-    (found,) = findings(Check("Video", lambda: checks.check_video(Limits()), ""))
+    (found,) = findings(Check("Video", lambda: checks.check_video(Limits(), Speech()), ""))
     assert found.status == "wrong"
     assert "could not be decoded and cut" in found.text
     assert f"with ffmpeg at {program}. Unset IMAGEIO_FFMPEG_EXE" in found.text

@@ -79,6 +79,14 @@ def test_what_is_known_counts_as_unchanged_or_as_rejected_again(tmp_path: Path) 
     assert final_state(ledger, Settings(source="s", output="o")) == "CompletedWithFailures"
 
 
+def test_broken_sound_is_said(tmp_path: Path) -> None:
+    broken = replace(timeline("a", tmp_path), sound_damage="3.0 s of the sound (flac) cannot be decoded.")
+    ledger = Ledger(
+        Listing([ref("a")]), Reuse([], [LibraryEntry(ref("a"), Digests("s", "r", "b"), TODAY, broken)])
+    )
+    assert ledger.summary.endswith("0 failed, 1 with broken sound")
+
+
 def test_what_goes_wrong_with_a_video_is_its_failure_alone(tmp_path: Path) -> None:
     ledger = Ledger(Listing([ref("a")]))
     opened = timeline("a", tmp_path)

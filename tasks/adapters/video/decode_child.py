@@ -75,8 +75,19 @@ def decode(job: DecodeJob) -> dict[str, Any]:
         _repeat_last_frame(Path(job.frames), n_ticks - n_decoded, frames_bytes(1, width, height))
     facts = {"n_ticks": n_ticks, "duration_s": duration_s, "decoder": decoder, "damage": damage}
     if track:
-        facts |= _hear(job, found, track, duration_s=duration_s)
+        facts |= _heard(job, found, track, duration_s=duration_s)
     return grid | facts | _source_facts(found)
+
+
+def _heard(job: DecodeJob, found: Probe, track: SoundTrack, *, duration_s: float) -> dict[str, Any]:
+    """Does `_hear`. No sound is worth a video whose pictures are there: what goes wrong is damage."""
+    try:
+        return _hear(job, found, track, duration_s=duration_s)
+    except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in DISK_FULL):
+            raise
+        Path(job.sound).unlink(missing_ok=True)
+        return {"sound_damage": f"The sound cannot be used ({type(error).__name__}: {error})."}
 
 
 def _hear(job: DecodeJob, found: Probe, track: SoundTrack, *, duration_s: float) -> dict[str, Any]:

@@ -12,8 +12,12 @@ import av
 RATE = 16_000
 """What speech models hear."""
 SAMPLE_BYTES = 2
+UNDECODABLE = (av.FFmpegError, ValueError, OverflowError)
+"""What PyAV raises for broken sound; ValueError for channels that it cannot mix."""
 MAX_DRIFT_S = 0.015
 """Sound that lies further from its time is placed anew; less is rounding, or a clock that drifts."""
+PACKET_S = 0.02
+"""The length of a packet that does not tell its own."""
 MAX_FRAMES_BEHIND_END = 1000
 """Some 20 s: after so much sound in a row from after the end, the rest of it is not decoded either."""
 
@@ -41,18 +45,19 @@ def write_sound(
     with path.open("wb") as file:
         track = _Track(file, sound_bytes(duration_s) // SAMPLE_BYTES, offset_us / 1e6)
         for number, packet in enumerate(packets):
-            if packet.pts is not None:
-                packet.pts = time_of(number, packet.pts)
             try:
+                if packet.pts is not None:
+                    packet.pts = time_of(number, packet.pts)
                 track.add(packet.decode())
             except MemoryError:
                 raise
-            except (av.FFmpegError, ValueError):  # PyAV raises ValueError for channels that it cannot mix
-                lost_s += float((packet.duration or 0) * packet.time_base)
+            except UNDECODABLE:
+                lost_s += float((packet.duration or 0) * packet.time_base) or PACKET_S
             if track.frames_behind_end > MAX_FRAMES_BEHIND_END:
                 break
-        with suppress(av.FFmpegError, ValueError):  # a decoder that never opened holds nothing back
-            track.add(stream.codec_context.decode(None))
+        with suppress(*UNDECODABLE):  # a decoder that never opened holds nothing back
+            track.continued(stream.codec_context.decode(None))
+        with suppress(*UNDECODABLE):
             track.end_run()
         file.truncate(sound_bytes(duration_s))
     return track.is_heard, lost_s
@@ -78,6 +83,12 @@ class _Track:
         for frame in frames:
             self._add(frame)
 
+    def continued(self, frames: list[Any]) -> None:
+        """Adds what a decoder has held back to the end, whatever time it says: PyAV knows no unit of it."""
+        for frame in frames:
+            frame.pts = None
+            self._add(frame)
+
     def _add(self, frame: Any) -> None:
         self.is_heard = True
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
@@ -85,7 +96,8 @@ class _Track:
         self.frames_behind_end = self.frames_behind_end + 1 if begin >= self._n_samples else 0
         jumps = abs(begin - self._position) > MAX_DRIFT_S * RATE
         if self._resampler is None or jumps or shape != self._shape:
-            self.end_run()
+            with suppress(*UNDECODABLE):
+                self.end_run()
             self._resampler, self._shape = av.AudioResampler(format="s16", layout="mono", rate=RATE), shape
             self._position = begin
             self._file.seek(SAMPLE_BYTES * min(max(0, begin), self._n_samples))
@@ -94,9 +106,9 @@ class _Track:
 
     def end_run(self) -> None:
         """Writes what the resampler holds back."""
-        if self._resampler:
-            self._write(self._resampler.resample(None))
-            self._resampler = None
+        resampler, self._resampler = self._resampler, None
+        if resampler:
+            self._write(resampler.resample(None))
 
     def _begin(self, frame: Any) -> int:
         return round((float(frame.pts * frame.time_base) + self._offset_s) * RATE)

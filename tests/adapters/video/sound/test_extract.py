@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from tasks.adapters.video.decode_child import do_job
-from tasks.adapters.video.sound.extract import RATE
+from tasks.adapters.video.sound.extract import RATE, write_sound
 from tasks.core.errors import VideoRefused
 from tasks.core.views.pictures import Cut
 from tests.adapters.video.sound.beeping import beeping_video, beeps_s, white_pictures_s
@@ -135,6 +137,29 @@ def test_sound_that_no_decoder_opens_is_none_and_said(tmp_path: Path) -> None:
     found = do_job(replace(job_for(source, frames=str(tmp_path / "f")), sound=str(tmp_path / "sound.s16")))
     assert "speech" not in found
     assert re.fullmatch(r"[89]\.\d s of the sound \(vorbis\) cannot be decoded\.", found["sound_damage"])
+    assert not (tmp_path / "sound.s16").exists()
+
+
+def test_what_a_decoder_holds_back_is_heard_too(tmp_path: Path) -> None:
+    """A stand-in for a decoder that lags behind: PyAV knows no unit for the times of what comes last."""
+    last = av.AudioFrame.from_ndarray(np.full((1, RATE), 3000, np.int16), "s16", "mono")
+    last.sample_rate, last.pts = RATE, 123
+    stream = SimpleNamespace(codec_context=SimpleNamespace(decode=lambda _: [last]))
+    path = tmp_path / "sound.s16"
+    how: dict[str, Any] = {"time_of": lambda _, time: time, "offset_us": 0, "duration_s": 2.0}
+    assert write_sound([], stream, path, **how) == (True, 0.0)
+    assert np.fromfile(path, np.int16)[:RATE].tolist() == [3000] * RATE
+
+
+def test_no_sound_is_worth_its_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'silero_vad'")
+
+    monkeypatch.setattr("tasks.adapters.video.decode_child.speech_probabilities", lost)
+    source = beeping_video(tmp_path / "v.mkv")
+    found = do_job(replace(job_for(source, frames=str(tmp_path / "f")), sound=str(tmp_path / "sound.s16")))
+    assert (found["n_ticks"] > 0, "speech" in found) == (True, False)
+    assert found["sound_damage"].startswith("The sound cannot be used (ModuleNotFoundError: No module")
     assert not (tmp_path / "sound.s16").exists()
 
 
