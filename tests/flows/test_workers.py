@@ -283,6 +283,20 @@ def test_a_run_that_ends_takes_its_calls_on_the_cluster_along(dask: Cluster, tmp
             left.result(patience(20))
 
 
+def test_a_client_that_is_closed_between_two_looks_ends_the_call(
+    dask: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = DaskWorkers(dask.address, deadline_s=60)
+
+    def closed_meanwhile(*_: object, **__: object) -> None:
+        workers.close()
+        raise RuntimeError("IOLoop is closed")  # as Dask does
+
+    monkeypatch.setattr("distributed.client.Future.result", closed_meanwhile)
+    with pytest.raises(RunEnded, match="left the Dask cluster"):
+        workers.call(time.sleep, 0)
+
+
 def analyses_in(output: Path) -> Callable[[], bool]:
     return lambda: any(output.glob("analyses/**/*.json"))
 

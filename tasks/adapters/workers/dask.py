@@ -193,6 +193,10 @@ class DaskWorkers(Workers):
                     if was_there:
                         raise died from error
                     raise
+                except RuntimeError as error:  # also Dask's, where the client was closed between two looks
+                    if self._closed:
+                        raise CancelledError from error
+                    raise
                 if worker not in self._offering():
                     raise died
         finally:
