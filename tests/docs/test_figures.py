@@ -31,6 +31,12 @@ def speed() -> Iterator[str]:
     yield f"takes {whole['ours by stage']['fast']:.0f} of the {whole['ours']:.0f} seconds"
 
 
+def decoding_alone() -> Iterator[str]:
+    with_b, without = measured("speed_decode_cpu")["parts"]["decode"]["seconds"].values()
+    yield f"takes {with_b['ours']:.1f} s where ffmpeg's own pass takes {with_b['floor']:.1f} with B-frames"
+    yield f"{without['ours']:.1f} where it takes {without['floor']:.1f} without"
+
+
 def memory_and_nights() -> Iterator[str]:
     parts = measured("speed_flow_cpu")["parts"]
     lengths, numbers = parts["growth"]["minutes"], parts["growth"]["videos of 10 s"]
@@ -96,6 +102,7 @@ def questions() -> Iterator[str]:
     ("document", "figures"),
     [
         ("README.md", speed),
+        ("README.md", decoding_alone),
         ("README.md", memory_and_nights),
         ("README.md", deep_stage),
         ("README.md", frame_sizes),
