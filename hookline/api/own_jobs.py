@@ -171,14 +171,10 @@ class OwnJobs:
     def is_draining(self) -> bool:
         return self._is_draining
 
-    def drain(self) -> None:
-        """Take no more jobs, and begin none of those that wait."""
+    def close(self, *, within_s: float) -> None:
         with self._lock:
             self._is_draining = True
             self._changed.notify_all()
-
-    def close(self, *, within_s: float) -> None:
-        self.drain()
         self._thread.join(within_s)
         with self._lock:
             self._handing_back = True

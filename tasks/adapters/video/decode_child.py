@@ -13,7 +13,7 @@ from tasks.adapters.video import decode_decord, decode_ffmpeg, decode_pyav
 from tasks.adapters.video.packet_times import MIN_DAMAGE_S, damage_sentence
 from tasks.adapters.video.probe import Probe, SoundTrack, open_video, packets, probe
 from tasks.adapters.video.sandbox import run_job
-from tasks.adapters.video.shaping import colour_table
+from tasks.adapters.video.shaping import Grid, colour_table
 from tasks.adapters.video.sound.extract import sound_bytes, write_sound
 from tasks.adapters.video.sound.loudness import momentary_loudness
 from tasks.adapters.video.sound.vad import FRAME_MS, speech_probabilities
@@ -64,19 +64,20 @@ def decode(job: DecodeJob) -> dict[str, Any]:
     track = found.sound if job.sound else None
     heard_bytes = sound_bytes(float(found.end_s)) if track else 0
     _check_limits(job, found, needed_bytes=frames_bytes(n_ticks, width, height) + heard_bytes)
-    grid: dict[str, Any] = {"width": width, "height": height, "fps": job.fps, "n_ticks": n_ticks}
     with colour_table(found.colours, folder=Path(job.frames).parent) as table:
-        decoder, n_decoded = _decode_with_any(job, found, {**grid, "threads": THREADS, "table": table})
+        grid = Grid(width, height, job.fps, n_ticks, THREADS, table)
+        decoder, n_decoded = _decode_with_any(job, found, grid)
     duration_s, damage = float(found.end_s), found.damage
     if (n_ticks - n_decoded) / job.fps > MIN_DAMAGE_S:
         n_ticks, duration_s = n_decoded, n_decoded / job.fps
         damage = damage_sentence(float(found.end_s), duration_s)
     else:
         _repeat_last_frame(Path(job.frames), n_ticks - n_decoded, frames_bytes(1, width, height))
-    facts = {"n_ticks": n_ticks, "duration_s": duration_s, "decoder": decoder, "damage": damage}
+    facts: dict[str, Any] = {"width": width, "height": height, "fps": job.fps}
+    facts |= {"n_ticks": n_ticks, "duration_s": duration_s, "decoder": decoder, "damage": damage}
     if track:
         facts |= _heard(job, found, track, duration_s=duration_s)
-    return grid | facts | _source_facts(found)
+    return facts | _source_facts(found)
 
 
 def _heard(job: DecodeJob, found: Probe, track: SoundTrack, *, duration_s: float) -> dict[str, Any]:
@@ -146,17 +147,17 @@ def _check_limits(job: DecodeJob, found: Probe, *, needed_bytes: int) -> None:
         )
 
 
-def _decode_with_any(job: DecodeJob, found: Probe, wanted: dict[str, Any]) -> tuple[str, int]:
+def _decode_with_any(job: DecodeJob, found: Probe, grid: Grid) -> tuple[str, int]:
     """Decodes with the first decoder that fits the file, else with ffmpeg: its name, the number of frames."""
     source, frames = Path(job.source), Path(job.frames)
     for name, fits, decode in FIRST_CHOICE:
         if job.decoder in ("", name) and fits(found):
             try:
-                return name, _write(decode(source, found, **wanted), frames)
+                return name, _write(decode(source, found, grid), frames)
             except DecoderUnfit:
                 if job.decoder == name:
                     raise
-    n_decoded = _write(decode_ffmpeg.decode(source, found, **wanted), frames)
+    n_decoded = _write(decode_ffmpeg.decode(source, found, grid), frames)
     if n_decoded == 0:
         raise VideoRefused(
             f"No picture of '{job.name}' can be decoded ({found.codec}, {len(found.pts)} announced). "

@@ -15,6 +15,7 @@ from typing import Any
 
 from tasks.adapters.video.decode_pyav import CONTAINERS
 from tasks.adapters.video.probe import Probe
+from tasks.adapters.video.shaping import Grid
 from tasks.core.errors import DecoderUnfit
 
 CODECS = frozenset({"vp8", "vp9"})
@@ -36,18 +37,8 @@ def fits_decord(probe: Probe) -> bool:
     )
 
 
-def decode(
-    source: Path,
-    probe: Probe,
-    *,
-    width: int,
-    height: int,
-    fps: int,
-    n_ticks: int,
-    threads: int,
-    table: Path | None = None,
-) -> Generator[bytes, None, None]:
-    """Yields the `n_ticks` frames, each `height x width x 3` uint8 RGB. There must be no `table`.
+def decode(source: Path, probe: Probe, grid: Grid) -> Generator[bytes, None, None]:
+    """Yields the frames of the grid, all of them. There must be no `table`.
 
     Raises `DecoderUnfit` if decord is not installed, refuses the file, or finds other pictures in it than
     the probe; frames yielded before that must be thrown away.
@@ -60,11 +51,16 @@ def decode(
     try:
         # Tolerate no broken frame: decord would silently repeat its neighbour.
         reader = decord.VideoReader(
-            str(source), ctx=decord.cpu(0), width=width, height=height, num_threads=threads, fault_tol=0
+            str(source),
+            ctx=decord.cpu(0),
+            width=grid.width,
+            height=grid.height,
+            num_threads=grid.threads,
+            fault_tol=0,
         )
         _check_same_pictures(reader, probe)
         forward = _Forward(reader)
-        for index in probe.last_shown(fps=fps, n_ticks=n_ticks):
+        for index in probe.last_shown(fps=grid.fps, n_ticks=grid.n_ticks):
             yield forward.frame(index)
         # If decord lost a picture, those after it are shifted, and the last one cannot be read.
         forward.frame(len(probe.pts) - 1)

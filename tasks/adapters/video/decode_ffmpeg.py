@@ -15,7 +15,7 @@ import imageio_ffmpeg
 from tasks.adapters.video.ffmpeg_input import ffmpeg_input
 from tasks.adapters.video.packet_times import MICROSECONDS
 from tasks.adapters.video.probe import Probe
-from tasks.adapters.video.shaping import Filter, frame_filters, steady_input
+from tasks.adapters.video.shaping import Filter, Grid, frame_filters, steady_input
 from tasks.core.errors import DecodeFailed
 from tasks.core.geometry import BYTES_PER_PIXEL
 
@@ -31,30 +31,19 @@ MAX_STDERR_BYTES = 100_000
 """How much of ffmpeg's messages is read; a broken file can make it print any amount."""
 
 
-def decode(
-    source: Path,
-    probe: Probe,
-    *,
-    width: int,
-    height: int,
-    fps: int,
-    n_ticks: int,
-    threads: int,
-    table: Path | None = None,
-) -> Generator[bytes, None, None]:
-    """Yields the frames as far as the file goes, at most `n_ticks`, each `height x width x 3` uint8 RGB.
-
-    `table` is a `colour_table`.
+def decode(source: Path, probe: Probe, grid: Grid) -> Generator[bytes, None, None]:
+    """Yields the frames of the grid as far as the file goes.
 
     Raises `MemoryError` or `DecodeFailed` if ffmpeg was stopped by the system.
     """
-    filters = frame_filters(width, height, quarter_turns=probe.quarter_turns or 0, table=table)
-    arguments = command(source, probe, filters, fps=fps, n_ticks=n_ticks, threads=threads)
+    turns = probe.quarter_turns or 0
+    filters = frame_filters(grid.width, grid.height, quarter_turns=turns, table=grid.table)
+    arguments = command(source, probe, filters, fps=grid.fps, n_ticks=grid.n_ticks, threads=grid.threads)
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
         assert process.stdout is not None
         try:
-            yield from _frames(process.stdout, width * height * BYTES_PER_PIXEL)
+            yield from _frames(process.stdout, grid.width * grid.height * BYTES_PER_PIXEL)
         finally:
             process.stdout.close()
             code = process.wait()

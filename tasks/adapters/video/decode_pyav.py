@@ -15,7 +15,7 @@ from av.filter import Graph
 
 from tasks.adapters.video.packet_references import PARSED_CODECS, needed_packets
 from tasks.adapters.video.probe import Probe, open_video, packets
-from tasks.adapters.video.shaping import Filter, frame_filters
+from tasks.adapters.video.shaping import Filter, Grid, frame_filters
 from tasks.core.errors import DecoderUnfit
 
 CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
@@ -31,32 +31,22 @@ def fits_pyav(probe: Probe) -> bool:
     )
 
 
-def decode(
-    source: Path,
-    probe: Probe,
-    *,
-    width: int,
-    height: int,
-    fps: int,
-    n_ticks: int,
-    threads: int,
-    table: Path | None = None,
-    skip: bool = True,
-) -> Generator[bytes, None, None]:
-    """Yields the `n_ticks` frames, each `height x width x 3` uint8 RGB; `table` is a `colour_table`.
+def decode(source: Path, probe: Probe, grid: Grid, *, skip: bool = True) -> Generator[bytes, None, None]:
+    """Yields the frames of the grid, all of them.
 
     Without `skip` every packet is decoded. Raises `DecoderUnfit` if a wanted picture is broken or
     missing; frames yielded before that must be thrown away.
     """
-    last_shown = probe.last_shown(fps=fps, n_ticks=n_ticks)
+    last_shown = probe.last_shown(fps=grid.fps, n_ticks=grid.n_ticks)
     shown = {probe.pts[index] for index in last_shown}
     wanted = [pts in shown for pts in probe.stored]
     needed = needed_packets(probe.packet_flags, wanted) if skip else [True] * len(wanted)
-    scaled = Scaler(frame_filters(width, height, quarter_turns=probe.quarter_turns or 0, table=table))
+    turns = probe.quarter_turns or 0
+    scaled = Scaler(frame_filters(grid.width, grid.height, quarter_turns=turns, table=grid.table))
     index, frame = -1, b""
     try:
         with open_video(source) as container:
-            pictures = _wanted_pictures(container, probe, wanted, needed, threads=threads)
+            pictures = _wanted_pictures(container, probe, wanted, needed, threads=grid.threads)
             for wanted_index in last_shown:
                 if wanted_index != index:
                     index = wanted_index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +15,22 @@ from tasks.core.colours import Colours, as_bt709
 
 Filter = tuple[str, dict[str, str]]
 """An FFmpeg filter and its options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The frames that a decoder is to make: `n_ticks`, `fps` a second, each `height x width x 3` uint8 RGB.
+
+    It may use so many `threads`. `table` is a `colour_table`.
+    """
+
+    width: int
+    height: int
+    fps: int
+    n_ticks: int
+    threads: int
+    table: Path | None = None
+
 
 TURNS: dict[int, tuple[Filter, ...]] = {
     1: (("transpose", {"dir": "cclock"}),),

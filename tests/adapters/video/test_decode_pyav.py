@@ -10,6 +10,7 @@ import pytest
 from tasks.adapters.video import decode_pyav
 from tasks.adapters.video.packet_references import IDR, PARAMETERS, REFERENCED, TEMPORAL_LAYER, needed_packets
 from tasks.adapters.video.probe import Probe, probe
+from tasks.adapters.video.shaping import Grid
 from tasks.core.errors import DecoderUnfit
 from tests.media import numbered_video
 
@@ -54,8 +55,8 @@ CASES = {
 
 
 def frames(source: Path, found: Probe, *, grid_fps: int = 1, skip: bool = True) -> list[bytes]:
-    grid = {"width": 168, "height": 84, "fps": grid_fps, "n_ticks": found.n_ticks(grid_fps), "threads": 2}
-    return list(decode_pyav.decode(source, found, **grid, skip=skip))
+    grid = Grid(168, 84, grid_fps, found.n_ticks(grid_fps), threads=2)
+    return list(decode_pyav.decode(source, found, grid, skip=skip))
 
 
 def needed_share(found: Probe, *, grid_fps: int) -> float:
