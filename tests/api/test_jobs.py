@@ -20,6 +20,8 @@ from hookline.api.prefect_runs import PrefectRuns
 from hookline.api.service import Service
 from tasks.core.errors import HooklineError
 from tasks.core.settings import Select, Settings
+from tasks.run.run import find_models
+from tasks.work.spec import RunSpec
 from tests import ROOT
 from tests.api.conftest import MAX_QUEUED, at_work, finished
 from tests.library import BROKEN
@@ -340,3 +342,44 @@ def test_a_job_of_another_version_keeps_no_service_from_starting() -> None:
     jobs.close(within_s=1)
     assert said == [("1", "FAILED")]
     assert jobs.list() == []
+
+
+def test_a_page_goes_on_after_a_job_that_is_of_another_status_by_now(
+    client: httpx.Client, videos: Path
+) -> None:
+    finished(client, client.post("/jobs", json={"video_path": str(videos / "first.mp4"), "top_n": 3}).json())
+    failing = client.post("/jobs", json={"video_path": str(videos / "empty.mp4")}).json()
+    assert finished(client, failing)["status"] == "failed"
+    rest = client.get("/jobs", params={"status": "succeeded", "before": failing["id"]}).json()
+    assert rest["jobs"]
+
+
+def test_a_claim_whose_reply_is_lost_is_made_again(service: Service) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    runs = PrefectRuns(str(PREFECT_API_URL.value()), flow="of-nobody")
+    run = runs.create({}, {}, key="once")
+    assert runs.claim(run["id"])
+    assert runs.claim(run["id"])  # as `_call` asks again
+    runs.set_state(run["id"], "CANCELLED", "Cancelled", force=True)
+    assert runs.claim(run["id"]) is None
+
+
+def test_models_are_looked_for_anew(
+    client: httpx.Client, service: Service, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = list[Settings]()
+
+    def noted(settings: Settings, **how: Any) -> RunSpec:
+        looked.append(settings)
+        return find_models(settings, **how)
+
+    monkeypatch.setattr("hookline.api.service.find_models", noted)
+    ask = {"video_path": str(videos / "first.mp4"), "top_n": 3}
+    client.post("/jobs", json=ask)
+    looked.clear()
+    client.post("/jobs", json=ask)
+    assert looked == []
+    monkeypatch.setattr("hookline.api.service.MODELS_HOLD_S", 0.0)
+    client.post("/jobs", json=ask)
+    assert len(looked) == 1

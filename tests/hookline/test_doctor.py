@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -20,8 +21,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from hookline import checks
 from hookline.cli import run
 from hookline.doctor import Check, findings
+from tasks.adapters.video.timeline import decode_timeline
 from tasks.core.errors import HooklineError
 from tasks.core.findings import Finding
+from tasks.core.records import Timeline
 from tasks.core.settings import Engine, Limits, Speech
 from tests.s3 import Bucket, Disturbance, Fault
 from tests.waiting import patience
@@ -180,6 +183,28 @@ def test_a_prefect_server_that_is_older_is_a_note() -> None:
         found = checks.check_prefect()
     assert found.status == "note"
     assert "is Prefect 3.4.25, older than" in found.text
+
+
+def test_the_sample_is_heard_unless_nobody_wants_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[Timeline]()
+
+    def noted(*what: Any, **how: Any) -> Timeline:
+        made.append(decode_timeline(*what, **how))
+        return made[-1]
+
+    monkeypatch.setattr("tasks.adapters.video.timeline.decode_timeline", noted)
+    for enabled in (True, False):
+        assert checks.check_video(Limits(), Speech(enabled=enabled)).status == "ok"
+        assert {timeline.loudness is not None for timeline in made} == {enabled}
+        made.clear()
+
+
+def test_a_check_that_was_let_wait_in_vain_says_by_whom() -> None:
+    def wait() -> Finding:
+        raise TimeoutError("the scheduler did not answer")
+
+    (found,) = findings(Check("Dask", wait, "Look at it."))
+    assert found == Finding("Dask", "wrong", "TimeoutError: the scheduler did not answer")
 
 
 def test_an_ffmpeg_that_lacks_what_is_needed_is_wrong(
