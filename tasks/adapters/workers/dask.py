@@ -13,7 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -35,6 +35,9 @@ BROADCAST_TIMEOUT_S = 5.0
 
 LEAVE_S = 2.0
 """How long a worker lives on after its GPU call hung: the news of that must reach the flow."""
+
+CLOSE_TIMEOUT_S = 5.0
+"""How long a client stays for calls under way; each looks every `POLL_S` whether its run has ended."""
 
 _leaving = threading.Event()
 """Set in a worker process that is about to end."""
@@ -60,7 +63,7 @@ class DaskWorkers(Workers):
         """
         self._deadline_s, self._closed = deadline_s, False
         self._cluster = DaskCluster(address)
-        self._lock = threading.Lock()
+        self._lock, self._calls = threading.Condition(), 0
         self._places: dict[Hashable, str] = {}
         self._heirs: dict[str, str] = {}  # who has the work of a worker that is gone
         self._on_gpu: defaultdict[str, list[object]] = defaultdict(list)  # the first is the one that runs
@@ -75,29 +78,8 @@ class DaskWorkers(Workers):
         return self.gpus
 
     def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, prefer: str = "") -> T:
-        while True:
-            if self._closed:
-                raise RunEnded("The run has ended: it has left the Dask cluster.")
-            worker, this_try = self._worker_for(prefer), object()
-            with self._lock:
-                self._on_gpu[worker] += [this_try] * gpu
-            try:
-                return self._call_on(worker, work, args, gpu=gpu, opens=prefer not in ("", worker))
-            except WorkStopped as stopped:
-                raise RunEnded(str(stopped)) from stopped
-            except NotBegun:
-                self._to_blame(worker, this_try)  # whoever it is: this call has done nothing
-            except CancelledError as error:
-                if not self._closed:
-                    raise WorkerLost(
-                        "The Dask scheduler went away with this work: start it again."
-                    ) from error
-            except WorkerLost as lost:
-                if not self._closed and self._to_blame(worker, this_try, hung=lost.reason == "deadline"):
-                    raise
-            finally:
-                with self._lock:
-                    self._on_gpu[worker] = [each for each in self._on_gpu[worker] if each is not this_try]
+        with self._under_way():
+            return self._done(work, args, gpu=gpu, prefer=prefer)
 
     def each(self, work: Callable[..., Iterator[T]], *args: Any, prefer: str = "") -> Iterator[T]:
         return iter(self.call(collect, work, *args, prefer=prefer))
@@ -120,8 +102,27 @@ class DaskWorkers(Workers):
         tell.join(BROADCAST_TIMEOUT_S)
 
     def close(self) -> None:
-        self._closed = True
+        # Closed under a call that looks at its future, Dask's client leaves a coroutine that nobody awaits.
+        with self._lock:
+            self._closed = True
+            self._lock.wait_for(lambda: not self._calls, CLOSE_TIMEOUT_S)
         self._cluster.client.close()
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        with self._lock:
+            self._raise_if_closed()
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls -= 1
+                self._lock.notify_all()
+
+    def _raise_if_closed(self) -> None:
+        if self._closed:
+            raise RunEnded("The run has ended: it has left the Dask cluster.")
 
     def _tell(self, work: Callable[..., object], *args: Any) -> None:
         with suppress(OSError, TimeoutError):  # the scheduler is gone
@@ -136,6 +137,7 @@ class DaskWorkers(Workers):
         """`prefer`, or the worker that has taken over its work; any if there is nothing to be near to."""
         patience = time.monotonic() + NO_WORKERS_TIMEOUT_S
         while not (workers := self._offering()):
+            self._raise_if_closed()
             if time.monotonic() > patience:
                 raise WorkerLost(
                     f"The Dask cluster has had no worker for {NO_WORKERS_TIMEOUT_S:g} s: start some."
@@ -156,6 +158,28 @@ class DaskWorkers(Workers):
     def _least_loaded(self, workers: Mapping[str, int]) -> str:
         load = Counter(self._heir(place, workers) for place in self._places.values())
         return min(workers, key=lambda worker: load[worker] / workers[worker], default="")
+
+    def _done(self, work: Callable[..., T], args: tuple[Any, ...], *, gpu: bool, prefer: str) -> T:
+        while True:
+            worker, this_try = self._worker_for(prefer), object()
+            with self._lock:
+                self._on_gpu[worker] += [this_try] * gpu
+            try:
+                return self._call_on(worker, work, args, gpu=gpu, opens=prefer not in ("", worker))
+            except WorkStopped as stopped:
+                raise RunEnded(str(stopped)) from stopped
+            except NotBegun:
+                self._to_blame(worker, this_try)  # whoever it is: this call has done nothing
+            except CancelledError as error:
+                self._raise_if_closed()
+                raise WorkerLost("The Dask scheduler went away with this work: start it again.") from error
+            except WorkerLost as lost:
+                self._raise_if_closed()
+                if self._to_blame(worker, this_try, hung=lost.reason == "deadline"):
+                    raise
+            finally:
+                with self._lock:
+                    self._on_gpu[worker] = [each for each in self._on_gpu[worker] if each is not this_try]
 
     def _call_on(
         self, worker: str, work: Callable[..., T], args: tuple[Any, ...], *, gpu: bool, opens: bool
@@ -193,10 +217,7 @@ class DaskWorkers(Workers):
                     if was_there:
                         raise died from error
                     raise
-                except RuntimeError as error:  # also Dask's, where the client was closed between two looks
-                    if self._closed:
-                        raise CancelledError from error
-                    raise
+                self._raise_if_closed()
                 if worker not in self._offering():
                     raise died
         finally:
