@@ -60,7 +60,7 @@ def night(videos: Path, demo_models: Path, scratch: Path) -> Night:
 def with_clips(
     night: Night, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], list[dict[str, Any]]]:
-    output = tmp_path_factory.mktemp("output")
+    output = tmp_path_factory.mktemp("nights") / "output"
     return output, *night(output, publish=CLIPS)
 
 

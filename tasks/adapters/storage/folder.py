@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -63,7 +64,12 @@ class FolderStore(Store):
         return sieve.enters(uri)
 
     def _stat(self, path: str) -> VideoRef:
-        return self._ref(path, Path(path).stat())
+        try:
+            return self._ref(path, Path(path).stat())
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link to itself leads nowhere
+                raise FileNotFoundError(path) from error
+            raise
 
     def _open(self, path: str, ends_at: float) -> Any:
         return self._fs.open(path, "rb")

@@ -260,6 +260,7 @@ def test_a_folder_takes_links_to_files_and_skips_what_is_no_file(folder: Folder)
     folder.put("real.bin", b"film")
     (folder.path / "link.mp4").symlink_to("real.bin")
     (folder.path / "gone.mp4").symlink_to("nowhere")
+    (folder.path / "loop.mp4").symlink_to("loop.mp4")
     (folder.path / "folder.mp4").mkdir()
     os.mkfifo(folder.path / "pipe.mp4")
     folder.put(".left-by-a-kill.mp4.part")
@@ -268,7 +269,7 @@ def test_a_folder_takes_links_to_files_and_skips_what_is_no_file(folder: Folder)
     [video] = listing.videos
     assert (video.name, video.size_bytes) == ("link.mp4", 4)
     assert listing.left_out.named == [
-        f"{folder.uri}/{name}" for name in ("elsewhere/", "gone.mp4", "pipe.mp4")
+        f"{folder.uri}/{name}" for name in ("elsewhere/", "gone.mp4", "loop.mp4", "pipe.mp4")
     ]
 
 
