@@ -14,11 +14,13 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 from transformers import VideoLlama3Config
 
 from tasks.adapters.models.videollama3.config import VIDEO_MERGE
 from tasks.adapters.models.videollama3.encoder import FRAMES_PER_PASS
+from tasks.adapters.models.videollama3.fused_layers import PackedLinear
 
 Rates = dict[str, float]
 """Operations a second by kind (`rows_8`: writing 8 answers side by side), `bytes` a second, and where
@@ -171,8 +173,11 @@ def measure_rates(
     def product(rows: int, part: Any) -> float:
         x = torch.randn(rows, part.hidden_size, **place)
         weight = torch.randn(part.intermediate_size, part.hidden_size, **place)
-        turned = weight.T.contiguous().T  # some libraries prefer it so when there are few rows
-        seconds = min(_seconds(partial(functional.linear, x, w), device) for w in (weight, turned))
+        ways = [partial(functional.linear, x, weight)]
+        if device.type == "cpu":
+            layer = nn.Linear(part.hidden_size, part.intermediate_size, bias=False)
+            ways.append(partial(PackedLinear(layer), x))
+        seconds = min(_seconds(way, device) for way in ways)
         return 2 * rows * weight.numel() / seconds
 
     def attention(tokens: int, part: Any, *, causal: bool) -> float:

@@ -11,13 +11,9 @@ import torch
 from tasks.adapters.models.devices import sent
 from tasks.adapters.models.usage import Usage
 from tasks.adapters.models.videollama3.cuda_graphs import GraphRecorder
-from tasks.adapters.models.videollama3.fused_layers import fuse_norms, join_projections
+from tasks.adapters.models.videollama3.fused_layers import fuse_norms, join_projections, pack_linear_weights
 from tasks.adapters.models.videollama3.grammar import AnswerGrammar, AnswerWriter, Tokens
-from tasks.adapters.models.videollama3.kv_cache import (
-    BatchKVCache,
-    transpose_linear_weights,
-    use_row_attention,
-)
+from tasks.adapters.models.videollama3.kv_cache import BatchKVCache, use_row_attention
 from tasks.core.scoring.answers import SCORES
 
 
@@ -60,7 +56,7 @@ class AnswerGenerator:
         self.graphs = GraphRecorder(enabled=self.device.type == "cuda" and not self.is_quantized)
         use_row_attention(self.language_model)
         if self.device.type == "cpu" and not self.is_quantized:
-            transpose_linear_weights(self.language_model, model.lm_head)
+            pack_linear_weights(self.language_model, model.lm_head)
         if self.device.type == "cuda":
             fuse_norms(self.language_model)
             if not self.is_quantized:

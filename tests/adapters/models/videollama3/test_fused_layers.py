@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +23,10 @@ from tasks.adapters.models.videollama3.frames import patchify
 from tasks.adapters.models.videollama3.fused_layers import (
     JoinedAttention,
     JoinedMLP,
+    PackedLinear,
     fuse_norms,
     join_projections,
+    pack_linear_weights,
     rotated,
 )
 from tasks.adapters.models.videollama3.generator import AnswerGenerator
@@ -32,6 +35,12 @@ from tasks.adapters.models.videollama3.model import VideoLlama3
 from tests.adapters.models.fake_cuda import fake_cuda, fake_model
 from tests.adapters.models.videollama3.test_kv_cache import CONFIG, TEXTS
 from tests.adapters.models.videollama3.test_on_a_gpu import SPEC, WIDTHS_OF_THE_2B, config
+
+
+def pack(model: Any) -> None:
+    pack_linear_weights(model, nn.Linear(2, 3))
+    layers = [module for name, module in model.named_modules() if name.endswith("_proj")]
+    assert {type(layer) for layer in layers} == {PackedLinear}
 
 
 @pytest.fixture
@@ -55,7 +64,7 @@ def states(model: Any) -> torch.Tensor:
     return torch.cat([hidden, *grown])
 
 
-@pytest.mark.parametrize("fuse", [fuse_norms, join_projections])
+@pytest.mark.parametrize("fuse", [fuse_norms, join_projections, pack])
 @torch.inference_mode()
 def test_fused_layers_are_the_same_in_float32(model: Any, fuse: Any) -> None:
     expected = states(copy.deepcopy(model))
@@ -78,8 +87,11 @@ def test_frames_are_the_same_through_joined_attention(llama: VideoLlama3) -> Non
     torch.manual_seed(0)
     frames = torch.randint(0, 256, (3, 56, 84, 3), dtype=torch.uint8)
     grid = (56 // SPEC.patch, 84 // SPEC.patch)
-    model = copy.deepcopy(llama.model).float()
-    for name, weight in model.named_parameters():
+    parts = {name: copy.deepcopy(getattr(llama.model.model, name)) for name in ("vision_model", "projector")}
+    for part in parts.values():
+        part.float()
+    model: Any = SimpleNamespace(device=llama.device, model=SimpleNamespace(**parts))
+    for name, weight in nn.ModuleDict(parts).named_parameters():
         if name.endswith("bias"):
             nn.init.uniform_(weight, -0.5, 0.5)
     encoder = FrameEncoder(model, SPEC, Usage(torch.device("cpu")))
