@@ -17,6 +17,7 @@ from tasks.run.logs import log_event
 from tasks.run.retries import STORAGE_PAUSES_S, attempt, is_transient, retried
 from tasks.run.run import Run
 from tasks.run.suspension import POLL_S
+from tasks.work.hearing import keep_heard
 from tasks.work.opening import close_timeline, open_on_worker, open_video
 
 
@@ -71,6 +72,7 @@ def open_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
         stage = Stage.FETCH if isinstance(error, StorageError) else Stage.DECODE
         opened = Failure.from_error(video, stage, error, attempts=attempt())
     if isinstance(opened, Timeline):
+        opened = keep_heard(opened, run.spec)
         seconds = (opened.fetch_seconds or 0) + (opened.decode_seconds or 0)
         ticks, decoder = opened.n_ticks, opened.decoder
         log_event(

@@ -14,6 +14,8 @@ from tasks.adapters.storage import Store, open_store
 from tasks.adapters.storage.published import newest_manifest, read_columns, read_rows_of, read_table
 from tasks.core.errors import StorageError
 from tasks.core.records import Analysis, Failure, FailureKind, RankedVideo, VideoRef
+from tasks.core.scoring.windows import batches
+from tasks.core.speech.heard import Heard
 from tasks.core.tables.library import LibraryEntry, read_library
 from tasks.core.tables.reuse import (
     SCORE_COLUMNS,
@@ -32,7 +34,11 @@ from tasks.run.logs import log_event
 from tasks.run.retries import retried
 from tasks.run.run import Run
 from tasks.work.analyses import find_analyses
+from tasks.work.hearing import recall_heard
 from tasks.work.spec import RunSpec
+
+HEARD_AT_ONCE = 32
+"""Records of what was heard that are read at once: one may be of hours of talk."""
 
 
 def recall(videos: Sequence[VideoRef], run: Run) -> Reuse:
@@ -141,9 +147,11 @@ def rerank_all(entries: Sequence[LibraryEntry], run: Run) -> Iterator[tuple[Libr
     for (run_date, run_id), scored in groupby(by_run, key=_scored_by):
         entries_of_run = list(scored)
         rows = read_scores(run_date, run_id, run, uris={entry.video.uri for entry in entries_of_run})
-        for entry in entries_of_run:
-            if ranked := rerank(entry, rows.get(entry.video.uri), run.spec):
-                yield replace(entry, unanswered=ranked.unanswered, ranked_in=run.spec.run_id), ranked
+        for some in batches(entries_of_run, size=HEARD_AT_ONCE):
+            heard = recall_heard([entry.video for entry in some], run.spec)
+            for entry in some:
+                if ranked := rerank(entry, rows.get(entry.video.uri), heard.get(entry.video), run.spec):
+                    yield replace(entry, unanswered=ranked.unanswered, ranked_in=run.spec.run_id), ranked
 
 
 @retried("read scores", run_name="read scores of {run_id}")
@@ -171,11 +179,17 @@ def read_scores(
         return {}
 
 
-def rerank(entry: LibraryEntry, rows: pa.Table | None, spec: RunSpec) -> RankedVideo | None:
-    """Rank one video from its rows of `windows`; None if something is missing."""
+def rerank(
+    entry: LibraryEntry, rows: pa.Table | None, heard: Heard | None, spec: RunSpec
+) -> RankedVideo | None:
+    """Rank one video from its rows of `windows`; None if something is missing.
+
+    Earlier versions kept no record of what they heard: such a video is not opened for it.
+    """
     if rows is None or entry.timeline is None:
         return None
-    scored = restore_scores(entry.timeline, rows.to_pydict(), spec.settings)
+    timeline = replace(entry.timeline, heard=heard)
+    scored = restore_scores(timeline, rows.to_pydict(), spec.settings)
     analyses = scored and find_analyses(scored.candidates, scored.timeline, spec)
     if not (scored and analyses):
         return None
@@ -183,7 +197,8 @@ def rerank(entry: LibraryEntry, rows: pa.Table | None, spec: RunSpec) -> RankedV
     if spec.settings.publish.thumbnails:
         ranked = with_kept_thumbnails(ranked, spec.output)
     # There may be many such videos at once: only what will be published is kept in memory.
-    return replace(ranked, scored=replace(scored, windows=tuple(scored.candidates)))
+    timeline = replace(timeline, heard=heard and heard.outcome)
+    return replace(ranked, scored=replace(scored, timeline=timeline, windows=tuple(scored.candidates)))
 
 
 def with_kept_thumbnails(ranked: RankedVideo, output: Store) -> RankedVideo:

@@ -26,7 +26,7 @@ _WRITTEN_BY_HOOKLINE = re.compile(
     rf"|runs/{_RUN}\.json"
     rf"|[a-z]+/(?:run_date=[\d-]+/)?{_RUN}\.parquet"
     r"|thumbnails/[0-9a-f]{16}/\d+\.jpg"
-    r"|analyses/[0-9a-f]{2}/[0-9a-f]+\.json"
+    r"|(?:analyses|speech)/[0-9a-f]{2}/[0-9a-f]+\.json"
     r"|\.hookline)\Z",
     re.DOTALL,
 )

@@ -1,4 +1,4 @@
-"""Names as people type them, and how they compare with names as they are stored."""
+"""Names and texts as strangers write them, and how names compare with those that are stored."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def forms(name: str) -> list[str]:
 def caseless(name: str) -> str:
     """A name in the form in which names are compared where letter case does not matter."""
     return composed(composed(name).casefold())
+
+
+def tidy(text: str) -> str:
+    """Text without control characters, which no table or page can hold."""
+    return "".join(" " if unicodedata.category(char) == "Cc" else char for char in text).strip()

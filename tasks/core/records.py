@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +15,9 @@ from pydantic import AfterValidator, Field
 
 from tasks.core.devices import Device
 from tasks.core.errors import HooklineError
+from tasks.core.names import tidy
 from tasks.core.secrets import redacted
+from tasks.core.speech.heard import Heard
 from tasks.core.throughput import Span, Work
 
 FastKind = Literal["head", "salience"]
@@ -114,9 +115,9 @@ class Timeline:
     and with square pixels. `duration_s` is the end of the last picture on the video's own clock.
     `damage` says in a sentence what is missing from a truncated file; it is None for a complete one.
     `unused` says what of the file is not read: a recording that is joined to this one; None if all is read.
-    `sound_damage` says what of its sound cannot be decoded. `speech` are the milliseconds from and to which
-    somebody speaks, `loudness` (float32) is the momentary loudness of EBU R128 in LUFS after each tenth of a
-    second, -70 for silence; both are None for a video without sound, or where it is not wanted.
+    `sound_damage` says what of its sound cannot be decoded. `heard` is None where its sound is not wanted, or
+    nobody knows any more. `loudness` (float32) is the momentary loudness of EBU R128 in LUFS after each tenth
+    of a second, -70 for silence; None where nothing is heard.
     `worker` names the worker on whose disk the frames are; empty for the machine of the flow.
     `source_width` and `source_height` are those of the video as a player shows it, `source_fps` is the number
     of its pictures a second on average, `codec` ffmpeg's name; None, as the seconds, in what earlier versions
@@ -141,7 +142,7 @@ class Timeline:
     source_fps: float | None = None
     unused: str | None = None
     sound_damage: str | None = None
-    speech: tuple[tuple[int, int], ...] | None = field(default=None, compare=False, repr=False)
+    heard: Heard | None = field(default=None, compare=False, repr=False)
     loudness: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     def seconds(self, tick: int) -> float:
@@ -218,11 +219,6 @@ class ScoredVideo:
         if self.fast_kind == "head" or len({scored.score for scored in self.windows}) > 1:
             return None
         return "one_window" if len(self.windows) == 1 else "all_alike"
-
-
-def tidy(text: str) -> str:
-    """Text without control characters, which no table or page can hold."""
-    return "".join(" " if unicodedata.category(char) == "Cc" else char for char in text).strip()
 
 
 Score = Annotated[int, Field(ge=0, le=100)]

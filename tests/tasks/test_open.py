@@ -29,7 +29,7 @@ def test_a_store_that_drips_costs_one_video_its_deadline(
 ) -> None:
     bucket.put("slow.mp4", video_file.read_bytes())
     bucket.put("sound.mp4", video_file.read_bytes())
-    run = Run(make_spec(bucket.uri, limits={"deadline_seconds": 3}), tmp_path)
+    run = Run(make_spec(bucket.uri, tmp_path / "out", limits={"deadline_seconds": 3}), tmp_path)
     videos = list_videos.fn(run.spec.settings).videos
     network.faults.append(Fault("drip", only="/slow.mp4", times=10**6))
 
@@ -69,7 +69,7 @@ def test_all_videos_are_opened_once(video_file: Path, tmp_path: Path) -> None:
     videos.mkdir()
     for i in range(5):
         (videos / f"{i}.mp4").write_bytes(video_file.read_bytes())
-    opened = opening(Run(make_spec(videos), tmp_path / "scratch"))
+    opened = opening(Run(make_spec(videos, tmp_path / "out"), tmp_path / "scratch"))
     assert sorted(item.video.name for item in opened) == [f"{i}.mp4" for i in range(5)]
     assert all(isinstance(item, Timeline) for item in opened)
 
@@ -83,7 +83,7 @@ def test_no_more_videos_are_open_than_there_are_workers(
     videos.mkdir()
     for i in range(8):
         (videos / f"{i}.mp4").write_bytes(video_file.read_bytes())
-    run = Run(make_spec(videos, engine={"workers": workers}), scratch)
+    run = Run(make_spec(videos, tmp_path / "out", engine={"workers": workers}), scratch)
     most = 0
 
     @flow
@@ -104,7 +104,7 @@ def test_a_broken_connection_is_tried_again(
 ) -> None:
     bucket.put("video.mp4", video_file.read_bytes())
     network.faults = [Fault("reset", only="video.mp4", after_bytes=500, times=1)]
-    (timeline,) = opening(Run(make_spec(bucket.uri), tmp_path))
+    (timeline,) = opening(Run(make_spec(bucket.uri, tmp_path / "out"), tmp_path))
     assert isinstance(timeline, Timeline)
 
 
@@ -115,7 +115,7 @@ def test_a_store_that_stays_broken_is_a_failure_with_its_attempts(
     monkeypatch.setattr("tasks.open.open_timeline.retry_delay_seconds", [0, 0])
     bucket.put("video.mp4", video_file.read_bytes())
     network.faults = [Fault("reset", only="video.mp4", after_bytes=500, times=10_000)]
-    (failure,) = opening(Run(make_spec(bucket.uri), tmp_path))
+    (failure,) = opening(Run(make_spec(bucket.uri, tmp_path / "out"), tmp_path))
     assert isinstance(failure, Failure)
     assert (failure.stage, failure.kind, failure.attempts) == ("fetch", "failed", 3)
 
@@ -127,7 +127,7 @@ def test_an_unforeseen_error_is_that_videos_failure_alone(
     monkeypatch.setattr("tasks.open.open_timeline.retry_delay_seconds", [0, 0])
     not_a_folder = tmp_path / "scratch"
     not_a_folder.touch()
-    (failure,) = opening(Run(make_spec(video_file.parent), not_a_folder))
+    (failure,) = opening(Run(make_spec(video_file.parent, tmp_path / "out"), not_a_folder))
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.reason, failure.attempts) == ("failed", "unexpected", 3)
     assert "scratch" in failure.detail

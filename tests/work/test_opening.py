@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.records import Failure, Timeline, VideoRef
+from tasks.core.speech.heard import Heard
 from tasks.work.opening import close_timeline, open_video, source_of
 from tasks.work.spec import RunSpec
 from tests.media import numbered_video
@@ -48,12 +49,12 @@ def test_the_sound_lies_beside_the_frames_if_it_is_wanted(listens: bool, tmp_pat
     left = sorted(path.name for path in Path(timeline.path).parent.rglob("*") if path.is_file())
     assert left == ["frames.rgb", *(["sound.s16"] if listens else [])]
     if listens:
-        assert timeline.speech == ()
+        assert timeline.heard == Heard.of([], end_ms=6000)
         assert timeline.loudness is not None
         assert timeline.loudness[-1] > -30
         assert len(timeline.loudness) == 60
     else:
-        assert timeline.speech is timeline.loudness is None
+        assert timeline.heard is timeline.loudness is None
     close_timeline(timeline)
     assert list((tmp_path / "scratch").iterdir()) == []
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import os
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tasks.adapters.storage import Store, open_store
+from tasks.adapters.storage import open_store
+from tasks.adapters.storage.record_cache import KeyValueStore, RecordCache, StoreValues
 from tasks.core.errors import StorageError
 from tasks.core.records import Analysis
 from tasks.core.scoring.analyses import analysis_json, read_analysis
@@ -22,12 +18,6 @@ from tasks.core.settings.deep import check_cache
 
 if TYPE_CHECKING:
     from redis import Redis
-
-READ_THREADS = 8
-
-PAUSE_S = 60.0
-PAUSES = 3
-"""A cache that cannot be reached is not used for `PAUSE_S`, and after `PAUSES` pauses not at all."""
 
 REDIS_PREFIX = "hookline:analysis:"
 REDIS_CONNECT_TIMEOUT_S = 3.0
@@ -43,22 +33,6 @@ _REDIS_FIXES = {
     "deep.cache to output.",
     "invalid": "Check the scheme, host, port and database number in deep.cache.",
 }
-_UNREACHABLE = {"unavailable", "throttled", "torn"}
-
-log = logging.getLogger(__name__)
-
-
-Use = Literal["read", "write"]
-
-
-class KeyValueStore(Protocol):
-    """Small values by key. Both methods raise StorageError."""
-
-    def get(self, key: str) -> bytes | None:
-        """The value; None if there is no such key."""
-
-    def put(self, key: str, content: bytes) -> None:
-        """Keep the whole of `content` in place of what was there. The last of two writers wins."""
 
 
 def open_analysis_cache(setting: str, output: str) -> AnalysisCache | None:
@@ -73,91 +47,20 @@ def open_analysis_cache(setting: str, output: str) -> AnalysisCache | None:
     check_cache(setting)
     if setting == "off":
         return None
-    return AnalysisCache(StoreValues(open_store(output)) if setting == "output" else RedisValues(setting))
+    return AnalysisCache(
+        StoreValues(open_store(output), "analyses") if setting == "output" else RedisValues(setting)
+    )
 
 
-class AnalysisCache:
-    """Analyses by key. A fault of the cache costs time, never a run.
-
-    A record that cannot be read is a miss. A store that cannot be reached is paused, and closed for good
-    when that happens after `PAUSES` pauses. One that refuses to be read is closed at once; one that only
-    refuses to be written (full, read-only) stays open for reading. Each change is one warning.
-    Threads may share a cache.
-    """
+class AnalysisCache(RecordCache[Analysis]):
+    """Analyses by key; one without an answer is worth another try and is not kept."""
 
     def __init__(self, values: KeyValueStore) -> None:
-        self._values = values
-        self._open: set[Use] = {"read", "write"}
-        self._pauses_left, self._paused_until_s = PAUSES, -math.inf
-        self._switching = threading.Lock()
+        super().__init__(values, "analysis", read=read_analysis, written=analysis_json)
 
-    def get_many(self, keys: Sequence[str]) -> dict[str, Analysis]:
-        """The analyses there are, by key."""
-        wanted = list(dict.fromkeys(keys))
-        with ThreadPoolExecutor(READ_THREADS, "analysis-cache") as pool:
-            found = dict(zip(wanted, pool.map(self._read, wanted), strict=True))
-        return {key: analysis for key, analysis in found.items() if analysis is not None}
-
-    def put(self, key: str, analysis: Analysis) -> None:
-        """Keep an analysis; one without an answer is worth another try and is not kept."""
-        if "write" not in self._open or self._is_paused or analysis.answer is None:
-            return
-        try:
-            self._values.put(key, analysis_json(analysis))
-        except StorageError as error:
-            self._close(error, {"read", "write"} if error.reason in _UNREACHABLE else {"write"})
-        except ValueError as error:
-            log.warning("analysis %s is not kept: %s", key, error)
-
-    def _read(self, key: str) -> Analysis | None:
-        if "read" not in self._open or self._is_paused:
-            return None
-        try:
-            content = self._values.get(key)
-            return None if content is None else read_analysis(content)
-        except StorageError as error:
-            self._close(error, {"read", "write"})
-        except ValueError as error:
-            log.warning("analysis %s is made anew, because its record does not read: %s", key, error)
-        return None
-
-    @property
-    def _is_paused(self) -> bool:
-        return time.monotonic() < self._paused_until_s
-
-    def _close(self, error: StorageError, uses: set[Use]) -> None:
-        with self._switching:
-            if self._is_paused or not uses & self._open:
-                return  # another thread was here first
-            if error.reason in _UNREACHABLE and self._pauses_left:
-                self._pauses_left -= 1
-                self._paused_until_s = time.monotonic() + PAUSE_S
-                log.warning("The analysis cache is not used for %g s. %s", PAUSE_S, error)
-                return
-            self._open -= uses
-            closed = "not written to" if self._open else "not used"
-        log.warning("The analysis cache is %s from here on. %s", closed, error)
-
-
-class StoreValues:
-    """KeyValueStore of a store: `analyses/<the key's first two digits>/<key>.json`."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def get(self, key: str) -> bytes | None:
-        try:
-            return self._store.read_bytes(self._name(key))
-        except StorageError as error:
-            if error.reason == "not_found":
-                return None
-            raise
-
-    def put(self, key: str, content: bytes) -> None:
-        self._store.write_bytes(self._name(key), content)
-
-    def _name(self, key: str) -> str:
-        return f"analyses/{key[:2]}/{key}.json"
+    def put(self, key: str, record: Analysis) -> None:
+        if record.answer is not None:
+            super().put(key, record)
 
 
 class RedisValues:

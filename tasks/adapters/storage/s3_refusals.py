@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import botocore.exceptions as boto
 
-from tasks.core.records import tidy
+from tasks.core.names import tidy
 
 _CODES = {
     "SlowDown": "throttled",

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from tasks.adapters.video.sound.vad import FRAME_MS, speech_probabilities
 from tasks.adapters.video.timeline import DecodeJob
 from tasks.core.errors import DecodeFailed, DecoderUnfit, VideoRefused
 from tasks.core.geometry import FrameBudget, frame_size, frames_bytes
-from tasks.core.scoring.speech import speech_spans
+from tasks.core.speech.heard import Heard
+from tasks.core.speech.spans import speech_spans
 from tasks.core.views.sizes import size_text
 
 MEGABYTE = 1_000_000
@@ -75,23 +77,31 @@ def decode(job: DecodeJob) -> dict[str, Any]:
         _repeat_last_frame(Path(job.frames), n_ticks - n_decoded, frames_bytes(1, width, height))
     facts: dict[str, Any] = {"width": width, "height": height, "fps": job.fps}
     facts |= {"n_ticks": n_ticks, "duration_s": duration_s, "decoder": decoder, "damage": damage}
-    if track:
+    if job.sound:
         facts |= _heard(job, found, track, duration_s=duration_s)
     return facts | _source_facts(found)
 
 
-def _heard(job: DecodeJob, found: Probe, track: SoundTrack, *, duration_s: float) -> dict[str, Any]:
+def _heard(job: DecodeJob, found: Probe, track: SoundTrack | None, *, duration_s: float) -> dict[str, Any]:
     """Does `_hear`. No sound is worth a video whose pictures are there: what goes wrong is damage."""
+    end_ms = int(duration_s * 1000)
     try:
-        return _hear(job, found, track, duration_s=duration_s)
+        facts = _hear(job, found, track, duration_s=duration_s, end_ms=end_ms) if track else {}
     except Exception as error:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in DISK_FULL):
             raise
         Path(job.sound).unlink(missing_ok=True)
-        return {"sound_damage": f"The sound cannot be used ({type(error).__name__}: {error})."}
+        facts = {"sound_damage": f"The sound cannot be used ({type(error).__name__}: {error})."}
+    if "heard" not in facts:
+        damaged = "sound_damage" in facts
+        nothing = Heard.failed("sound_unreadable", end_ms=end_ms) if damaged else Heard("no_sound", end_ms)
+        facts["heard"] = asdict(nothing)
+    return facts
 
 
-def _hear(job: DecodeJob, found: Probe, track: SoundTrack, *, duration_s: float) -> dict[str, Any]:
+def _hear(
+    job: DecodeJob, found: Probe, track: SoundTrack, *, duration_s: float, end_ms: int
+) -> dict[str, Any]:
     """Writes the sound, and listens to it; says what of it is missing."""
     path = Path(job.sound)
     with open_video(Path(job.source)) as container:
@@ -112,10 +122,9 @@ def _hear(job: DecodeJob, found: Probe, track: SoundTrack, *, duration_s: float)
         path.unlink()
         return facts
     probabilities = speech_probabilities(path).tolist()
-    speech = speech_spans(
-        probabilities, frame_ms=FRAME_MS, end_ms=round(duration_s * 1000), threshold=job.speech_threshold
-    )
-    return {**facts, "speech": speech, "loudness": momentary_loudness(path)}
+    speech = speech_spans(probabilities, frame_ms=FRAME_MS, end_ms=end_ms, threshold=job.speech_threshold)
+    heard = asdict(Heard.of(speech, end_ms=end_ms))
+    return {**facts, "heard": heard, "loudness": momentary_loudness(path)}
 
 
 def _source_facts(found: Probe) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tasks.adapters.video.sandbox import Job, run_sandboxed
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.geometry import FrameBudget, frames_bytes
 from tasks.core.records import Timeline, VideoRef
+from tasks.core.speech.heard import as_heard
 
 CHILD = "tasks.adapters.video.decode_child"
 FRAMES_NAME = "frames.rgb"
@@ -101,8 +102,9 @@ def decode_timeline(
         path.unlink(missing_ok=True)
         sound_path.unlink(missing_ok=True)
         raise
-    if "speech" in found:
-        found["speech"] = tuple((begin, end) for begin, end in found["speech"])
+    if "heard" in found:
+        found["heard"] = as_heard(found["heard"])
+    if "loudness" in found:
         found["loudness"] = np.array(found["loudness"], np.float32)
     return Timeline(video=video, path=str(path), **found)
 

@@ -50,7 +50,7 @@ def analysis_key(
     """
     asked = {
         "answers_version": ANSWERS_VERSION,
-        "video": _video_identity(video),
+        "video": video_identity(video),
         "segment": [window.start, window.end, fps],
         "frame_size": frame_size,
         "max_frames": max_frames,
@@ -69,7 +69,7 @@ def model_identity(model: str, revision: str) -> list[str]:
     return [revision] if revision.startswith("sha256:") else [revision, model]
 
 
-def _video_identity(video: VideoRef) -> Sequence[str | int]:
+def video_identity(video: VideoRef) -> Sequence[str | int]:
     """What tells a video's content: a renamed or copied one is the same where the ETag says so.
 
     S3's ETags are the MD5 of the object, or of its parts' MD5s followed by how many there are

@@ -35,7 +35,7 @@ class WindowSound:
     speech_ratio: float
 
 
-class Heard:
+class SoundMeter:
     """Gives the `WindowSound` of any part of a video."""
 
     def __init__(self, speech: Sequence[tuple[int, int]], loudness: npt.NDArray[np.float32]) -> None:

@@ -28,7 +28,7 @@ from tasks.core.records import (
     legible,
 )
 from tasks.core.scoring.answers import written
-from tasks.core.scoring.sound import Heard, WindowSound
+from tasks.core.scoring.sound import SoundMeter, WindowSound
 from tasks.core.tables.reuse import PreviousRun
 from tasks.core.tables.run_ranking import (
     best_first,
@@ -195,12 +195,12 @@ def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa
 def _heard(scored: ScoredVideo) -> dict[str, list[Any]]:
     """What is heard in each window; null where the video has no sound, or it was not wanted."""
     timeline = scored.timeline
-    speech, loudness = timeline.speech, timeline.loudness
-    heard = None if speech is None or loudness is None else Heard(speech, loudness)
+    heard, loudness = timeline.heard, timeline.loudness
+    meter = None if heard is None or loudness is None else SoundMeter(heard.speech, loudness)
     sounds = [
-        heard.between(timeline.seconds(item.window.start), timeline.seconds(item.window.end))
+        meter.between(timeline.seconds(item.window.start), timeline.seconds(item.window.end))
         for item in scored.windows
-        if heard
+        if meter
     ]
     empty = [None] * len(scored.windows)
     return {

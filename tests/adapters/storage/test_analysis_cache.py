@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.adapters.storage import analysis_cache, open_store
+from tasks.adapters.storage import analysis_cache, open_store, record_cache
 from tasks.adapters.storage.analysis_cache import (
     AnalysisCache,
-    StoreValues,
     open_analysis_cache,
     redis_client,
 )
+from tasks.adapters.storage.record_cache import StoreValues
 from tasks.core.errors import SettingsError, StorageError
 from tasks.core.records import Analysis, Answer
 from tasks.core.scoring.analyses import analysis_json
@@ -188,7 +188,7 @@ def test_a_store_that_cannot_be_read_is_left_alone(
     cache = AnalysisCache(memory)
     assert cache.get_many(KEYS) == {}
     calls = len(memory.calls)
-    assert calls <= analysis_cache.READ_THREADS
+    assert calls <= record_cache.READ_THREADS
     cache.put(KEYS[0], ANALYSIS)
     assert cache.get_many(KEYS) == {}
     assert len(memory.calls) == calls
@@ -198,7 +198,7 @@ def test_a_store_that_cannot_be_read_is_left_alone(
 def test_a_store_that_is_back_is_used_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(analysis_cache, "PAUSE_S", 0.05)
+    monkeypatch.setattr(record_cache, "PAUSE_S", 0.05)
     memory = Memory(get=StorageError("gone"))
     memory.objects[KEYS[0]] = analysis_json(ANALYSIS)
     cache = AnalysisCache(memory)
@@ -214,13 +214,13 @@ def test_a_store_that_is_back_is_used_again(
 def test_a_store_that_does_not_come_back_is_given_up(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(analysis_cache, "PAUSE_S", 0.01)
+    monkeypatch.setattr(record_cache, "PAUSE_S", 0.01)
     memory = Memory(get=StorageError("gone"))
     cache = AnalysisCache(memory)
     for _ in range(10):
         assert cache.get_many(KEYS[:1]) == {}
         time.sleep(0.02)
-    assert memory.calls == ["get"] * (analysis_cache.PAUSES + 1)
+    assert memory.calls == ["get"] * (record_cache.PAUSES + 1)
     assert [warning.split(". ")[0].split("used ")[1] for warning in warnings(caplog)] == [
         "for 0.01 s",
         "for 0.01 s",
@@ -293,7 +293,7 @@ def test_a_missing_bucket_is_one_warning(aws: object, caplog: pytest.LogCaptureF
 def test_writing_reports_what_stands_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "analyses").write_bytes(b"a file, where a folder should be")
     with pytest.raises(StorageError, match=r"analyses/00/.*\(invalid\)"):
-        StoreValues(open_store(str(tmp_path))).put(KEYS[0], b"x")
+        StoreValues(open_store(str(tmp_path)), "analyses").put(KEYS[0], b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["analyses"]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.core.scoring.sound import Heard
+from tasks.core.scoring.sound import SoundMeter
 
 
-def heard(*levels: tuple[float, float], speech: tuple[tuple[int, int], ...] = ()) -> Heard:
+def heard(*levels: tuple[float, float], speech: tuple[tuple[int, int], ...] = ()) -> SoundMeter:
     """A sound of pairs: how many seconds it has which loudness."""
     steps = [level for seconds, level in levels for _ in range(round(seconds * 10))]
-    return Heard(speech, np.array(steps, np.float32))
+    return SoundMeter(speech, np.array(steps, np.float32))
 
 
 def test_the_loudness_of_a_window_is_its_own() -> None:

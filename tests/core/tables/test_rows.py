@@ -27,6 +27,7 @@ from tasks.core.records import (
     Why,
     Window,
 )
+from tasks.core.speech.heard import Heard
 from tasks.core.tables.rows import (
     RunStamp,
     failures_table,
@@ -92,7 +93,7 @@ def test_a_ranked_segment_with_an_answer() -> None:
 def test_windows_say_what_is_heard_in_them_if_there_is_sound() -> None:
     silent, loud = video("a.mp4"), video("b.mp4")
     loudness = np.repeat(np.array([-70, -20], np.float32), [600, 615])
-    timeline = replace(loud.timeline, speech=((0, 29_500),), loudness=loudness)
+    timeline = replace(loud.timeline, heard=Heard.of([(0, 29_500)], end_ms=121_500), loudness=loudness)
     loud = replace(loud, scored=replace(loud.scored, timeline=timeline))
     table = windows_table([silent, loud], STAMP, dimensions=8)
     heard = table.select(["loudness", "loudness_peak", "bursts", "silence_before_burst", "speech_ratio"])

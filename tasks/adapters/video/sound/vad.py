@@ -6,12 +6,13 @@ process, and load torch, which the model does without.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+
+from tasks.adapters.video.sound.weights import vad_weights
 
 FRAME_SAMPLES, FRAME_MS = 512, 32
 """At 16 kHz."""
@@ -20,7 +21,6 @@ CONTEXT_SAMPLES = 64
 BLOCK_FRAMES = 512
 """16 s: what the model is given at once."""
 FULL_SCALE = 32768
-WEIGHTS = Path("data", "silero_vad_16k_sequence.onnx")
 
 
 def speech_probabilities(sound: Path) -> npt.NDArray[np.float32]:
@@ -44,10 +44,6 @@ def speech_probabilities(sound: Path) -> npt.NDArray[np.float32]:
 
 
 def _load() -> onnxruntime.InferenceSession:
-    package = find_spec("silero_vad")
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("No module named 'silero_vad'", name="silero_vad")
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = options.intra_op_num_threads = 1
-    weights = Path(package.submodule_search_locations[0]) / WEIGHTS
-    return onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(vad_weights()), options, providers=["CPUExecutionProvider"])

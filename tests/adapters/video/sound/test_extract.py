@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 from tasks.adapters.video.decode_child import do_job
 from tasks.adapters.video.sound.extract import RATE, write_sound
 from tasks.core.errors import VideoRefused
+from tasks.core.speech.heard import Heard
 from tasks.core.views.pictures import Cut
 from tests.adapters.video.sound.beeping import beeping_video, beeps_s, white_pictures_s
 from tests.adapters.video.test_clips import cut_here
@@ -135,7 +136,7 @@ def test_sound_that_no_decoder_opens_is_none_and_said(tmp_path: Path) -> None:
     run_ffmpeg("-i", beeping_video(tmp_path / "p.mkv"), "-c:v", "copy", "-c:a", "libvorbis", source)
     source.write_bytes(source.read_bytes().replace(b"vorbis", b"xorbis"))
     found = do_job(replace(job_for(source, frames=str(tmp_path / "f")), sound=str(tmp_path / "sound.s16")))
-    assert "speech" not in found
+    assert (found["heard"]["status"], found["heard"]["reason"]) == ("failed", "sound_unreadable")
     assert re.fullmatch(r"[89]\.\d s of the sound \(vorbis\) cannot be decoded\.", found["sound_damage"])
     assert not (tmp_path / "sound.s16").exists()
 
@@ -158,7 +159,8 @@ def test_no_sound_is_worth_its_video(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("tasks.adapters.video.decode_child.speech_probabilities", lost)
     source = beeping_video(tmp_path / "v.mkv")
     found = do_job(replace(job_for(source, frames=str(tmp_path / "f")), sound=str(tmp_path / "sound.s16")))
-    assert (found["n_ticks"] > 0, "speech" in found) == (True, False)
+    assert found["n_ticks"] > 0
+    assert found["heard"] == asdict(Heard.failed("sound_unreadable", end_ms=9000))
     assert found["sound_damage"].startswith("The sound cannot be used (ModuleNotFoundError: No module")
     assert not (tmp_path / "sound.s16").exists()
 

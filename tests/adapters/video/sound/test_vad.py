@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tasks.adapters.video.sound.vad import BLOCK_FRAMES, FRAME_MS, FRAME_SAMPLES, speech_probabilities
-from tasks.core.scoring.speech import speech_spans
+from tasks.core.speech.spans import speech_spans
 from tests.adapters.video.sound.voice import RATE, voice
 
 

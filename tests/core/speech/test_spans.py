@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.core.scoring.speech import speech_runs, speech_spans
+from tasks.core.speech.spans import speech_runs, speech_spans
 
 
 @pytest.fixture

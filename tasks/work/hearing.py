@@ -1,0 +1,56 @@
+"""What is heard in videos, kept under the output: no later run opens one for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from tasks.adapters.storage import open_store
+from tasks.adapters.storage.record_cache import RecordCache, StoreValues
+from tasks.adapters.video.sound.weights import vad_identity
+from tasks.core.records import Timeline, VideoRef
+from tasks.core.scoring.analyses import video_identity
+from tasks.core.speech.heard import Heard, heard_json, heard_key, read_heard
+from tasks.work.spec import RunSpec
+
+
+def keep_heard(timeline: Timeline, spec: RunSpec) -> Timeline:
+    """Keep what is heard in a video that was just opened, unless an earlier run has.
+
+    The same video, with what that run knew beyond it: what is said.
+    """
+    if timeline.heard is None:
+        return timeline
+    records, key = _records(spec), key_of(timeline.video, spec)
+    known = records.get(key)
+    if known and known.untranscribed == timeline.heard:
+        return replace(timeline, heard=known)
+    records.put(key, timeline.heard)
+    return timeline
+
+
+def recall_heard(videos: Sequence[VideoRef], spec: RunSpec) -> dict[VideoRef, Heard]:
+    """What earlier runs have heard in these videos, as far as it is known."""
+    if not spec.settings.speech.enabled:
+        return {}
+    keys = {video: key_of(video, spec) for video in videos}
+    known = _records(spec).get_many(list(keys.values()))
+    return {video: known[key] for video, key in keys.items() if key in known}
+
+
+def key_of(video: VideoRef, spec: RunSpec) -> str:
+    """The key of what a run hears in a video."""
+    threshold = spec.settings.speech.threshold
+    return heard_key(video_identity(video), vad=vad_identity(), threshold=threshold)
+
+
+def _records(spec: RunSpec) -> RecordCache[Heard]:
+    return _records_of_run(spec.library or spec.settings.output, spec.run_id)
+
+
+@lru_cache(maxsize=4)
+def _records_of_run(output: str, run_id: str) -> RecordCache[Heard]:
+    """One for each run, because a run stops using a cache that fails."""
+    values = StoreValues(open_store(output), "speech")
+    return RecordCache(values, "speech record", read=read_heard, written=heard_json)
