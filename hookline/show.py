@@ -21,7 +21,7 @@ from tasks.core.manifest import Manifest
 from tasks.core.names import caseless
 from tasks.core.tables.schemas import RANKINGS, table_name, upgraded
 from tasks.core.uris import name_in
-from tasks.core.views.clock import clock
+from tasks.core.views.clock import clock, watched
 from tasks.core.views.devices import devices
 from tasks.core.views.escaping import last_part, printable
 from tasks.core.views.speed import speed_line
@@ -35,7 +35,7 @@ MAX_FAILURES = 50
 """Failures that are printed."""
 
 SHOWN = ["video_uri", "rank", "start", "end", "score", "is_viral", "videomae_score"]
-SHOWN_SINCE_4 = ["fast_reason", "best_of_moment"]
+SHOWN_SINCE_4 = ["fast_reason", "best_of_moment", "cut_start", "cut_end"]
 SHOWN_OF_ANSWER = ["virality_score", "hook_quality", "engagement_potential"]
 WHY = {
     "% video": "video_percentile",
@@ -118,7 +118,7 @@ def print_videos(
     for row in ranking:
         if deep := row["videollama3"]:
             why = escape(printable(deep["reasoning"], width=500))
-            console.print(f"[bold]#{row['rank']} {clock(row['start'])}[/] {why}", soft_wrap=True)
+            console.print(f"[bold]#{row['rank']} {clock(watched(row)[0])}[/] {why}", soft_wrap=True)
     if failures:
         console.print(failures_table(failures, manifest.source))
     console.print(f"Run {manifest.run_id} in {escape(store.uri)}", soft_wrap=True)
@@ -174,11 +174,12 @@ def ranking_table(ranking: list[dict[str, Any]], source: str, *, why: bool = Fal
     for previous, row in zip([None, *rows], rows, strict=False):
         new_video = previous is None or previous["video_uri"] != row["video_uri"]
         deep = row["videollama3"] or {}
+        start_s, end_s = watched(row)
         table.add_row(
             short_name(row["video_uri"], source) if new_video else "",
             str(row["rank"]),
-            clock(row["start"]),
-            clock(row["end"]),
+            clock(start_s),
+            clock(end_s),
             f"[bold]{row['score']}[/]" if row["is_viral"] else str(row["score"]),
             str(deep.get("virality_score", "")),
             "" if row.get("fast_reason") else str(row["videomae_score"]),

@@ -13,7 +13,7 @@ from tasks.run.logs import log_event
 from tasks.run.progress import current_progress, step
 from tasks.run.retries import WORK_PAUSES_S, attempt, retried
 from tasks.run.run import Run
-from tasks.work.analyses import Analyses, cache_keys, cache_of_run, cached_analyses
+from tasks.work.analyses import Analyses, cache_keys, cache_of_run, cached_analyses, seen_windows
 from tasks.work.models import check_deep_model, new_analyses
 
 
@@ -32,15 +32,16 @@ def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: 
     Raises:
         WorkerLost: on every try but the last. What was finished until then is in the cache.
     """
-    spec, windows = run.spec, [candidate.window for candidate in candidates]
+    spec, seen = run.spec, seen_windows(candidates, timeline)
     if isinstance(spec.deep, Analysis):
-        return Analyses(dict.fromkeys(windows, spec.deep))
+        return Analyses(dict.fromkeys(seen, spec.deep))
+    windows = sorted(set(seen.values()))  # two cuts may show the same
     if attempt() == 1:
         current_progress.get().expect("segments", len(windows))
     cache, keys = cache_of_run(spec), cache_keys(windows, timeline, spec)
     by_window = cached_analyses(keys, cache)
     current_progress.get().advance("segments", len(by_window))
-    cached, began, works = len(by_window), time.perf_counter(), list[Work]()
+    cached, began, works = sum(each in by_window for each in seen.values()), time.perf_counter(), list[Work]()
     unknown = [window for window in windows if window not in by_window]
     try:
         work = (new_analyses, unknown, timeline, spec.deep, spec)
@@ -58,4 +59,5 @@ def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: 
         by_window = {**dict.fromkeys(windows, nothing), **cached_analyses(keys, cache), **by_window}
     seconds, counts = time.perf_counter() - began, {"segments": len(windows), "cached": cached}
     log_event(spec.run_id, "deep", "analysed", video=timeline.video, **counts, seconds=seconds)
-    return Analyses(by_window, cached, seconds, tuple(works))
+    by_candidate = {window: by_window[ticks] for window, ticks in seen.items()}
+    return Analyses(by_candidate, cached, seconds, tuple(works))

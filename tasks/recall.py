@@ -182,9 +182,9 @@ def read_scores(
 def rerank(
     entry: LibraryEntry, rows: pa.Table | None, heard: Heard | None, spec: RunSpec
 ) -> RankedVideo | None:
-    """Rank one video from its rows of `windows`; None if something is missing.
+    """Rank one video from its rows of `windows`, and from what was heard; None if something is missing.
 
-    Earlier versions kept no record of what they heard: such a video is not opened for it.
+    Earlier versions kept no record of what they heard: such a video has no cuts, and is not opened for them.
     """
     if rows is None or entry.timeline is None:
         return None
@@ -207,9 +207,10 @@ def with_kept_thumbnails(ranked: RankedVideo, output: Store) -> RankedVideo:
     Raises:
         StorageError: the output cannot be reached.
     """
-    video, fps = ranked.timeline.video, ranked.timeline.fps
+    timeline, video = ranked.timeline, ranked.timeline.video
     kept = set(output.names(thumbnail_folder(video)))
-    names = [thumbnail_name(video, strongest_tick(segment, fps), fps) for segment in ranked.segments]
+    ticks = [strongest_tick(segment, timeline) for segment in ranked.segments]
+    names = [thumbnail_name(video, tick, timeline.fps) for tick in ticks]
     segments = (
         replace(segment, thumbnail_uri=name if name in kept else None)
         for segment, name in zip(ranked.segments, names, strict=True)

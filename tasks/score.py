@@ -9,9 +9,10 @@ from itertools import chain
 
 import numpy as np
 
-from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, Window, WindowFeatures
+from tasks.core.records import ScoredVideo, Timeline, Window, WindowFeatures
 from tasks.core.scoring.candidates import choose_candidates
 from tasks.core.scoring.fast_scores import salience
+from tasks.core.scoring.window_cuts import scored_windows
 from tasks.core.scoring.windows import MAX_BATCH, batches, windows
 from tasks.core.settings import Windows
 from tasks.run.logs import log_event
@@ -78,7 +79,7 @@ def score_video(
     seconds, count = features.seconds, len(features.change)
     log_event(spec.run_id, "fast", "scored", video=timeline.video, windows=count, seconds=seconds)
     scores = spec.head(features) if spec.head else salience(features)
-    every = [ScoredWindow(window, score) for window, score in zip(chain(*batched), scores, strict=True)]
+    every = scored_windows(chain(*batched), scores, timeline)
     ranking = spec.settings.ranking
     return ScoredVideo(
         timeline,

@@ -26,8 +26,9 @@ MAX_ROWS = 100
 MAX_PICTURED = 5
 
 SHOWN = [
-    *("run_rank", "video_uri", "start", "end", "score", "is_viral", "videomae_score", "fast_reason"),
-    *("videollama3", "deep_status", "deep_reason", "thumbnail_uri", "clip_uri", "best_of_moment"),
+    *("run_rank", "video_uri", "start", "end", "cut_start", "cut_end", "score", "is_viral", "videomae_score"),
+    *("fast_reason", "videollama3", "deep_status", "deep_reason", "thumbnail_uri", "clip_uri"),
+    "best_of_moment",
 ]
 
 

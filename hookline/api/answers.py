@@ -17,8 +17,9 @@ DEEP = (
     *("virality_score", "hook_quality", "engagement_potential"),
     *("viral_elements", "reasoning", "recommendation"),
 )
+CUT = ("cut_start", "cut_end", "cut_clean")
 COLUMNS = ["video_uri", "rank", *SEGMENT, *(f"videollama3.{name}" for name in DEEP)]
-"""What an answer needs of a ranking."""
+"""What an answer needs of a ranking; where this version has written it, also the `CUT`."""
 
 
 def read_answer(
@@ -31,7 +32,7 @@ def read_answer(
     """
     store, about = open_store(output), {"run_id": run_id, "run_date": run_date(run_id)}
     (entry,) = read_library(read_rows_of(store, "library", None, video=video_uri, **about)).values()
-    rows = read_rows_of(store, "rankings", COLUMNS, video=video_uri, **about).to_pylist()
+    rows = read_rows_of(store, "rankings", [*COLUMNS, *CUT], video=video_uri, **about).to_pylist()
     return entry.video.etag, answer(rows, entry, settings, run_id=run_id)
 
 
@@ -73,6 +74,8 @@ def run_date(run_id: str) -> str:
 
 def _segment(row: Mapping[str, Any]) -> dict[str, Any]:
     segment = {name: row[name] for name in SEGMENT}
+    if row.get("cut_start") is not None:
+        segment |= {name: row[name] for name in CUT}
     if deep := row["videollama3"]:
         segment["videollama3"] = {name: deep[name] for name in DEEP}
     return segment

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hookline.api.answers import COLUMNS, answer
+from hookline.api.answers import COLUMNS, CUT, answer
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.published import newest_manifest, read_columns
 from tasks.core.errors import StorageError
@@ -138,7 +138,7 @@ class Known:
         scratch = Path(folder.name)
         run: dict[str, Any] = {"run_date": manifest.run_date, "run_id": manifest.run_id}
         library = read_columns(self._store, "library", None, scratch=scratch, **run)
-        rankings = read_columns(self._store, "rankings", COLUMNS, scratch=scratch, **run)
+        rankings = read_columns(self._store, "rankings", COLUMNS, optional=CUT, scratch=scratch, **run)
         self._index = Index(
             manifest,
             ByVideo.of(upgraded(library, LIBRARY), scratch / "library.arrow"),

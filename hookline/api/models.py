@@ -45,7 +45,8 @@ class VideoLlama3(BaseModel):
 
 
 class Segment(BaseModel):
-    """A ranked segment; start, end and duration in seconds."""
+    """A ranked segment; times in seconds. `cut_start` and `cut_end` are where to cut it, so that nobody who
+    speaks is cut off; they are left out where nobody knows who speaks."""
 
     start: float
     end: float
@@ -53,6 +54,9 @@ class Segment(BaseModel):
     score: int = Field(ge=0, le=100)
     is_viral: bool
     analysis_method: Literal["VideoMAE + VideoLLaMA3", "VideoMAE only"]
+    cut_start: float | None = Field(None, description="Up to 3 seconds from start.")
+    cut_end: float | None = Field(None, description="Up to 3 seconds from end.")
+    cut_clean: bool | None = Field(None, description="Whether nobody is cut off at either end.")
     videollama3: VideoLlama3 | None = Field(None, description="Left out of a segment that has none.")
 
 

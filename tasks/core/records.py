@@ -17,6 +17,7 @@ from tasks.core.devices import Device
 from tasks.core.errors import HooklineError
 from tasks.core.names import tidy
 from tasks.core.secrets import redacted
+from tasks.core.speech.cuts import Cut
 from tasks.core.speech.heard import Heard
 from tasks.core.throughput import Span, Work
 
@@ -182,12 +183,13 @@ class WindowFeatures:
 
 @dataclass(frozen=True, slots=True)
 class ScoredWindow:
-    """A window, its fast score (0-100), and whether it was chosen as a candidate or suppressed by another."""
+    """A window, its fast score (0-100), whether it is a candidate or suppressed by another, and its cut."""
 
     window: Window
     score: int
     is_candidate: bool = False
     suppressed_by: Window | None = None
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +318,7 @@ class Segment:
     clip_uri: str | None = None
     moment: int | None = None
     best_of_moment: bool | None = None
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from tasks.adapters.storage.analysis_cache import AnalysisCache, open_analysis_c
 from tasks.core.records import Analysis, ScoredWindow, Timeline, Window
 from tasks.core.scoring.analyses import analysis_key
 from tasks.core.scoring.answers import prompt_hash
+from tasks.core.scoring.window_cuts import ticks_of
 from tasks.core.throughput import Work
 from tasks.work.spec import RunSpec
 
@@ -30,15 +31,22 @@ class Analyses:
 
 def find_analyses(candidates: Sequence[ScoredWindow], timeline: Timeline, spec: RunSpec) -> Analyses | None:
     """The analyses of all candidates if none of them needs the model; otherwise None."""
-    windows = [candidate.window for candidate in candidates]
+    seen = seen_windows(candidates, timeline)
     if isinstance(spec.deep, Analysis):
-        return Analyses(dict.fromkeys(windows, spec.deep))
-    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, spec)
+        return Analyses(dict.fromkeys(seen, spec.deep))
+    cache, keys = cache_of_run(spec), cache_keys(list(seen.values()), timeline, spec)
     first = dict(islice(keys.items(), 1))
     if not cached_analyses(first, cache):  # where one is missing, most often all are
         return None
-    by_window = cached_analyses(keys, cache)
-    return Analyses(by_window, cached=len(keys)) if len(by_window) == len(keys) else None
+    known = cached_analyses(keys, cache)
+    if len(known) < len(keys):
+        return None
+    return Analyses({window: known[ticks] for window, ticks in seen.items()}, cached=len(seen))
+
+
+def seen_windows(candidates: Sequence[ScoredWindow], timeline: Timeline) -> dict[Window, Window]:
+    """For the window of each candidate, the ticks that the deep model sees of it: those of its cut."""
+    return {candidate.window: ticks_of(candidate, timeline) for candidate in candidates}
 
 
 def cached_analyses(keys: Mapping[Window, str], cache: AnalysisCache | None) -> dict[Window, Analysis]:

@@ -17,6 +17,7 @@ from tasks.adapters.video.pictures import contact_sheet, jpeg
 from tasks.adapters.video.timeline import read_frames
 from tasks.core.errors import HooklineError
 from tasks.core.records import Failure, Segment, Stage, Timeline
+from tasks.core.scoring.window_cuts import ticks_of
 from tasks.core.settings import Publish
 from tasks.core.views.pictures import (
     clip_name,
@@ -55,7 +56,7 @@ def make_media(segments: Sequence[Segment], timeline: Timeline, spec: RunSpec) -
     if settings.clips:
         made, failures = keep_clips(made, opened, spec)
     shown = made if settings.report else []
-    sheets = (contact_sheet(*read_frames(opened, sheet_ticks(segment.window))) for segment in shown)
+    sheets = (contact_sheet(*read_frames(opened, sheet_ticks(ticks_of(each, opened)))) for each in shown)
     return Media(tuple(made), tuple(sheets), tuple(failures))
 
 
@@ -65,7 +66,7 @@ def keep_thumbnails(segments: Sequence[Segment], timeline: Timeline, store: Stor
     Raises:
         StorageError: they cannot be written.
     """
-    ticks = [strongest_tick(segment, timeline.fps) for segment in segments]
+    ticks = [strongest_tick(segment, timeline) for segment in segments]
     names = {tick: thumbnail_name(timeline.video, tick, timeline.fps) for tick in ticks}
 
     def keep(tick: int) -> None:

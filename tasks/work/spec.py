@@ -76,6 +76,7 @@ class RunSpec:
         return RunStamp(
             run_id=self.run_id,
             viral_threshold=self.settings.ranking.viral_threshold,
+            listens=self.settings.speech.enabled,
             models={
                 "videomae": self.fast.model,
                 "videomae_revision": self.fast.revision,

@@ -44,3 +44,16 @@ def test_segments_come_by_rank_and_without_an_analysis_where_there_is_none() -> 
     assert "videollama3" not in second
     assert made["total_windows"] == 6 + 4
     assert made["parameters"]["window_seconds"] == (5, 9)
+
+
+def test_a_segment_says_where_to_cut_it_if_that_is_known() -> None:
+    cut = {"cut_start": 2.25, "cut_end": 6.5, "cut_clean": True}
+    unknown = dict.fromkeys(cut)
+    settings = quick_settings("/videos", "/out", Path("models"))
+    rows = [row(1, deep=None) | cut, row(2, deep=None) | unknown, row(3, deep=None)]
+    made = answer(rows, ENTRY, settings, run_id="r")
+    Answer.model_validate({**made, "video_path": "/a.mp4"})
+    first, *others = made["top_segments"]
+    assert {name: first[name] for name in cut} == cut
+    assert (first["start"], first["end"], first["duration"]) == (2.0, 7.0, 5.0)
+    assert [name for other in others for name in cut if name in other] == []

@@ -22,6 +22,7 @@ from tasks.adapters.storage import open_store
 from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import FAILURES, LABELS, LIBRARY, RANKINGS, SCHEMA_VERSION, windows_schema
 from tests import FIXTURES, ROOT
+from tests.adapters.video.sound.voice import dubbed
 from tests.library import quick_settings, read_table, upload, write_broken_videos, write_good_videos
 from tests.media import numbered_video
 from tests.s3 import Server
@@ -108,6 +109,7 @@ def nights(
     write_good_videos(videos)
     write_broken_videos(videos)
     numbered_video(videos / "gone.mp4", seconds=10)
+    dubbed(videos / "first.mp4", (1, 5), (6, 12))
     first = quick_settings(videos, output, demo_models, ranking={"top_n": 3})
     manifest: dict[str, Any] = rank_videos(first, return_state=True).result(raise_on_failure=False)
     for verdict in ("rejected", "published"):  # of which the newest counts

@@ -18,6 +18,7 @@ from tasks.adapters.storage import Store
 from tasks.core.devices import Backend
 from tasks.core.errors import ObjectChanged
 from tasks.core.records import VideoRef, Window
+from tests.adapters.video.sound.voice import dubbed
 from tests.library import quick_settings, read_table, rows_without, write_good_videos
 from tests.media import cut_short, numbered_video
 
@@ -62,9 +63,10 @@ class Nights:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three good videos, one that breaks off, and one that is refused."""
+    """Three good videos, in one of which somebody speaks; one that breaks off, and one that is refused."""
     folder = tmp_path_factory.mktemp("library")
     write_good_videos(folder)
+    dubbed(folder / "first.mp4", (0.8, 5.6), (6.4, 9.2), (9.9, 13))
     whole = numbered_video(folder / "whole.mkv", seconds=20)
     cut_short(whole, folder / "cut.mkv", fraction=0.6)
     whole.unlink()
@@ -190,10 +192,18 @@ OTHER_WEIGHTS = {"deep_weight": "0.1", "fast_weight": "0.9", "viral_threshold": 
 
 
 def test_other_weights_rank_anew_without_a_look_at_any_video(
-    nights: Nights, touched: Touched, tmp_path: Path
+    nights: Nights, touched: Touched, tmp_path: Path, first: dict[str, Any]
 ) -> None:
     night = nights.run(ranking=OTHER_WEIGHTS)
     assert touched.nothing
+    (talk,) = (row for row in nights.rows("rankings", night) if row["video_uri"].endswith("first.mp4"))
+    assert (talk["speech_status"], talk["speech_reason"]) == ("ok", None)
+    windows = read_table(nights.output, "windows", first["run_id"]).to_pylist()
+    cuts = {(row["video_uri"], row["start"]): (row["cut_start"], row["cut_end"]) for row in windows}
+    assert (talk["cut_start"], talk["cut_end"]) == cuts[talk["video_uri"], talk["start"]]
+    moved = [row for row in windows if (row["cut_start"], row["cut_end"]) != (row["start"], row["end"])]
+    assert {row["video_uri"] for row in moved} == {talk["video_uri"]}
+    assert 0.3 < talk["speech_ratio"] < 1
     assert night["counts"]["unchanged"] == 4
     assert night["counts"]["cached"] == night["counts"]["candidates"] > 0
     assert_as_from_scratch(nights, night, tmp_path / "scratch", ranking=OTHER_WEIGHTS)

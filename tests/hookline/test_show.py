@@ -127,6 +127,13 @@ def test_the_best_of_each_moment_is_printed_and_all_on_demand(
         assert (said in text) is (count < with_all)
 
 
+def test_a_segment_is_printed_from_cut_to_cut(tmp_path: Path) -> None:
+    console = Console(file=StringIO(), width=120)
+    manifest = manifest_of(tmp_path, videos=1, failures=0, cut_start=1.3, cut_end=57.0)
+    print_run(console, open_store(str(tmp_path)), manifest)
+    assert console.file.getvalue().count("0:01.3 0:57") == 2  # type: ignore[attr-defined]
+
+
 def test_of_many_failures_the_first_are_printed(tmp_path: Path) -> None:
     text = printed(tmp_path, videos=1, failures=MAX_FAILURES + 7)
     assert text.count("It is empty.") == MAX_FAILURES

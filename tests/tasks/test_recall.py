@@ -32,11 +32,13 @@ from tasks.core.records import (
     Window,
 )
 from tasks.core.settings import Ranking
+from tasks.core.speech.heard import Heard
 from tasks.core.tables.rows import rankings_table
 from tasks.publish import publish
 from tasks.recall import plan_reuse, read_previous_run
 from tasks.run.ledger import Ledger
 from tasks.run.run import Run
+from tasks.work.hearing import keep_heard
 from tasks.work.spec import RunSpec
 from tests import FIXTURES
 from tests.library import BROKEN
@@ -146,6 +148,7 @@ def test_a_run_of_an_earlier_schema_is_carried_over(run: Run, tmp_path: Path) ->
         assert (row["previous_rank"], row["previous_run_rank"]) == (row["rank"], row["run_rank"])
         assert (row["run_id"], row["previous_run_id"]) == (run.spec.run_id, manifest["run_id"])
         assert row["video_percentile"] is row["margin"] is row["suppressed"] is None
+        assert row["cut_start"] is row["cut_clean"] is row["speech_status"] is None
         assert 0 < row["library_percentile"] < 100
 
 
@@ -163,3 +166,20 @@ def test_the_ranks_of_the_run_before_are_known_whatever_its_settings(run: Run) -
             **{"rank": 1, "run_rank": 1},
         }
     ]
+
+
+@pytest.mark.usefixtures("prefect")
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_video_is_not_opened_for_what_an_earlier_version_did_not_keep(run: Run, is_recorded: bool) -> None:
+    heard = Heard.of([(500, 2500)], end_ms=6000)
+    if is_recorded:
+        keep_heard(Timeline(RANKED, "", 6, 1, 28, 28, 6.0, "pyav", heard=heard), run.spec)
+    previous = read_previous_run.fn(with_settings(run, ranking=Ranking(top_n=3)))
+    assert previous
+    reuse = plan_reuse([RANKED, REFUSED], previous, run)
+    assert reuse.to_open == []
+    (row,) = rankings_table(reuse.reranked, run.spec.stamp).to_pylist()
+    found = [row[name] for name in ("cut_start", "cut_end", "cut_clean", "speech_ratio", "speech_status")]
+    assert found == ([0.0, 6.0, True, pytest.approx(1 / 3, abs=0.001), "ok"] if is_recorded else [None] * 5)
+    (video,) = reuse.reranked
+    assert video.timeline.heard == (heard.outcome if is_recorded else None)  # of many videos that is much

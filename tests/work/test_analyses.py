@@ -11,6 +11,8 @@ import pytest
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.core.devices import Backend
 from tasks.core.records import Analysis, Answer, ScoredWindow, Timeline, VideoRef, Window
+from tasks.core.scoring.window_cuts import scored_windows
+from tasks.core.speech.heard import Heard
 from tasks.work.analyses import cache_keys, cache_of_run, find_analyses
 from tasks.work.spec import RunSpec
 from tests.spec import make_spec
@@ -49,3 +51,55 @@ def test_only_the_answer_to_the_very_same_question_is_taken_over(
     found = find_analyses([ScoredWindow(WINDOW, 50)], timeline, now)
     assert (found is not None) is is_found
     assert not is_found or (found and found.by_window == {WINDOW: answered})
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_without_cuts_keys_and_digests_are_those_of_before_there_were_any(
+    tmp_path: Path, listens: bool
+) -> None:
+    """What was answered before need not be asked again. These were computed by the version before cuts."""
+    spec = spec_of(tmp_path, "now")
+    speech = spec.settings.speech.model_copy(update={"enabled": listens})
+    spec = replace(spec, settings=spec.settings.model_copy(update={"speech": speech}))
+    known = "c8fa2d2b97b761209ed3dc4174de1dab771d20a166f2742d481b81bfe6b23f51"
+    assert cache_keys([WINDOW], TIMELINE, spec) == {WINDOW: known}
+    assert spec.digests.scoring == "e11a580016f2"
+    assert spec.stamp.models["prompt_hash"] == "297ec3028182"
+    assert (spec.settings.digest() == "5f6322cd47a8") is not listens
+
+
+def test_an_answer_about_a_window_is_none_about_its_cut(tmp_path: Path) -> None:
+    spec, answered = spec_of(tmp_path, "now"), Analysis.ok(Answer(7, 7, 7, (), (), "", ""))
+    cache = cache_of_run(spec)
+    assert cache is not None
+    cache.put(cache_keys([WINDOW], TIMELINE, spec)[WINDOW], answered)
+    cuts = {
+        "as the window": Heard.of([(0, 32_000), (94_000, 120_000)], end_ms=290_000),
+        "of the same pictures": Heard.of([(0, 32_900), (33_300, 91_700), (92_400, 200_000)], end_ms=290_000),
+        "of others": Heard.of([(0, 34_000), (35_000, 89_000), (90_000, 200_000)], end_ms=290_000),
+    }
+    found = {}
+    for name, heard in cuts.items():
+        timeline = replace(TIMELINE, heard=heard)
+        (candidate,) = scored_windows([WINDOW], [50], timeline)
+        found[name] = find_analyses([candidate], timeline, spec)
+    assert found["as the window"] == found["of the same pictures"]
+    assert found["of the same pictures"]
+    assert found["of the same pictures"].by_window == {WINDOW: answered}
+    assert found["of others"] is None
+
+
+def test_two_candidates_that_show_the_same_share_an_answer(tmp_path: Path) -> None:
+    spec, answered = spec_of(tmp_path, "now"), Analysis.ok(Answer(7, 7, 7, (), (), "", ""))
+    timeline = replace(
+        TIMELINE, heard=Heard.of([(0, 34_000), (35_000, 91_000), (92_000, 290_000)], end_ms=290_000)
+    )
+    both = scored_windows([WINDOW, Window(34, 93)], [50, 60], timeline)
+    assert both[0].cut == both[1].cut
+    cache = cache_of_run(spec)
+    assert cache is not None
+    (key,) = cache_keys([Window(34, 91)], timeline, spec).values()
+    cache.put(key, answered)
+    found = find_analyses(both, timeline, spec)
+    assert found
+    assert (found.by_window, found.cached) == ({WINDOW: answered, Window(34, 93): answered}, 2)

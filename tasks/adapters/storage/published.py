@@ -119,9 +119,18 @@ def read_table(
 
 
 def read_columns(
-    store: Store, table: str, columns: Sequence[str] | None, *, run_date: object, run_id: str, scratch: Path
+    store: Store,
+    table: str,
+    columns: Sequence[str] | None,
+    *,
+    run_date: object,
+    run_id: str,
+    scratch: Path,
+    optional: Sequence[str] = (),
 ) -> pa.Table:
     """Some columns, or all, of a table that may be larger than memory; it is copied into `scratch` meanwhile.
+
+    `optional` ones as in `read_table`.
 
     Raises:
         StorageError: it is not there, or cannot be read.
@@ -129,7 +138,7 @@ def read_columns(
     name, local = table_name(table, run_date=run_date, run_id=run_id), scratch / f"stored-{table}.parquet"
     try:
         store.fetch(name, local)
-        return _parquet(local, columns, f"{store.uri}/{name}")
+        return _parquet(local, columns, f"{store.uri}/{name}", optional=optional)
     finally:
         local.unlink(missing_ok=True)
 

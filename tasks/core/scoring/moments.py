@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from tasks.core.records import Segment, Window
+from tasks.core.records import Segment
+from tasks.core.scoring.window_cuts import stretch_of
+from tasks.core.speech.spans import Span
 
 
-def containment_above(a: Window, b: Window, limit: Decimal) -> bool:
-    """Whether two windows share more than this part of the shorter one, exactly.
+def containment_above(a: Span, b: Span, limit: Decimal) -> bool:
+    """Whether two stretches share more than this part of the shorter one, exactly.
 
-    >>> containment_above(Window(0, 8), Window(4, 20), Decimal("0.5"))
+    >>> containment_above((0, 8), (4, 20), Decimal("0.5"))
     False
-    >>> containment_above(Window(0, 8), Window(3, 20), Decimal("0.5"))
+    >>> containment_above((0, 8), (3, 20), Decimal("0.5"))
     True
     """
-    return min(a.end, b.end) - max(a.start, b.start) > limit * min(a.length, b.length)
+    return min(a[1], b[1]) - max(a[0], b[0]) > limit * min(a[1] - a[0], b[1] - b[0])
 
 
 def with_moments(ranked: Sequence[Segment], *, same_moment: Decimal) -> list[Segment]:
@@ -31,7 +33,7 @@ def with_moments(ranked: Sequence[Segment], *, same_moment: Decimal) -> list[Seg
         touched = {
             best[earlier]
             for earlier in range(position)
-            if containment_above(segment.window, ranked[earlier].window, same_moment)
+            if containment_above(stretch_of(segment), stretch_of(ranked[earlier]), same_moment)
         }
         first = min(touched, default=position)
         best = [first if other in touched else other for other in best] + [first]

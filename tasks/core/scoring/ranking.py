@@ -48,7 +48,9 @@ def rank_segments(
                 deep_weight=deep_weight,
                 fast_weight=fast_weight,
             )
-        segments.append(Segment(candidate.window, score, candidate.score, analysis, rank=0))
+        segments.append(
+            Segment(candidate.window, score, candidate.score, analysis, rank=0, cut=candidate.cut)
+        )
     best = sorted(segments, key=strength)[:top_n]
     return [replace(segment, rank=rank) for rank, segment in enumerate(best, start=1)]
 

@@ -81,8 +81,8 @@ class Speech(Group):
     enabled: bool = Field(
         True,
         title="Listen",
-        description="Take the sound of every video that is opened: how loud its windows are, and who speaks. "
-        "False leaves these columns null.",
+        description="Take the sound of every video that is opened: how loud its windows are, and who speaks; "
+        "segments are cut in pauses. False leaves these columns null.",
     )
     threshold: float = Field(
         0.4,
@@ -205,7 +205,6 @@ class Settings(Group):
 
     def digest(self) -> str:
         """Twelve hex digits over the settings that decide what the rows say."""
-        deciding = self.model_dump_json(
-            include={"windows", "fast", "deep", "ranking"}, exclude={"deep": {"cache"}}
-        )
+        groups = {"windows", "fast", "deep", "ranking", *(["speech"] if self.speech.enabled else [])}
+        deciding = self.model_dump_json(include=groups, exclude={"deep": {"cache"}})
         return hashlib.sha256(deciding.encode()).hexdigest()[:12]

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.core.records import Failure, RankedVideo, ScoredVideo, ScoredWindow, Timeline, VideoRef
+from tasks.core.records import Failure, RankedVideo, ScoredVideo, Timeline, VideoRef
 from tasks.core.scoring.candidates import choose_candidates
+from tasks.core.scoring.window_cuts import scored_windows
 from tasks.core.scoring.windows import windows
 from tasks.core.settings import Settings
 from tasks.core.tables.digests import Digests
@@ -121,7 +122,7 @@ def restore_scores(timeline: Timeline, stored: Mapping[str, Any], settings: Sett
     every = windows(timeline.n_ticks, lengths=lengths, stride=cut.stride_seconds * timeline.fps)
     if [timeline.seconds(window.start) for window in every] != stored["start"]:
         return None
-    scored = [ScoredWindow(*both) for both in zip(every, stored["videomae_score"], strict=True)]
+    scored = scored_windows(every, stored["videomae_score"], timeline)
     chosen = choose_candidates(scored, count=ranking.candidates, max_overlap=ranking.max_overlap)
     return ScoredVideo(timeline, tuple(chosen), np.empty((0, 0), np.float16), stored["fast_kind"][0])
 

@@ -29,6 +29,7 @@ from tasks.core.records import (
 )
 from tasks.core.scoring.answers import written
 from tasks.core.scoring.sound import SoundMeter, WindowSound
+from tasks.core.scoring.window_cuts import seconds_of
 from tasks.core.tables.reuse import PreviousRun
 from tasks.core.tables.run_ranking import (
     best_first,
@@ -44,11 +45,15 @@ BACKEND = ("videollama3_device", "videollama3_dtype")
 
 @dataclass(frozen=True, slots=True)
 class RunStamp:
-    """What every row of a run carries: which run it was, and which models and settings made it."""
+    """What every row of a run carries: which run it was, and which models and settings made it.
+
+    `listens`: the sound of videos is wanted.
+    """
 
     run_id: str
     viral_threshold: int
     models: Mapping[str, str | None]
+    listens: bool = True
 
 
 def rankings_table(
@@ -149,8 +154,29 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "moment": segment.moment,
         "best_of_moment": segment.best_of_moment,
         "models": dict(stamp.models),
+        **_cut(segment, timeline, stamp),
         **({name: stamp.models.get(name) for name in BACKEND} if analysis.answer else {}),
         **(_why(segment.why, timeline) if segment.why else {}),
+    }
+
+
+def _cut(segment: Segment, timeline: Timeline, stamp: RunStamp) -> dict[str, Any]:
+    """What is watched of a segment and heard in it; null as far as nobody knows."""
+    if not stamp.listens:
+        return {"speech_status": "off"}
+    if timeline.heard is None:
+        return {}
+    outcome = {"speech_status": timeline.heard.status, "speech_reason": timeline.heard.reason}
+    if segment.cut is None:
+        return outcome
+    start_s, end_s = seconds_of(segment, timeline)
+    has_sound = timeline.heard.status != "no_sound"
+    return {
+        **outcome,
+        "cut_start": start_s,
+        "cut_end": end_s,
+        "cut_clean": segment.cut.is_clean,
+        "speech_ratio": segment.cut.speech_ratio if has_sound else None,
     }
 
 
@@ -187,6 +213,8 @@ def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa
             seconds(item.suppressed_by.end) if item.suppressed_by else None for item in scored.windows
         ],
         "score": [combined.get(item.window) for item in scored.windows],
+        "cut_start": [cut.start_ms / 1000 if (cut := item.cut) else None for item in scored.windows],
+        "cut_end": [cut.end_ms / 1000 if (cut := item.cut) else None for item in scored.windows],
         **_heard(scored),
     }
     return pa.Table.from_pydict(columns, schema=schema)

@@ -90,6 +90,13 @@ RANKINGS = pa.schema(
         pa.field("fast_reason", pa.string()),
         pa.field("moment", pa.int32()),
         pa.field("best_of_moment", pa.bool_()),
+        # Since 4: what is watched of it, and what is heard in that.
+        pa.field("cut_start", pa.float64()),
+        pa.field("cut_end", pa.float64()),
+        pa.field("cut_clean", pa.bool_()),
+        pa.field("speech_ratio", pa.float32()),
+        pa.field("speech_status", pa.string()),
+        pa.field("speech_reason", pa.string()),
     ]
 )
 
@@ -194,6 +201,8 @@ def windows_schema(dimensions: int) -> pa.Schema:
             pa.field("bursts", pa.int32()),
             pa.field("silence_before_burst", pa.float32()),
             pa.field("speech_ratio", pa.float32()),
+            pa.field("cut_start", pa.float64()),
+            pa.field("cut_end", pa.float64()),
         ]
     )
 

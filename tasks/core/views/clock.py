@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def clock(seconds: float) -> str:
     """Seconds as `h:mm:ss`, with tenths if there are any.
@@ -14,3 +17,16 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     shown = f"{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")
     return f"{hours}:{minutes:02}:{shown}" if hours else f"{minutes}:{shown}"
+
+
+def watched(row: Mapping[str, Any]) -> tuple[float, float]:
+    """From when to when the segment of a row is watched: its cut where one is known, else its window.
+
+    >>> watched({"start": 3.0, "end": 62.0, "cut_start": 4.2, "cut_end": 60.5})
+    (4.2, 60.5)
+    >>> watched({"start": 3.0, "end": 62.0, "cut_start": None})
+    (3.0, 62.0)
+    """
+    if row.get("cut_start") is None:
+        return row["start"], row["end"]
+    return row["cut_start"], row["cut_end"]

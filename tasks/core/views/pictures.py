@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from tasks.core.records import Segment, Timeline, VideoRef, Window
+from tasks.core.scoring.window_cuts import seconds_of, ticks_of
 
 SHEET_FRAMES = 6
 """Pictures on a contact sheet, evenly spread over the segment."""
@@ -26,17 +27,17 @@ class Cut:
     poster_s: float
 
 
-def strongest_tick(segment: Segment, fps: int) -> int:
-    """The tick of the first moment the model named, else the middle of the segment."""
-    window, answer = segment.window, segment.analysis.answer
+def strongest_tick(segment: Segment, timeline: Timeline) -> int:
+    """The tick of the first moment the model named, else the middle of what the segment shows."""
+    shown, answer = ticks_of(segment, timeline), segment.analysis.answer
     for moment in answer.viral_moments if answer else ():
-        if window.start <= (tick := int(moment.timestamp_s * fps)) < window.end:
+        if shown.start <= (tick := int(moment.timestamp_s * timeline.fps)) < shown.end:
             return tick
-    return (window.start + window.end) // 2
+    return (shown.start + shown.end) // 2
 
 
 def sheet_ticks(window: Window) -> list[int]:
-    """The ticks on a segment's contact sheet: the middles of `SHEET_FRAMES` equal parts.
+    """Which of the ticks that a segment shows are on its contact sheet: the middles of `SHEET_FRAMES` parts.
 
     >>> sheet_ticks(Window(0, 60))
     [5, 15, 25, 35, 45, 55]
@@ -48,9 +49,9 @@ def sheet_ticks(window: Window) -> list[int]:
 
 
 def cut_of(segment: Segment, timeline: Timeline) -> Cut:
-    """The stretch that a ranked segment is: the start and end of its row."""
-    seconds, window, strongest = timeline.seconds, segment.window, strongest_tick(segment, timeline.fps)
-    return Cut(seconds(window.start), seconds(window.end), seconds(strongest + 1))
+    """The stretch that is watched of a ranked segment."""
+    start_s, end_s = seconds_of(segment, timeline)
+    return Cut(start_s, end_s, min(timeline.seconds(strongest_tick(segment, timeline) + 1), end_s))
 
 
 def thumbnail_name(video: VideoRef, tick: int, fps: int) -> str:

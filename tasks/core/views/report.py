@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from tasks.core.manifest import Manifest
 from tasks.core.uris import name_in
+from tasks.core.views.clock import watched
 from tasks.core.views.curve import Curve, lanes, time_marks
 
 MAX_VIDEOS = 500
@@ -54,10 +55,18 @@ class Card:
         """Why there is no answer, as a sentence fragment."""
         return f"not analysed: {self.row['deep_reason'] or self.row['deep_status']}"
 
+    @property
+    def start_s(self) -> float:
+        return watched(self.row)[0]
+
+    @property
+    def end_s(self) -> float:
+        return watched(self.row)[1]
+
     def watch(self, at_s: float) -> str | None:
         """A link to this second of the video: into the clip, or where a browser reaches the file."""
         if self.clip:
-            return f"{self.clip}#t={max(0.0, at_s - self.row['start']):g}"
+            return f"{self.clip}#t={max(0.0, at_s - self.start_s):g}"
         uri: str = self.row["video_uri"]
         if uri.startswith("file://"):
             return f"file://{quote(uri.removeprefix('file://'))}#t={at_s:g}"
@@ -182,7 +191,7 @@ def _video(
         for row in sorted(rows, key=lambda row: int(row["rank"]))
     ]
     duration_s = float(rows[0]["video_duration"])
-    spans = [(card, float(card.row["start"]), float(card.row["end"])) for card in cards]
+    spans = [(card, card.start_s, card.end_s) for card in cards]
     return Video(
         name=name_in(uri, source),
         uri=uri,

@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.core.manifest import Manifest
 from tasks.core.uris import name_in
-from tasks.core.views.clock import clock
+from tasks.core.views.clock import clock, watched
 from tasks.core.views.devices import devices
 from tasks.core.views.escaping import UNKNOWN, in_markdown, link
 from tasks.core.views.sizes import size_text
@@ -34,7 +34,7 @@ def _ranking_row(row: Row, source: str) -> dict[str, Any]:
     return {
         "#": row["run_rank"],
         "video": link(name_in(row["video_uri"], source), row["video_uri"]),
-        "from - to": f"{clock(row['start'])} - {clock(row['end'])}",
+        "from - to": " - ".join(map(clock, watched(row))),
         "score": row["score"],
         "viral": "yes" if row["is_viral"] else "no",
         "fast": UNKNOWN if row["fast_reason"] else row["videomae_score"],

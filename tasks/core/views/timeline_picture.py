@@ -7,6 +7,7 @@ from html import escape
 from itertools import groupby
 
 from tasks.core.records import RankedVideo
+from tasks.core.scoring.window_cuts import seconds_of
 from tasks.core.secrets import redacted
 from tasks.core.views.clock import clock
 from tasks.core.views.escaping import last_part, one_line
@@ -52,9 +53,7 @@ def _segments(video: RankedVideo, base: int) -> str:
     """The ranked segments as bands, the best on top and labelled."""
     drawn = []
     for segment in sorted(video.segments, key=lambda segment: -segment.rank):
-        left, right = (
-            _x(video.timeline.seconds(t), video) for t in (segment.window.start, segment.window.end)
-        )
+        left, right = (_x(at_s, video) for at_s in seconds_of(segment, video.timeline))
         fill, opacity = ("#dc2626", 0.6) if segment.rank == 1 else ("#f97316", 0.15)
         drawn.append(
             f'<rect x="{left:.1f}" y="{base - CURVE_HEIGHT}" width="{max(right - left, 1):.1f}" '
@@ -63,9 +62,9 @@ def _segments(video: RankedVideo, base: int) -> str:
         )
     best = min(video.segments, key=lambda segment: segment.rank, default=None)
     if best:
-        middle = (best.window.start + best.window.end) // 2
+        middle_s = sum(seconds_of(best, video.timeline)) / 2
         drawn.append(
-            f'<text x="{_x(video.timeline.seconds(middle), video):.1f}" y="{base + 15}" fill="#c2410c" '
+            f'<text x="{_x(middle_s, video):.1f}" y="{base + 15}" fill="#c2410c" '
             f'text-anchor="middle" font-weight="bold">▲ {best.score}</text>'
         )
     return "".join(drawn)

@@ -6,11 +6,14 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from tasks.adapters.report.page import render
+from tasks.core.speech.cuts import Cut
+from tasks.core.speech.heard import Heard
 from tests.report import NASTY, SOURCE, answer, failure, in_moments, made_report, ranked_video, with_clips
 
 
@@ -49,6 +52,21 @@ class Page(HTMLParser):
             for name, attributes in self.elements
             if name == tag and wanted.items() <= attributes.items()
         ]
+
+
+def test_a_card_is_of_the_cut_and_its_clip_begins_there() -> None:
+    video = with_clips(ranked_video(answered=answer(), segments=1))
+    cut = Cut(1300, 4750, is_clean=False, speech_ratio=1.0)
+    whole = replace(video.scored.timeline, heard=Heard.of([(0, 9000)], end_ms=43_000))
+    (segment,) = video.segments
+    video = replace(
+        video, segments=(replace(segment, cut=cut),), scored=replace(video.scored, timeline=whole)
+    )
+    html = render(made_report(video))
+    assert 'data-copy="0:01.3-0:04.8"' in html
+    assert "#t=1.2" in html  # the moment at 2.5 s
+    assert "Somebody is cut off." in html
+    assert "Somebody is cut off." not in render(made_report(ranked_video()))
 
 
 def test_every_ranked_moment_has_its_card_with_scores_and_reasons() -> None:

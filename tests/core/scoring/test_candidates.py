@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from itertools import product
@@ -12,12 +13,17 @@ from hypothesis import strategies as st
 
 from tasks.core.records import ScoredWindow, Window
 from tasks.core.scoring.candidates import choose_candidates, overlaps_more_than
+from tasks.core.speech.cuts import Cut
 
 DEFAULT = Decimal("0.75")
 
 
 def scored(*rows: tuple[int, int, int]) -> list[ScoredWindow]:
     return [ScoredWindow(Window(start, end), score) for start, end, score in rows]
+
+
+def span(window: Window) -> tuple[int, int]:
+    return window.start, window.end
 
 
 def candidates(marked: list[ScoredWindow]) -> list[int]:
@@ -31,7 +37,7 @@ def test_overlap_equals_the_intersection_over_union_of_the_ticks_exhaustively() 
         ticks_a, ticks_b = set(range(a.start, a.end)), set(range(b.start, b.end))
         iou = Fraction(len(ticks_a & ticks_b), len(ticks_a | ticks_b))
         for limit in limits:
-            assert overlaps_more_than(a, b, limit) == (iou > Fraction(limit)), (a, b, limit)
+            assert overlaps_more_than(span(a), span(b), limit) == (iou > Fraction(limit)), (a, b, limit)
 
 
 def test_the_weaker_of_two_close_windows_names_the_one_that_suppressed_it() -> None:
@@ -86,7 +92,35 @@ def test_candidates_never_overlap_more_than_allowed(
     marked = choose_candidates(given_rows, count=count, max_overlap=limit)
     chosen = [item.window for item in marked if item.is_candidate]
     assert len(chosen) <= count
-    assert not any(overlaps_more_than(a, b, limit) for a in chosen for b in chosen if a != b)
+    assert not any(overlaps_more_than(span(a), span(b), limit) for a in chosen for b in chosen if a != b)
+
+
+@given(rows, st.integers(1, 20), overlaps, st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3))))
+def test_no_two_chosen_cuts_overlap_more_than_allowed_whatever_their_windows_do(
+    given_rows: list[ScoredWindow], count: int, limit: Decimal, shifts: list[tuple[int, int]]
+) -> None:
+    """Cuts of neighbours are often the same pause to the same pause."""
+    moved = [
+        replace(item, cut=Cut(4 * item.window.start - a, 4 * item.window.end + b, True, 0.5))
+        for item, (a, b) in zip(given_rows, [*shifts, *[(0, 0)] * len(given_rows)], strict=False)
+    ]
+    marked = choose_candidates(moved, count=count, max_overlap=limit)
+    chosen = [item.cut for item in marked if item.is_candidate and item.cut]
+    pairs = [(a, b) for a in chosen for b in chosen if a is not b]
+    assert not any(
+        overlaps_more_than((a.start_ms, a.end_ms), (b.start_ms, b.end_ms), limit) for a, b in pairs
+    )
+    shuffled = sorted(moved, key=lambda item: hash((item.window, item.score)))
+    again = choose_candidates(shuffled, count=count, max_overlap=limit)
+    assert sorted(map(repr, again)) == sorted(map(repr, marked))
+
+
+def test_two_windows_with_one_cut_are_not_both_chosen() -> None:
+    cut = Cut(3350, 61_000, True, 0.9)
+    apart = scored((0, 59, 80), (15, 74, 90))
+    both = [replace(item, cut=cut) for item in apart]
+    assert candidates(choose_candidates(apart, count=2, max_overlap=DEFAULT)) == [0, 15]
+    assert candidates(choose_candidates(both, count=2, max_overlap=DEFAULT)) == [15]
 
 
 @given(rows, st.integers(1, 20), overlaps)
@@ -99,7 +133,7 @@ def test_whoever_is_suppressed_is_weaker_and_overlaps_a_candidate(
         if item.suppressed_by:
             assert not item.is_candidate
             assert strength[item.suppressed_by] >= item.score
-            assert overlaps_more_than(item.window, item.suppressed_by, limit)
+            assert overlaps_more_than(span(item.window), span(item.suppressed_by), limit)
 
 
 @given(rows, st.integers(1, 20), overlaps)

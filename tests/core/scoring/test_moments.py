@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.core.records import Analysis, Segment, Window
 from tasks.core.scoring.moments import containment_above, with_moments
+from tasks.core.scoring.window_cuts import stretch_of
 
 HALF = Decimal("0.5")
 Spans = list[tuple[int, int]]
@@ -67,7 +68,7 @@ def test_moments_are_what_is_connected_and_numbered_by_their_best(
     assert [replace(item, moment=None, best_of_moment=None) for item in found] == segments
     for a in found:
         for b in found:
-            if a is not b and containment_above(a.window, b.window, limit):
+            if a is not b and containment_above(stretch_of(a), stretch_of(b), limit):
                 assert a.moment == b.moment
     best = [item.moment for item in found if item.best_of_moment]
     assert best == list(range(1, len(best) + 1))
@@ -79,6 +80,8 @@ def test_moments_are_what_is_connected_and_numbered_by_their_best(
             reached |= {
                 item.window
                 for item in members
-                if any(containment_above(item.window, other, limit) for other in reached)
+                if any(
+                    containment_above(stretch_of(item), (other.start, other.end), limit) for other in reached
+                )
             }
         assert reached == {item.window for item in members}

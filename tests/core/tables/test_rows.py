@@ -27,6 +27,7 @@ from tasks.core.records import (
     Why,
     Window,
 )
+from tasks.core.speech.cuts import Cut
 from tasks.core.speech.heard import Heard
 from tasks.core.tables.rows import (
     RunStamp,
@@ -102,6 +103,41 @@ def test_windows_say_what_is_heard_in_them_if_there_is_sound() -> None:
     assert rows[4] == [-70, -70, 0, None, 0.5]
     assert rows[6] == pytest.approx([-20, -20, 1, 60.3, 0], abs=1e-5)
     assert rows[7] == [-20, -20, 0, None, 0]
+
+
+HEARD = Heard.of([(0, 29_500)], end_ms=121_500)
+CUT = Cut(250, 58_900, is_clean=False, speech_ratio=0.499)
+
+
+@pytest.mark.parametrize(
+    ("heard", "cut", "listens", "found"),
+    [
+        (HEARD, CUT, True, [0.25, 58.9, False, 0.499, "ok", None]),
+        (Heard("no_sound", 121_500), replace(CUT, is_clean=True, speech_ratio=0.0), True,
+         [0.25, 58.9, True, None, "no_sound", None]),
+        (Heard.failed("sound_unreadable", end_ms=121_500), None, True,
+         [None] * 4 + ["failed", "sound_unreadable"]),
+        (None, None, True, [None] * 6),
+        (None, None, False, [None] * 4 + ["off", None]),
+    ],
+    ids=["ok", "no_sound", "failed", "unknown", "off"],
+)  # fmt: skip
+def test_a_segment_says_where_to_cut_it_as_far_as_that_is_known(
+    heard: Heard | None, cut: Cut | None, listens: bool, found: list[Any]
+) -> None:
+    segment = Segment(Window(0, 59), 72, 72, Analysis.skipped("disabled"), 1, cut=cut)
+    ranked = video("a.mp4", segments=[segment])
+    scored = ranked.scored
+    windows = tuple(replace(item, cut=cut) for item in scored.windows)
+    scored = replace(scored, timeline=replace(scored.timeline, heard=heard), windows=windows)
+    ranked = replace(ranked, scored=scored)
+    (row,) = rankings_table([ranked], replace(STAMP, listens=listens)).to_pylist()
+    names = ("cut_start", "cut_end", "cut_clean", "speech_ratio", "speech_status", "speech_reason")
+    assert [row[name] for name in names] == pytest.approx(found)
+    assert (row["start"], row["end"]) == (0.0, 59.0)
+    table = windows_table([ranked], STAMP, dimensions=8)
+    assert column(table, "cut_start") == [found[0]] * 4
+    assert column(table, "cut_end") == [found[1]] * 4
 
 
 def test_a_segment_without_an_answer_has_nulls_and_a_reason() -> None:

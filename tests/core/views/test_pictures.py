@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.core.records import Analysis, Answer, Moment, Segment, VideoRef, Window
+from tasks.core.speech.cuts import Cut
 from tasks.core.views.pictures import clip_name, cut_of, sheet_ticks, strongest_tick, thumbnail_name
 from tests.report import ranked_video
 
@@ -22,11 +23,14 @@ def segment(*moments: float, rank: int = 1) -> Segment:
 def test_the_first_moment_inside_stands_for_a_segment_else_its_middle(
     moments: list[float], tick: int
 ) -> None:
-    assert strongest_tick(segment(*moments), fps=2) == tick
+    assert strongest_tick(segment(*moments), replace(ranked_video().timeline, fps=2)) == tick
 
 
 def test_without_an_answer_the_middle_stands_for_a_segment() -> None:
-    assert strongest_tick(replace(segment(), analysis=Analysis.skipped("disabled")), fps=1) == 20
+    assert (
+        strongest_tick(replace(segment(), analysis=Analysis.skipped("disabled")), ranked_video().timeline)
+        == 20
+    )
 
 
 def test_the_poster_of_a_clip_is_the_thumbnail() -> None:
@@ -34,6 +38,17 @@ def test_the_poster_of_a_clip_is_the_thumbnail() -> None:
     cut = cut_of(item, timeline)
     assert (cut.start_s, cut.end_s, cut.poster_s) == (10, 30, 15)
     assert thumbnail_name(timeline.video, 14, timeline.fps).endswith("/000015000.jpg")
+
+
+def test_a_clip_and_its_pictures_are_of_the_cut() -> None:
+    timeline = ranked_video().timeline
+    item = replace(segment(10.0), cut=Cut(11_350, 29_120, is_clean=True, speech_ratio=1.0))
+    assert strongest_tick(item, timeline) == 20  # 10 s is cut away
+    cut = cut_of(item, timeline)
+    assert (cut.start_s, cut.end_s, cut.poster_s) == (11.35, 29.12, 21)
+    assert clip_name(timeline.video, item, cut, run_id="run").endswith("/0001_0m11.3s-0m29.1s.mp4")
+    short = replace(item, window=Window(10, 12), cut=Cut(10_200, 10_900, is_clean=True, speech_ratio=1.0))
+    assert cut_of(short, timeline).poster_s == 10.9
 
 
 def test_a_sheet_stays_inside_its_segment() -> None:

@@ -48,6 +48,13 @@ def test_a_segment_is_a_row_with_its_links() -> None:
     assert row["files"] == "[clip](s3://bucket/out/clip.mp4)"
 
 
+def test_a_segment_is_watched_from_cut_to_cut_where_one_is_known() -> None:
+    rows = ranking_rows(
+        [ranked(cut_start=66.2, cut_end=121.0), ranked(cut_start=None, cut_end=None)], "s3://b"
+    )
+    assert [row["from - to"] for row in rows] == ["1:06.2 - 2:01", "1:05 - 2:04"]
+
+
 def test_a_segment_without_an_answer_has_no_score_of_one() -> None:
     nothing = ranked(videollama3=None, deep_status="failed", deep_reason="out_of_memory", clip_uri=None)
     (row,) = ranking_rows([nothing], "s3://bucket/videos")

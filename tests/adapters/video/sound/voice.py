@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
+
+from tests.media import run_ffmpeg
 
 RATE = 16_000
 VOWELS = np.array(
@@ -32,3 +36,15 @@ def voice(seconds: float) -> npt.NDArray[np.int16]:
     hiss = np.diff(np.random.default_rng(0).normal(0, 1, len(times)), prepend=0)
     sound = sound * syllables + 0.04 * np.abs(sound).max() * hiss * (1 - syllables)
     return (sound / np.abs(sound).max() * 12_000).astype(np.int16)
+
+
+def dubbed(video: Path, *talk: tuple[float, float]) -> Path:
+    """The same file, in which somebody babbles from and to these seconds, up to the last of them."""
+    sound = np.zeros(int(talk[-1][1] * RATE), np.int16)
+    for start, end in talk:
+        part = sound[int(start * RATE) : int(end * RATE)]
+        part[:] = voice(end - start + 0.1)[: len(part)]
+    whole = video.with_name(f"dubbed-{video.name}")
+    raw = ("-f", "s16le", "-ar", str(RATE), "-ac", "1", "-i", "-")
+    run_ffmpeg("-i", video, *raw, "-c:v", "copy", "-c:a", "aac", whole, stdin=sound.tobytes())
+    return whole.replace(video)
