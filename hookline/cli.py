@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hookline import CHECK_THREADS, ExitCode
-from hookline.api.settings import Serve
+from hookline.api.contract.settings import Serve
 from hookline.embedded import prepare_environment
 from hookline.options import WHOLE_NAMES, Groups, explain, joined, settings_from_file
 from tasks.core.errors import HooklineError, SettingsError

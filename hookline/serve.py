@@ -18,8 +18,8 @@ import uvicorn
 from rich.console import Console
 
 from hookline import ExitCode
-from hookline.api.request_id import WithRequestId
-from hookline.api.settings import Serve
+from hookline.api.contract.request_id import WithRequestId
+from hookline.api.contract.settings import Serve
 from hookline.embedded import flush
 from hookline.server import EmbeddedServer
 from tasks.adapters.storage import open_store

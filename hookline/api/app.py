@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hookline.api import event_routes, health_routes, job_routes
-from hookline.api.problems import MEDIA_TYPE, Problem
-from hookline.api.request_id import HEADER, current_request, request_id
-from hookline.api.service import Service
+from hookline.api.contract.problems import MEDIA_TYPE, Problem
+from hookline.api.contract.request_id import HEADER, current_request, request_id
+from hookline.api.routes import events, health, jobs
+from hookline.api.service.service import Service
 from tasks.core.errors import HooklineError
 from tasks.core.views.escaping import one_line
 
@@ -39,9 +39,9 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    app.include_router(job_routes.router)
-    app.include_router(event_routes.router)
-    app.include_router(health_routes.router)
+    app.include_router(jobs.router)
+    app.include_router(events.router)
+    app.include_router(health.router)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

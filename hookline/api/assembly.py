@@ -7,16 +7,16 @@ from contextlib import closing, contextmanager
 
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from hookline.api.access import Access, read_keys
-from hookline.api.keys import Keys
-from hookline.api.known import Known
-from hookline.api.machine import Machine
-from hookline.api.metrics import Metrics
-from hookline.api.own_jobs import OwnJobs
-from hookline.api.places import Places
-from hookline.api.prefect_runs import PrefectRuns
-from hookline.api.service import Service
-from hookline.api.settings import Serve
+from hookline.api.access.callers import Access, read_keys
+from hookline.api.access.keys import Keys
+from hookline.api.access.places import Places
+from hookline.api.contract.settings import Serve
+from hookline.api.jobs.machine import Machine
+from hookline.api.jobs.metrics import Metrics
+from hookline.api.jobs.own_jobs import OwnJobs
+from hookline.api.jobs.prefect_runs import PrefectRuns
+from hookline.api.service.known import Known
+from hookline.api.service.service import Service
 from tasks.adapters.storage import open_store
 from tasks.core.settings import Settings
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 import uvicorn
 
-from hookline.api.service import Service
-from hookline.api.settings import Serve
+from hookline.api.contract.settings import Serve
+from hookline.api.service.service import Service
 from hookline.serve import listening
 from tasks.core.settings import Settings
 from tests.library import quick_settings, write_broken_videos, write_good_videos

@@ -14,7 +14,7 @@ from hypothesis.strategies import SearchStrategy
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from hookline.api.service import Service
+from hookline.api.service.service import Service
 
 EXAMPLES = 8
 

@@ -44,7 +44,7 @@ def test_the_lines_for_python_run(client: httpx.Client, videos: Path) -> None:
 
 
 def test_every_code_of_a_problem_is_on_the_page() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "hookline" / "api").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "hookline" / "api").rglob("*.py"))
     codes = set(re.findall(r'(?:Problem|__init__)\(\s*\d{3}, "(\w+)"', sources))
     assert len(codes) > 10
     assert {code for code in codes if f"`{code}`" not in PAGE} <= {"unexpected", "bad_request"}

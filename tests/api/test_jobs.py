@@ -14,10 +14,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flows.rank_videos import rank_videos
-from hookline.api import own_jobs
-from hookline.api.models import Answer
-from hookline.api.prefect_runs import PrefectRuns
-from hookline.api.service import Service
+from hookline.api.jobs import own_jobs
+from hookline.api.jobs.prefect_runs import PrefectRuns
+from hookline.api.service.models import Answer
+from hookline.api.service.service import Service
 from tasks.core.errors import HooklineError
 from tasks.core.settings import Select, Settings
 from tasks.run.run import find_models
@@ -374,12 +374,12 @@ def test_models_are_looked_for_anew(
         looked.append(settings)
         return find_models(settings, **how)
 
-    monkeypatch.setattr("hookline.api.service.find_models", noted)
+    monkeypatch.setattr("hookline.api.service.service.find_models", noted)
     ask = {"video_path": str(videos / "first.mp4"), "top_n": 3}
     client.post("/jobs", json=ask)
     looked.clear()
     client.post("/jobs", json=ask)
     assert looked == []
-    monkeypatch.setattr("hookline.api.service.MODELS_HOLD_S", 0.0)
+    monkeypatch.setattr("hookline.api.service.service.MODELS_HOLD_S", 0.0)
     client.post("/jobs", json=ask)
     assert len(looked) == 1

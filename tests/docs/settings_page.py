@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hookline.api.settings import Serve
+from hookline.api.contract.settings import Serve
 from tasks.core.settings import Settings
 
 TOP = """# Settings

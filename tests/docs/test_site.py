@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hookline.api.settings import Serve
+from hookline.api.contract.settings import Serve
 from tasks.core.settings import Settings
 from tests import ROOT
 from tests.docs.settings_page import page

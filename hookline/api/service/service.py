@@ -14,18 +14,18 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import ValidationError
 
-from hookline.api.access import Access
-from hookline.api.answers import read_answer
-from hookline.api.job import Job, Status
-from hookline.api.jobs import Jobs, Wanted
-from hookline.api.keys import Keys
-from hookline.api.known import Known
-from hookline.api.machine import Machine
-from hookline.api.metrics import Metrics
-from hookline.api.models import Ask
-from hookline.api.places import Places
-from hookline.api.problems import Problem, of_failure
-from hookline.api.settings import Serve
+from hookline.api.access.callers import Access
+from hookline.api.access.keys import Keys
+from hookline.api.access.places import Places
+from hookline.api.contract.problems import Problem, of_failure
+from hookline.api.contract.settings import Serve
+from hookline.api.jobs.interface import Jobs, Wanted
+from hookline.api.jobs.job import Job, Status
+from hookline.api.jobs.machine import Machine
+from hookline.api.jobs.metrics import Metrics
+from hookline.api.service.answers import read_answer
+from hookline.api.service.known import Known
+from hookline.api.service.models import Ask
 from tasks.core.errors import HooklineError, StorageError
 from tasks.core.settings import Settings
 from tasks.run.run import find_models

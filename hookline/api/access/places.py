@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hookline.api.problems import Problem, of_failure
+from hookline.api.contract.problems import Problem, of_failure
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.uri_list import ENDINGS as LISTS
 from tasks.core.errors import SettingsError, StorageError

@@ -10,9 +10,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
-from hookline.api.job import Job, Status
-from hookline.api.jobs import Jobs
-from hookline.api.machine import Machine
+from hookline.api.jobs.interface import Jobs
+from hookline.api.jobs.job import Job, Status
+from hookline.api.jobs.machine import Machine
 from tasks.core.manifest import Manifest
 
 SECONDS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)

@@ -11,10 +11,10 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from hookline.api.job import Status
-from hookline.api.job_routes import TheService, problems
-from hookline.api.models import Alive, Health
-from hookline.api.problems import Draining
+from hookline.api.contract.problems import Draining
+from hookline.api.jobs.job import Status
+from hookline.api.routes.jobs import TheService, problems
+from hookline.api.service.models import Alive, Health
 
 router = APIRouter()
 

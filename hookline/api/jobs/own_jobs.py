@@ -17,14 +17,14 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from hookline.api.job import Job, Status
-from hookline.api.jobs import Wanted
-from hookline.api.machine import Machine
-from hookline.api.metrics import Metrics
-from hookline.api.outcome import Outcome, outcome_of
-from hookline.api.prefect_runs import PrefectRuns
-from hookline.api.problems import Draining, QueueFull
-from hookline.api.request_id import current_request
+from hookline.api.contract.problems import Draining, QueueFull
+from hookline.api.contract.request_id import current_request
+from hookline.api.jobs.interface import Wanted
+from hookline.api.jobs.job import Job, Status
+from hookline.api.jobs.machine import Machine
+from hookline.api.jobs.metrics import Metrics
+from hookline.api.jobs.outcome import Outcome, outcome_of
+from hookline.api.jobs.prefect_runs import PrefectRuns
 from tasks.core.records import VideoRef
 from tasks.core.settings import Settings
 from tasks.run.host import Host, current_host

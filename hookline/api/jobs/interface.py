@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hookline.api.job import Job
+from hookline.api.jobs.job import Job
 from tasks.core.records import VideoRef
 from tasks.core.settings import Settings
 

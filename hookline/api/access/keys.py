@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-from hookline.api.problems import Problem
+from hookline.api.contract.problems import Problem
 
 KEPT_S = 24 * 3600
 

@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from hookline.api.access import identified
-from hookline.api.job import Job
-from hookline.api.job_routes import JobId, TheService, job_of, problems, view
+from hookline.api.access.callers import identified
+from hookline.api.jobs.job import Job
+from hookline.api.routes.jobs import JobId, TheService, job_of, problems, view
 
 LOOK_EVERY_S = 0.5
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hookline.api.places import Places
-from hookline.api.problems import Problem
+from hookline.api.access.places import Places
+from hookline.api.contract.problems import Problem
 
 opened: list[str] = []
 watching = False

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from fastapi import Header, Request
 
-from hookline.api.problems import Problem
+from hookline.api.contract.problems import Problem
 from tasks.core.errors import SettingsError
 
 VARIABLE = "HOOKLINE_API_KEYS"

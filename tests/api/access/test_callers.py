@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hookline.api.access import VARIABLE, Access, read_keys
-from hookline.api.problems import Problem
+from hookline.api.access.callers import VARIABLE, Access, read_keys
+from hookline.api.contract.problems import Problem
 from tasks.core.errors import SettingsError
 
 HASHES = {
@@ -36,7 +36,7 @@ def test_a_service_without_keys_knows_callers_by_their_address() -> None:
 
 def test_who_asks_too_often_is_told_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("hookline.api.access.time.monotonic", lambda: now)
+    monkeypatch.setattr("hookline.api.access.callers.time.monotonic", lambda: now)
     access = Access(HASHES, per_minute=2)
     for _ in range(2):
         access.caller("Bearer k-1", address="")

@@ -6,8 +6,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from hookline.api.answers import DEEP, answer
-from hookline.api.models import Answer
+from hookline.api.service.answers import DEEP, answer
+from hookline.api.service.models import Answer
 from tasks.core.records import Timeline, VideoRef
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import LibraryEntry

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hookline.api.job import Status
-from hookline.api.problems import ProblemDetails
+from hookline.api.contract.problems import ProblemDetails
+from hookline.api.jobs.job import Status
 
 PATHS = ["/media/show/episode-12.mp4", "s3://my-bucket/show/episode-12.mp4"]
 

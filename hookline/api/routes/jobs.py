@@ -12,12 +12,12 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from hookline.api.access import identified
-from hookline.api.job import Job, Status
-from hookline.api.models import Answer, Ask, JobList, JobView
-from hookline.api.problems import MEDIA_TYPE, Draining, Problem, ProblemDetails
-from hookline.api.request_id import current_request
-from hookline.api.service import Service
+from hookline.api.access.callers import identified
+from hookline.api.contract.problems import MEDIA_TYPE, Draining, Problem, ProblemDetails
+from hookline.api.contract.request_id import current_request
+from hookline.api.jobs.job import Job, Status
+from hookline.api.service.models import Answer, Ask, JobList, JobView
+from hookline.api.service.service import Service
 
 DRAIN_POLL_S = 0.5
 

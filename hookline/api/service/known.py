@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hookline.api.answers import COLUMNS, CUT, answer
+from hookline.api.service.answers import COLUMNS, CUT, answer
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.published import newest_manifest, read_columns
 from tasks.core.errors import StorageError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hookline.api.keys import Keys
-from hookline.api.problems import Problem
+from hookline.api.access.keys import Keys
+from hookline.api.contract.problems import Problem
 
 
 def test_a_key_finds_its_job_after_a_restart(tmp_path: Path) -> None:

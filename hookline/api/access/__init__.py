@@ -1,0 +1,1 @@
+"""Who may ask, for which videos, and what a repeated request gets."""

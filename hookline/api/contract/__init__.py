@@ -1,0 +1,1 @@
+"""What operators set, and what callers are told: settings, problems, the id of a request."""

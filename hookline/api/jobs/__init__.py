@@ -1,0 +1,1 @@
+"""Jobs: the queue, and the flow runs that they are."""
