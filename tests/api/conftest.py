@@ -1,4 +1,4 @@
-"""One service for all tests of a file: real jobs on a Prefect server, demo models, short videos."""
+"""One service for all tests that a process runs: real jobs on a Prefect server, demo models, short videos."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.waiting import patience, wait_for
 MAX_QUEUED = 3
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Videos that can be ranked, one of them long, and some that cannot."""
     folder = tmp_path_factory.mktemp("service") / "videos"
@@ -33,12 +33,12 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def settings(videos: Path, demo_models: Path) -> Settings:
     return quick_settings(videos, videos.parent / "output", demo_models)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def service(prefect: None, settings: Settings, videos: Path) -> Iterator[Service]:
     from prefect.settings import PREFECT_API_URL
 
@@ -50,7 +50,7 @@ def service(prefect: None, settings: Settings, videos: Path) -> Iterator[Service
         yield service
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client(service: Service) -> Iterator[httpx.Client]:
     """Talks to the service over HTTP."""
     from hookline.api.app import create_app

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
 from tasks.core.settings.group import Group
 from tasks.core.uris import split_uri
+
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?")
 
 
 class Serve(Group):
@@ -41,6 +44,13 @@ class Serve(Group):
     requests_per_minute: int = Field(
         0, title="Requests a minute", description="By each caller at the most; 0 = any number.", ge=0
     )
+    webhook_hosts: tuple[str, ...] = Field(
+        (),
+        title="Hosts of webhooks",
+        description="Whom webhook_url of a request may name, as HOST or HOST:PORT; empty = no webhooks. "
+        "They are signed with the secrets of HOOKLINE_WEBHOOK_SECRETS in the environment.",
+        examples=[["hooks.example.com"]],
+    )
     max_queued: int = Field(
         100, title="Longest queue", description="Jobs that may wait; more are refused with 429.", ge=1
     )
@@ -58,10 +68,10 @@ class Serve(Group):
         ge=0,
     )
 
-    @field_validator("sources", mode="before")
+    @field_validator("sources", "webhook_hosts", mode="before")
     @classmethod
-    def _one_is_a_list(cls, sources: object) -> object:
-        return sources.split(",") if isinstance(sources, str) else sources
+    def _one_is_a_list(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
 
     @field_validator("sources")
     @classmethod
@@ -69,6 +79,17 @@ class Serve(Group):
         for source in sources:
             split_uri(source)
         return sources
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValueError(
+                    f"{host!r} must be a host such as hooks.example.com or hooks.example.com:8443: in small "
+                    "letters, without https:// and path, and with xn--... for other alphabets"
+                )
+        return tuple(host.removesuffix(":443") for host in hosts)
 
     @property
     def state(self) -> Path:

@@ -18,6 +18,7 @@ from hookline.api.contract.request_id import current_request
 from hookline.api.jobs.job import Job, Status
 from hookline.api.service.models import Answer, Ask, JobList, JobView
 from hookline.api.service.service import Service
+from hookline.api.service.views import view as view_of
 
 DRAIN_POLL_S = 0.5
 
@@ -165,30 +166,9 @@ def preferred(prefer: str | None, *, otherwise_s: float) -> tuple[float, str]:
 
 
 def view(job: Job, request: Request, service: Service, *, joined: bool = False) -> dict[str, Any]:
-    """A job as callers see it."""
-    place = str(request.url_for("get_job", job_id=job.id))
-    progress = job.progress.view()
-    runs = job.status == Status.RUNNING
-    shown = JobView(
-        id=job.id,
-        status=job.status,
-        video_path=job.video_path,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        queue_position=service.jobs.position(job),
-        stage=progress.stage if runs else None,
-        done=progress.done if runs else None,
-        total=progress.total if runs else None,
-        percent=100 if job.status == Status.SUCCEEDED else progress.percent if runs else 0,
-        canceling=job.is_canceling and not job.is_final,
-        joined=joined,
-        problem=ProblemDetails(**service.problem(job).body()) if job.status == Status.FAILED else None,
-        status_url=place,
-        result_url=f"{place}/result",
-        cancel_url=place,
-    )
-    return shown.model_dump(mode="json", exclude={"problem": {"errors"}})
+    """A job as this caller sees it, with URLs that begin as theirs did."""
+    base = str(request.base_url)
+    return view_of(job, jobs=service.jobs, places=service.places, base=base, joined=joined)
 
 
 async def _submitted(ask: Ask, request: Request, service: Service, *, key: str | None) -> tuple[Job, bool]:

@@ -31,6 +31,11 @@ class Ask(BaseModel):
     stride_seconds: Annotated[int, Field(ge=1, le=600)] | None = Field(
         None, description="Seconds from one window's start to the next."
     )
+    webhook_url: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
+        None,
+        description="Where the job is sent when it is final: https, and a host of serve.webhook_hosts.",
+        examples=["https://hooks.example.com/hookline"],
+    )
 
 
 class VideoLlama3(BaseModel):

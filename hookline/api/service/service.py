@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from hookline.api.access.callers import Access
 from hookline.api.access.keys import Keys
 from hookline.api.access.places import Places
-from hookline.api.contract.problems import Problem, of_failure
+from hookline.api.contract.problems import Problem
 from hookline.api.contract.settings import Serve
 from hookline.api.jobs.interface import Jobs, Wanted
 from hookline.api.jobs.job import Job, Status
@@ -26,6 +26,8 @@ from hookline.api.jobs.metrics import Metrics
 from hookline.api.service.answers import read_answer
 from hookline.api.service.known import Known
 from hookline.api.service.models import Ask
+from hookline.api.service.views import problem_of
+from hookline.api.webhooks.webhooks import Webhooks
 from tasks.core.errors import HooklineError, StorageError
 from tasks.core.settings import Settings
 from tasks.run.run import find_models
@@ -60,6 +62,7 @@ class Service:
     known: Known
     metrics: Metrics
     access: Access
+    webhooks: Webhooks
     specs: dict[tuple[int | None, ...], tuple[float, RunSpec]] = field(default_factory=dict)
     remembered: dict[str, tuple[Job, dict[str, Any]]] = field(default_factory=dict)
 
@@ -69,13 +72,19 @@ class Service:
         Raises:
             Problem: there is none, and none can be made.
         """
-        if key is None:
-            return self._job(*self._wanted(ask, request_id=request_id), key="")
-        run_key, known = self.keys.claim(key, caller=caller, body=ask.model_dump_json().encode())
+        run_key, known = "", None
+        if key is not None:
+            run_key, known = self.keys.claim(key, caller=caller, body=ask.model_dump_json().encode())
         if known and (job := self.job(known)):
-            return job, True
-        job, joined = self._job(*self._wanted(ask, request_id=request_id), key=run_key)
-        self.keys.keep(run_key, job.id)
+            joined = True
+        else:
+            if ask.webhook_url:
+                self.webhooks.check(ask.webhook_url)
+            job, joined = self._job(*self._wanted(ask, request_id=request_id), key=run_key)
+            if run_key:
+                self.keys.keep(run_key, job.id)
+        if ask.webhook_url:
+            self.webhooks.promise(ask.webhook_url, job, key=run_key)
         return job, joined
 
     def _job(self, wanted: Wanted, spec: RunSpec, *, key: str) -> tuple[Job, bool]:
@@ -121,7 +130,7 @@ class Service:
         if job.status == Status.CANCELED:
             raise Problem(410, "canceled", "The job was canceled.")
         if job.status == Status.FAILED:
-            raise self.problem(job)
+            raise problem_of(job, self.places)
         if job.status != Status.SUCCEEDED:
             wait = self.jobs.retry_after_s(job)
             raise Problem(409, "not_finished", f"The job is {job.status}.", retry_after_s=wait)
@@ -133,10 +142,6 @@ class Service:
             if problem.status in (409, 410):
                 self.jobs.lose(job)
             raise
-
-    def problem(self, job: Job) -> Problem:
-        """Why a job failed."""
-        return of_failure(job.reason, job.kind, self.places.redacted(job.detail))
 
     def _spec(self, top_n: int | None, window_seconds: int | None, stride_seconds: int | None) -> RunSpec:
         """The run that these parameters ask for."""
