@@ -4,6 +4,7 @@
 # make integration  tests beside real servers, where radosgw, Redis, PostgreSQL and Chromium are installed
 # make everything   all other tests of test and integration side by side: CI runs it after quick
 # make lock         constraints.txt after pyproject.toml; with UPGRADE=--upgrade the newest of everything
+# make schema       hookline/prefect.sql after the installed Prefect, when its migrations have changed
 # make docs         the pages of docs/ as a site: site/index.html
 # make bench        how fast it is, beside its baselines: three quarters of an hour
 # make deploy       work pool, deployments and automations on the Prefect server of PREFECT_API_URL; for the nightly
@@ -25,7 +26,7 @@ CORE := tests/core tasks/core
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder $(addprefix --ignore ,$(CORE))
 READY := .venv/.complete
 
-.PHONY: setup demo test quick lint core compiled integration everything lock deploy docs bench chaos clean
+.PHONY: setup demo test quick lint core compiled integration everything lock schema deploy docs bench chaos clean
 
 setup: $(READY)
 
@@ -77,6 +78,9 @@ lock: setup
 
 deploy: setup
 	$(BIN)/python -m deployments.deploy "$(SOURCE)" "$(OUTPUT)" $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(SCHEDULE),--schedule "$(SCHEDULE)")
+
+schema: setup
+	$(BIN)/python -m tests.prefect_schema > prefect.new && mv prefect.new hookline/prefect.sql
 
 docs: setup
 	$(BIN)/python -m tests.docs.settings_page > docs/settings.md

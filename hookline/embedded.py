@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import importlib
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
-import httpx
-
-from hookline.server import EmbeddedServer, check_healthy
+from hookline.server import EmbeddedServer, check_healthy, is_healthy
+from tasks.core.garbage import no_garbage
 
 if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import State
 
 QUIET_AND_LOCAL = {
@@ -36,9 +33,6 @@ QUIET_AND_LOCAL = {
 }
 """The environment of embedded runs; what the environment already says is left alone."""
 
-QUIET_S = 1.5
-"""Longer than from one flush of the recorder to the next: without a change, nothing more is coming."""
-
 
 def prepare_environment(environment: Mapping[str, str] = QUIET_AND_LOCAL) -> None:
     """Set the defaults above. Must come before Prefect and PyTorch are first imported."""
@@ -52,8 +46,8 @@ def prefect_server() -> Iterator[Callable[[State[Any]], bool]]:
 
     The subprocess starts while Prefect and the flow are imported: all three take seconds.
 
-    Yields what to call with the final state of a flow run before the block ends: it waits until
-    nothing of the run's history can be lost, and tells whether that came about.
+    Yields what to call with the final state of a flow run before the block ends: it sends what the server
+    has not heard of the run yet, and tells whether that is there to record it. Our own ends when it has.
 
     Raises:
         HooklineError: the configured server does not answer, or ours did not start.
@@ -62,24 +56,26 @@ def prefect_server() -> Iterator[Callable[[State[Any]], bool]]:
     if not os.environ.get("PREFECT_API_URL"):
         server.launch()
     try:
-        from prefect.settings import (
-            PREFECT_API_URL,
-            PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-            temporary_settings,
-        )
+        with no_garbage():
+            from prefect.settings import (
+                PREFECT_API_URL,
+                PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+                temporary_settings,
+            )
 
         if configured := PREFECT_API_URL.value():
             server.stop()  # a profile names another one
             check_healthy(configured)
-            yield sent
+            yield partial(sent, configured)
             return
-        importlib.import_module("flows.rank_videos")
+        with no_garbage():
+            importlib.import_module("flows.rank_videos")
         server.wait()
         # Nobody waits for heartbeats of this run, and their thread takes up to a second to end.
         own = {PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
         with temporary_settings(own):
             try:
-                yield drain
+                yield partial(sent, server.api_url)
             finally:
                 flush()  # what still waits when the server is gone would hold up the exit for ever
     finally:
@@ -95,39 +91,7 @@ def flush() -> None:
     APILogWorker.drain_all()
 
 
-def sent(_: State[Any]) -> bool:
-    """A server that outlives the run records in its own time what it has been sent."""
+def sent(api_url: str, _: State[Any]) -> bool:
+    """Send what the server has not heard of yet. It records it in its own time, if it is there."""
     flush()
-    return True
-
-
-def drain(state: State[Any], *, deadline_s: float = 60) -> bool:
-    """Wait until the server has recorded all task runs of a flow run; False if it never did."""
-    from prefect.client.orchestration import get_client
-
-    flush()
-    flow_run_id = state.state_details.flow_run_id
-    deadline = time.monotonic() + deadline_s
-    settled_since, seen = time.monotonic(), -1
-    with get_client(sync_client=True) as client:
-        while time.monotonic() < deadline:
-            try:
-                total, ended = _task_runs(client, flow_run_id), _task_runs(client, flow_run_id, ended=True)
-            except httpx.HTTPError:
-                return False
-            if not total or total != ended or total != seen:
-                settled_since, seen = time.monotonic(), total
-            elif time.monotonic() - settled_since >= QUIET_S:
-                return True
-            time.sleep(0.1)
-    return False
-
-
-def _task_runs(client: SyncPrefectClient, flow_run_id: UUID | None, *, ended: bool = False) -> int:
-    filters: dict[str, object] = {"flow_runs": {"id": {"any_": [str(flow_run_id)]}}}
-    if ended:
-        final = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
-        filters["task_runs"] = {"state": {"type": {"any_": final}}}
-    response = client._client.post("/task_runs/count", json=filters)
-    response.raise_for_status()
-    return int(response.json())
+    return is_healthy(api_url)

@@ -10,7 +10,6 @@ from rich.markup import escape
 
 from hookline import ExitCode
 from hookline.embedded import prefect_server
-from hookline.progress import shown_progress
 from hookline.show import failures_table, print_left_out, print_run
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
@@ -33,13 +32,16 @@ def run_embedded(settings: Settings, *, verbose: bool = False) -> int:
     open_store(settings.output).names(".hookline")  # a new folder is none
     with ExitStack() as server:
         with err.status("Starting Prefect ..."):
-            drain = server.enter_context(prefect_server())
-        from flows.rank_videos import rank_videos  # takes seconds to import, in which the server starts
+            sent = server.enter_context(prefect_server())
+        # They take seconds to import, in which the server starts.
+        from flows.rank_videos import rank_videos
+        from hookline.progress import shown_progress
 
         with shown_progress(err):
             state = rank_videos(settings, return_state=True)
         with err.status("Recording the run ..."):
-            recorded = drain(state)
+            recorded = sent(state)
+            server.close()  # it ends when it has recorded all
     if not recorded:
         err.print("hookline: Prefect did not record the whole history of this run", soft_wrap=True)
     return report(state, settings, out=out, err=err, verbose=verbose)

@@ -1,28 +1,59 @@
 """The Prefect server of an embedded run, in a process of its own: `python -m hookline.server PORT PARENT`.
 
 It runs in a session of its own, so that Ctrl-C does not take it away from the run that still has to
-report to it; and it ends when its parent is gone, so that a killed run leaves no server behind.
+report to it; and it ends when its parent is gone, so that a killed run leaves no server behind. Before it
+ends, it records all that it was told.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
-
-import httpx
+from typing import TYPE_CHECKING
 
 from tasks.adapters.workers.parent import end_with_parent
 from tasks.core.errors import HooklineError
+from tasks.core.garbage import no_garbage
+
+if TYPE_CHECKING:
+    import httpx
+    from fastapi import FastAPI
+
+SETTINGS = {
+    "PREFECT_SERVER_EVENTS_MESSAGING_BROKER": "hookline.broker",
+    # No page offers blocks here. Without the second, Prefect would note that they are registered, and the
+    # user's own server on this database would go without them.
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+}
+"""The environment of the server; what the environment already says is left alone."""
+
+RECORDERS = (
+    "prefect.server.utilities.messaging.memory",
+    "prefect.server.services.task_run_recorder",
+    "prefect.server.events.services.event_persister",
+)
+"""The loggers that say when history is lost. Nobody hears the others."""
 
 STARTUP_S = 120
-"""The first start makes the database: 6-30 s, and more where the machine is busy."""
+"""Where migrations have to run, the first start takes 6-30 s, and more where the machine is busy."""
 
-STOP_S = 10
+CONNECTIONS_S = 10
+"""So long whoever still talks to a server that ends may go on."""
+
+PATIENCE_S = 30
+"""A server that records nothing for so long ends with what it has."""
+
+STOP_S = 600
+"""In that time it has recorded what the fastest night can leave in its queues."""
 
 
 class EmbeddedServer:
@@ -44,25 +75,29 @@ class EmbeddedServer:
         Raises:
             HooklineError: it ended, or did not answer within `STARTUP_S`.
         """
+        import httpx  # not for commands without a server
+
         deadline = time.monotonic() + STARTUP_S
-        while self.process and self.process.poll() is None and time.monotonic() < deadline:
-            if is_healthy(self.api_url):
-                return
-            time.sleep(0.1)
-        self.stop()
+        # One client, without what HTTPS needs: making that each time takes the CPU from the server.
+        with httpx.Client(verify=False, trust_env=False) as client:
+            while self.process and self.process.poll() is None and time.monotonic() < deadline:
+                if _is_healthy(self.api_url, client):
+                    return
+                time.sleep(0.05)
+        self.stop(within_s=CONNECTIONS_S)
         raise HooklineError(
             f"The embedded Prefect server did not start within {STARTUP_S} s (exit code "
             f"{self.process and self.process.returncode}): see what it printed, or set PREFECT_API_URL to "
             "a server that runs."
         )
 
-    def stop(self) -> None:
-        """End the server, if it was started; it has `STOP_S` to write down what it was told."""
+    def stop(self, *, within_s: float = STOP_S) -> None:
+        """End the server, if it was started, once it has recorded what it was told."""
         if not self.process:
             return
         self.process.terminate()
         try:
-            self.process.wait(STOP_S)
+            self.process.wait(within_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -70,8 +105,17 @@ class EmbeddedServer:
 
 def is_healthy(api_url: str) -> bool:
     """Whether a Prefect server is there."""
+    import httpx
+
+    with httpx.Client() as client:
+        return _is_healthy(api_url, client)
+
+
+def _is_healthy(api_url: str, client: httpx.Client) -> bool:
+    import httpx
+
     try:
-        return httpx.get(f"{api_url}/health", timeout=5).status_code == httpx.codes.OK
+        return client.get(f"{api_url}/health", timeout=5).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
@@ -97,12 +141,64 @@ def _free_port() -> int:
 
 def main() -> None:
     """Serve until told to stop."""
-    import uvicorn
-    from prefect.server.api.server import create_app
-
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     port, parent = map(int, sys.argv[1:])
     end_with_parent(parent, partial(os.kill, os.getpid(), signal.SIGTERM))
-    uvicorn.run(create_app(ephemeral=True, final=True), host="127.0.0.1", port=port, log_level="critical")
+
+    with no_garbage():
+        import uvicorn
+        from prefect.server.api.server import create_app
+        from prefect.settings import (
+            PREFECT_API_DATABASE_CONNECTION_URL,
+            PREFECT_API_DATABASE_MIGRATE_ON_START,
+            temporary_settings,
+        )
+
+        import hookline.sqlite  # noqa: F401  (Prefect imports it only where it registers blocks)
+        from hookline.database import needs_no_migration
+
+    own = {}
+    if needs_no_migration(str(PREFECT_API_DATABASE_CONNECTION_URL.value())):
+        own[PREFECT_API_DATABASE_MIGRATE_ON_START] = False
+    with temporary_settings(own):
+        with no_garbage():
+            app = create_app(ephemeral=True, final=True)
+        tell_losses()
+        record_before_the_end(app)
+        uvicorn.run(
+            app,
+            host="127.0.0.1",
+            port=port,
+            log_level="critical",
+            timeout_graceful_shutdown=CONNECTIONS_S,
+        )
+
+
+def tell_losses() -> None:
+    """Have those who record say on stderr what they lose, however quiet the others are."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("hookline: the embedded Prefect server: %(message)s"))
+    for name in RECORDERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        logger.addHandler(handler)
+
+
+def record_before_the_end(app: FastAPI) -> None:
+    """Have a server end its services only when they have nothing more to do."""
+    from hookline.broker import all_handled
+
+    served = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def recorded(app: FastAPI) -> AsyncIterator[None]:
+        async with served(app):
+            yield
+            if not await all_handled(patience_s=PATIENCE_S):
+                logging.getLogger(RECORDERS[0]).warning("some of the history of this run was not recorded")
+
+    app.router.lifespan_context = recorded
 
 
 if __name__ == "__main__":

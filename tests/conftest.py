@@ -106,9 +106,7 @@ def prefect() -> Iterator[None]:
 
     from hookline.embedded import flush
     from hookline.server import EmbeddedServer
-    from tests.prefect_home import new_home
 
-    new_home(Path(HOME.name))
     server = EmbeddedServer()
     server.launch()
     try:

@@ -1,17 +1,11 @@
-"""Homes of Prefect in which a server starts at once: the database is migrated once, then copied."""
+"""Homes of Prefect: none of a user's own is touched."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
-import sys
-from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from unittest.mock import patch
 
-from hookline.server import EmbeddedServer
+from hookline.database import needs_no_migration
 
 
 def environment_of_a_user(home: Path) -> dict[str, str]:
@@ -22,29 +16,6 @@ def environment_of_a_user(home: Path) -> dict[str, str]:
 
 
 def new_home(folder: Path) -> Path:
-    """Make `folder` a home like one that a server has already run in."""
-    shutil.copytree(_template(), folder, dirs_exist_ok=True)
+    """Make `folder` a home with a database, which `prefect server start` would take seconds to make."""
+    assert needs_no_migration(f"sqlite+aiosqlite:///{folder.resolve()}/prefect.db")
     return folder
-
-
-def _template() -> Path:
-    """What the first server of this version has left; kept in the virtual environment."""
-    template = Path(sys.prefix) / f"prefect-home-{version('prefect')}"
-    with Path(f"{template}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other processes of the tests need it, too
-        if not template.exists():
-            with TemporaryDirectory(dir=sys.prefix) as folder:
-                first = Path(folder) / "home"
-                with patch.dict(os.environ, PREFECT_HOME=str(first)):
-                    _start_once()
-                first.rename(template)
-    return template
-
-
-def _start_once() -> None:
-    server = EmbeddedServer()
-    server.launch()
-    try:
-        server.wait()
-    finally:
-        server.stop()

@@ -17,7 +17,7 @@ import pytest
 
 from tests.api.conftest import finished
 from tests.media import numbered_video
-from tests.prefect_home import environment_of_a_user, new_home
+from tests.prefect_home import environment_of_a_user
 from tests.waiting import patience, wait_for
 
 pytestmark = pytest.mark.integration
@@ -48,7 +48,6 @@ def serving(
 
 def test_jobs_survive_a_stop_and_a_kill(demo_models: Path, tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
-    new_home(tmp_path / "state" / "prefect")
     video = numbered_video(tmp_path / "videos" / "long.mp4", seconds=16, fps="5")
     ask = {"video_path": str(video), "top_n": 10, "stride_seconds": 1}
     key, answers = {"Idempotency-Key": "mine"}, list[httpx.Response]()

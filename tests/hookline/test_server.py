@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+from prefect import flow, task
+from prefect.futures import wait
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from hookline.embedded import QUIET_AND_LOCAL
+from hookline.embedded import QUIET_AND_LOCAL, flush
 from hookline.server import EmbeddedServer
 from tests.waiting import patience
 
 WATCHED_S = 3
+
+TASKS = 200
 
 KILLED_RUN = """
 import time
@@ -29,26 +37,58 @@ time.sleep(60)
 """
 
 
-@pytest.fixture
-def idle_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
-    for name, value in {**QUIET_AND_LOCAL, "PREFECT_HOME": str(home)}.items():
-        monkeypatch.setenv(name, value)
-    server = EmbeddedServer()
-    server.launch()
-    try:
-        server.wait()
-        assert server.process
-        yield psutil.Process(server.process.pid)
-    finally:
-        server.stop()
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[EmbeddedServer]:
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in {**QUIET_AND_LOCAL, "PREFECT_HOME": str(home)}.items():
+            patched.setenv(name, value)
+        server = EmbeddedServer()
+        server.launch()
+        try:
+            server.wait()
+            yield server
+        finally:
+            server.stop()
 
 
-def test_a_server_with_nothing_to_do_does_nothing(idle_server: psutil.Process) -> None:
+def test_a_server_with_nothing_to_do_does_nothing(server: EmbeddedServer) -> None:
+    assert server.process
+    process = psutil.Process(server.process.pid)
     time.sleep(1)  # the first requests are over
-    before = idle_server.cpu_times()
+    before = process.cpu_times()
     time.sleep(WATCHED_S)
-    after = idle_server.cpu_times()
+    after = process.cpu_times()
     assert after.user + after.system - before.user - before.system < 0.2 * WATCHED_S
+
+
+def test_queues_have_no_limit_and_the_database_was_not_migrated(server: EmbeddedServer) -> None:
+    settings = httpx.get(f"{server.api_url}/admin/settings").json()["server"]
+    assert settings["events"]["messaging_broker"] == "hookline.broker"
+    assert not settings["database"]["migrate_on_start"]
+    assert not settings["register_blocks_on_start"]
+
+
+def test_a_server_ends_when_all_is_recorded(server: EmbeddedServer, home: Path) -> None:
+    """It is stopped while most of what it was told still waits."""
+    with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        many_tasks(TASKS)
+        flush()
+    server.stop()
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        states = database.execute("SELECT state_type, count(*) FROM task_run GROUP BY 1").fetchall()
+        ((events,),) = database.execute("SELECT count(*) FROM events WHERE event LIKE 'prefect.task-run%'")
+    assert states == [("COMPLETED", TASKS)]
+    assert events == 3 * TASKS
+
+
+@flow
+def many_tasks(count: int) -> None:
+    wait(quick_task.map(range(count)))
+
+
+@task
+def quick_task(number: int) -> int:
+    return number
 
 
 def test_a_server_ends_when_its_run_is_killed(tmp_path: Path) -> None:

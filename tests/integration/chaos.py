@@ -40,7 +40,6 @@ from tasks.core.settings import Settings
 from tests import ROOT
 from tests.library import ABOUT_THE_RUN_BEFORE, upload, write_broken_videos, write_good_videos
 from tests.media import numbered_video
-from tests.prefect_home import new_home
 from tests.s3 import Bucket, Server, aws_environment
 from tests.waiting import wait_for
 
@@ -107,7 +106,6 @@ class Chaos:
     def __post_init__(self) -> None:
         self.bucket = self.server.new_bucket()
         write_demo_models(self.root / "models")
-        new_home(self.root / "prefect")
         videos = self.root / "videos"
         write_good_videos(videos)
         write_broken_videos(videos)

@@ -1,0 +1,66 @@
+"""What a command does not need is not imported: PyTorch and transformers take seconds, Prefect one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from hookline.cli import run
+from tests.hookline.test_cli import quick
+from tests.media import numbered_video
+from tests.prefect_home import environment_of_a_user
+from tests.waiting import patience
+
+HEAVY = ("torch", "transformers", "prefect")
+
+PROGRAM = """
+import json, sys
+from hookline.cli import run
+heavy, *commands = map(json.loads, sys.argv[1:])
+codes = [run(command) for command in commands]
+print(json.dumps([codes, sorted(set(heavy) & set(sys.modules))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def ranked(
+    prefect: None, demo_models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], str]:
+    """The command that has ranked one video, and its output."""
+    folder = tmp_path_factory.mktemp("ranked")
+    (folder / "videos").mkdir()
+    numbered_video(folder / "videos" / "one.mp4", seconds=6)
+    command = ["rank", str(folder / "videos"), str(folder / "output"), *quick(demo_models)]
+    assert run(command) == 0
+    return command, str(folder / "output")
+
+
+def imported(home: Path, *commands: list[str], **variables: str) -> tuple[list[int], list[str]]:
+    """The exit codes of commands in a process of their own, and what heavy modules they have imported."""
+    arguments = map(json.dumps, [HEAVY, *commands])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env=environment_of_a_user(home) | variables,
+        capture_output=True,
+        check=True,
+        timeout=patience(100),
+    )
+    codes, modules = json.loads(done.stdout.splitlines()[-1])
+    return codes, modules
+
+
+def test_help_and_show_import_nothing_heavy(ranked: tuple[list[str], str], tmp_path: Path) -> None:
+    _, output = ranked
+    commands = [["--help"], ["rank", "--help"], ["show", output]]
+    assert imported(tmp_path, *commands) == ([0, 0, 0], [])
+
+
+def test_a_run_with_nothing_new_imports_no_models(ranked: tuple[list[str], str], tmp_path: Path) -> None:
+    command, _ = ranked
+    api_url = str(PREFECT_API_URL.value())
+    assert imported(tmp_path, command, PREFECT_API_URL=api_url) == ([0], ["prefect"])
