@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from tasks.adapters.models.devices import cpu_name
+from tasks.adapters.models.cpu import cpu_name
 from tasks.core.throughput import DeepThroughput, Work, throughput
 
 PHASES = ("decode", "look", "vision", "prefill", "generate", "grammar", "total")

@@ -10,9 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from tasks.adapters.models.checkpoints import Checkpoint, on_this_machine
+from tasks.adapters.models.cpu import cpu_dtype
+from tasks.adapters.models.gpus import is_without_cuda
 from tasks.adapters.stopping import raise_if_stopped
 from tasks.core.devices import Backend, Device
 from tasks.core.errors import ModelError
+from tasks.core.garbage import no_garbage
 from tasks.core.records import Analysis, Timeline, Window, WindowFeatures
 from tasks.core.throughput import Span, Work
 from tasks.work.analyses import cache_keys, cache_of_run
@@ -30,9 +33,10 @@ def check_fast_model(spec: RunSpec) -> Device:
         ModelError: it cannot be loaded, or the head is not of this model.
     """
     # PyTorch takes seconds to import, and this module is imported before it is known whether it is needed.
-    from tasks.adapters.models.videomae import load_videomae
+    with no_garbage():
+        from tasks.adapters.models.videomae import load_videomae
 
-    model = load_videomae(on_this_machine(spec.fast), device=spec.settings.engine.device)
+        model = load_videomae(on_this_machine(spec.fast), device=spec.settings.engine.device)
     if spec.head:
         spec.head.check_fits(model.dimensions)
     return model.computes_on
@@ -44,12 +48,13 @@ def check_deep_model(deep: Checkpoint, spec: RunSpec) -> None:
     Raises:
         ModelError: it cannot be loaded.
     """
-    from tasks.adapters.models.videollama3.model import load_videollama3
+    with no_garbage():
+        from tasks.adapters.models.videollama3.model import load_videollama3
 
-    settings = spec.settings
-    load_videollama3(
-        on_this_machine(deep), quantization=settings.deep.quantization, device=settings.engine.device
-    )
+        settings = spec.settings
+        load_videollama3(
+            on_this_machine(deep), quantization=settings.deep.quantization, device=settings.engine.device
+        )
 
 
 def find_backend(wanted: str = "auto") -> Backend:
@@ -58,6 +63,8 @@ def find_backend(wanted: str = "auto") -> Backend:
     Raises:
         ModelError: there is a GPU that cannot be used.
     """
+    if wanted == "cpu" or (wanted == "auto" and is_without_cuda()):
+        return Backend("cpu", cpu_dtype())  # without PyTorch: there may be nothing to compute
     from tasks.adapters.models.devices import backend_of, pick_device, pick_dtype
 
     device = pick_device(wanted)

@@ -86,7 +86,8 @@ def check_this_gpu(wanted: str) -> Finding:
     """
     import torch  # takes seconds
 
-    from tasks.adapters.models.devices import cpu_name, pick_device, pick_dtype, why_unusable
+    from tasks.adapters.models.cpu import cpu_name
+    from tasks.adapters.models.devices import pick_device, pick_dtype, why_unusable
     from tasks.adapters.models.gpus import driver_version
     from tasks.adapters.models.kernels import attention_in_words, choose_attention_kernels
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from tasks.adapters.models.cpu import cpu_dtype, cpu_name
 from tasks.adapters.models.gpu_errors import raise_if_gpu_lost
 from tasks.adapters.models.gpus import driver_version, seen_gpus
 from tasks.core.devices import Backend, Device
@@ -123,12 +122,6 @@ def device_record(device: torch.device, dtype: torch.dtype) -> Device:
     return Device("cpu", cpu_name(), precision, None)
 
 
-def cpu_name() -> str:
-    """What the processor calls itself."""
-    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return found[1] if found else platform.processor() or platform.machine()
-
-
 def backend_of(device: torch.device, dtype: torch.dtype) -> Backend:
     """The same in words."""
     return Backend(device.type, str(dtype).removeprefix("torch."))
@@ -137,12 +130,10 @@ def backend_of(device: torch.device, dtype: torch.dtype) -> Backend:
 def pick_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device multiplies it natively, else float32.
 
-    GPUs from compute capability 8.0 (Ampere) do, and CPUs with AMX tiles (2.7 against 0.7 VideoMAE
-    windows a second on two such cores). CPUs that know only the AVX512-BF16 instructions do not
-    count: on two such cores VideoMAE base made 0.33 windows a second, against 0.53 in float32.
+    GPUs from compute capability 8.0 (Ampere) do; for CPUs see `cpu_dtype`.
     """
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-    return torch.bfloat16 if native else torch.float32
+        return torch.bfloat16 if native else torch.float32
+    dtype: torch.dtype = getattr(torch, cpu_dtype())
+    return dtype

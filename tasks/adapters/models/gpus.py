@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import subprocess
@@ -81,3 +82,14 @@ def driver_version() -> str | None:
         if found := re.search(r"\s(\d{3,}\.\d+(\.\d+)?)\s", (DRIVER / "version").read_text()):
             return found[1]
     return None
+
+
+def is_without_cuda() -> bool:
+    """Whether nothing in this process can compute on a GPU: none is seen, and there is no driver."""
+    if seen_gpus():
+        return False
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return True
+    return False
