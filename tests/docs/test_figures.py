@@ -85,6 +85,16 @@ def frame_sizes() -> Iterator[str]:
     yield f"{large['decode_cpu_s'] / small['decode_cpu_s']:.1f} times the CPU time of decoding"
 
 
+def cuts() -> Iterator[str]:
+    talk = measured("cuts")["talks"]["slides_speech_122s_1080p.mp4"]
+    for seconds in ("59 s", "15 s"):
+        found = talk[seconds]
+        yield f"from {found['outside of speech before']:.0%} to {found['clean']:.0%} ({seconds}".replace(
+            "%", " %"
+        )
+        assert found["worse"] == 0
+
+
 def cards() -> Iterator[str]:
     for line in measured("deep_memory")["lines"]:
         batches = " | ".join(str(batch or "-") for batch in line["batch_by_card_gb"].values())
@@ -106,6 +116,7 @@ def questions() -> Iterator[str]:
         ("README.md", memory_and_nights),
         ("README.md", deep_stage),
         ("README.md", frame_sizes),
+        ("README.md", cuts),
         ("README.md", cards),
         ("docs/operations.md", gpu),
         ("docs/data.md", questions),
