@@ -18,6 +18,7 @@ from tasks.rank import rank_video
 from tasks.recall import recall
 from tasks.render import render_media
 from tasks.run.concurrency import run_concurrently
+from tasks.run.labels import note_failure
 from tasks.run.ledger import Ledger
 from tasks.run.outcome import conclude, conclude_without_run, final_state
 from tasks.run.progress_artifact import progress_on_the_page
@@ -28,7 +29,7 @@ from tasks.score import load_fast_model, score_video, score_windows, window_batc
 from tasks.show import show_results
 
 
-@flow(name="rank-videos", flow_run_name=run_name, validate_parameters=False)
+@flow(name="rank-videos", flow_run_name=run_name, validate_parameters=False, on_failure=[note_failure])
 @checking_settings
 def rank_videos(settings: Settings) -> State[Any]:
     """Rank the moments of all videos of a source, and publish the rankings.

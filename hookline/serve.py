@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -21,10 +21,10 @@ from hookline import ExitCode
 from hookline.api.contract.request_id import WithRequestId
 from hookline.api.contract.settings import Serve
 from hookline.embedded import flush
-from hookline.server import EmbeddedServer
+from hookline.server import KeptServer, check_healthy
 from tasks.adapters.storage import open_store
-from tasks.core.errors import HooklineError
-from tasks.core.settings import Settings
+from tasks.core.errors import HooklineError, SettingsError
+from tasks.core.settings import Select, Settings
 
 LAST_ANSWERS_S = 10
 """After `shutdown_seconds`, callers who wait are told so within this time."""
@@ -43,19 +43,20 @@ def run_service(settings: Settings, serve: Serve) -> int:
         StorageError: source or output cannot be reached.
     """
     console = Console(stderr=True)
+    settings = without_selection(settings, console)
     for source in (settings.source, *serve.sources):
         open_store(source).check()
     open_store(settings.output).names("jobs/.hookline")  # a new folder is none
     log_lines()
-    with (
-        listening(serve.host, serve.port) as listener,
-        only_service(serve.state),
-        own_prefect(serve) as api_url,
-    ):
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening(serve.host, serve.port))
+        stack.enter_context(only_service(serve.state))
+        prefect = None if serve.deployment else stack.enter_context(own_prefect(serve))
+        api_url = prefect.api_url if prefect else configured_prefect()
         from hookline.api.app import create_app
         from hookline.api.assembly import assembled
 
-        with assembled(settings, serve, api_url=api_url) as service:
+        with assembled(settings, serve, api_url=api_url, server=prefect) as service:
             app = create_app(service)
             address = "http://{}:{}".format(*listener.getsockname()[:2])
             listener.listen()  # who connects from now on waits for uvicorn, and is not refused
@@ -68,8 +69,25 @@ def run_service(settings: Settings, serve: Serve) -> int:
                 timeout_graceful_shutdown=serve.shutdown_seconds + LAST_ANSWERS_S,
             )
             end = partial(service.jobs.close, within_s=serve.shutdown_seconds)
-            _Server(config, on_exit=end).run(sockets=[listener])
+            server = _Server(config, on_exit=end)
+            if prefect:
+                prefect.keep(on_lost=server.end)
+            server.run(sockets=[listener])
+        if prefect and prefect.is_lost:
+            raise HooklineError(
+                "The service has ended, as its Prefect server did: see what that printed. Jobs are kept, and "
+                "go on when the service is started again."
+            )
     return ExitCode.COMPLETE
+
+
+def without_selection(settings: Settings, console: Console) -> Settings:
+    """The settings without `select`, which is about libraries: each request names its video."""
+    chosen = settings.select.model_dump(exclude_defaults=True)
+    if chosen:
+        said = ", ".join(f"select.{name}: {value!r}" for name, value in chosen.items())
+        console.print(f"Not used, as each request names its video: {said}", markup=False, soft_wrap=True)
+    return settings.model_copy(update={"select": Select()})
 
 
 class _Server(uvicorn.Server):
@@ -84,13 +102,31 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             self.force_exit = True
             return
+        self.end()
+
+    def end(self) -> None:
+        """Have the jobs end, and then the server."""
         self.should_exit = True
         threading.Thread(target=self._on_exit, name="exit").start()
 
 
+def configured_prefect() -> str:
+    """The address of the Prefect server that the environment or the active profile names.
+
+    Raises:
+        HooklineError: there is none, or it does not answer.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    if not (api_url := PREFECT_API_URL.value()):
+        raise SettingsError("serve.deployment is one of a Prefect server: name that with PREFECT_API_URL.")
+    check_healthy(api_url)
+    return str(api_url)
+
+
 @contextmanager
-def own_prefect(serve: Serve) -> Iterator[str]:
-    """A Prefect server for the block, with a database in the state folder; yields its address.
+def own_prefect(serve: Serve) -> Iterator[KeptServer]:
+    """A Prefect server for the block, with a database in the state folder.
 
     Never the user's own: what it has of jobs is taken for this service's at every start.
 
@@ -100,14 +136,14 @@ def own_prefect(serve: Serve) -> Iterator[str]:
     os.environ["PREFECT_HOME"] = str(serve.state / "prefect")
     for theirs in ("PREFECT_API_URL", *DATABASES):
         os.environ.pop(theirs, None)
-    server = EmbeddedServer()
+    server = KeptServer()
     server.launch()
     try:
         with Console(stderr=True).status("Starting Prefect ..."):
             importlib.import_module("flows.rank_videos")  # takes seconds, in which the server starts
             server.wait()
         try:
-            yield server.api_url
+            yield server
         finally:
             flush()  # what still waits when the server is gone would hold up the exit for ever
     finally:

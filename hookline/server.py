@@ -8,13 +8,15 @@ ends, it records all that it was told.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -55,6 +57,11 @@ PATIENCE_S = 30
 STOP_S = 600
 """In that time it has recorded what the fastest night can leave in its queues."""
 
+STEADY_S = 60
+"""A server that ends so soon after its start would do so again."""
+
+log = logging.getLogger("hookline.server")
+
 
 class EmbeddedServer:
     """A Prefect API on a free port of 127.0.0.1, without UI."""
@@ -66,8 +73,11 @@ class EmbeddedServer:
 
     def launch(self) -> None:
         """Start the server; the caller has other things to do until it answers."""
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "hookline.server", str(self.port), str(os.getpid())]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def wait(self) -> None:
         """Wait until the server answers.
@@ -101,6 +111,55 @@ class EmbeddedServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+class KeptServer(EmbeddedServer):
+    """One that is started again, on its port and its database, when it ends by itself.
+
+    `is_up` is false meanwhile, and `is_lost` true when it cannot be kept up; it has ended `outages` times.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_up, self.is_lost, self.outages = False, False, 0
+        self._is_over, self._launching = False, threading.Lock()
+
+    def keep(self, *, on_lost: Callable[[], None]) -> None:
+        """From now on, start it again when it ends; `on_lost` is called when that is no use."""
+        self.is_up = True
+        threading.Thread(target=self._keep, args=(on_lost,), name="prefect-server", daemon=True).start()
+
+    def launch(self) -> None:
+        with self._launching:
+            if not self._is_over:
+                super().launch()
+
+    def stop(self, *, within_s: float = STOP_S) -> None:
+        with self._launching:
+            self._is_over = True
+        super().stop(within_s=within_s)
+
+    def _keep(self, on_lost: Callable[[], None]) -> None:
+        again_at = -math.inf
+        while self.process:
+            code = self.process.wait()
+            self.is_up = False
+            if self._is_over:
+                return
+            self.outages += 1
+            log.error("the Prefect server of this service ended by itself, with exit code %s", code)
+            try:
+                if time.monotonic() - again_at < STEADY_S:
+                    raise HooklineError(f"it ended within {STEADY_S} s of being started again")
+                self.launch()
+                self.wait()
+            except HooklineError as error:
+                log.error("the Prefect server of this service cannot be kept up: %s", error)
+                self.is_lost = True
+                on_lost()
+                return
+            self.is_up, again_at = True, time.monotonic()
+            log.warning("the Prefect server of this service was started again: jobs go on")
 
 
 def is_healthy(api_url: str) -> bool:

@@ -1,4 +1,4 @@
-"""Show the results on the page of the run in the Prefect UI: ranking, summary, failures and a picture."""
+"""Show the results on the page of the run in the Prefect UI, and their numbers to Prometheus."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pyarrow.parquet as pq
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.runtime import deployment, flow_run
 
+from tasks.adapters.counters import push
 from tasks.core.manifest import Manifest
 from tasks.core.records import Analysis, RankedVideo
 from tasks.core.views.run_page import counted, failure_rows, ranking_rows, summary
 from tasks.core.views.timeline_picture import timeline_picture
+from tasks.run.labels import CONTENT, DETAIL, KIND, MAX_DETAIL, REASON, RUN_ID, WHOLE, labels, note
 from tasks.run.ledger import Ledger
 from tasks.run.logs import log_event
+from tasks.run.outcome import FAILED
 from tasks.run.run import Run
 
 MAX_ROWS = 100
@@ -38,7 +43,14 @@ def show_results(manifest: Manifest, ledger: Ledger, run: Run) -> Manifest:
     A run that is one of many in its process has no page: its server has no UI.
     """
     if not run.host:
-        for show in (show_ranking, show_failures, show_summary, show_picture):
+        for show in (
+            show_ranking,
+            show_failures,
+            show_summary,
+            show_picture,
+            push_counters,
+            tell_the_service,
+        ):
             _try_to(show, manifest, ledger, run)
     return manifest
 
@@ -93,6 +105,23 @@ def show_picture(manifest: Manifest, ledger: Ledger, run: Run) -> None:
             key="timelines",
             description=f"The {len(videos)} best videos of this run over time",
         )
+
+
+def push_counters(manifest: Manifest, ledger: Ledger, run: Run) -> None:
+    """Send what the run has done to a Prometheus push gateway, if there is one."""
+    push(manifest, deployment=deployment.name or "none")
+
+
+def tell_the_service(manifest: Manifest, ledger: Ledger, run: Run) -> None:
+    """Say what came of a job in the labels of its flow run, where the service looks for it."""
+    if CONTENT not in labels() or not flow_run.id:
+        return
+    whole = "no" if manifest.counts["unanswered"] else "yes"
+    about = {RUN_ID: manifest.run_id, WHOLE: whole}
+    if manifest.state == FAILED and ledger.failures:
+        why = ledger.failures[0]
+        about |= {REASON: why.reason, KIND: why.kind, DETAIL: why.detail[:MAX_DETAIL]}
+    note(UUID(flow_run.id), about)
 
 
 def rows_of(path: Path, columns: list[str] | None = None) -> Iterator[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -25,6 +26,11 @@ from tasks.core.views.escaping import one_line
 MAX_BODY_BYTES = 64 * 1024
 BODY_WITHIN_S = 10
 
+MAX_SUBMITTING = 40
+"""Threads in which jobs are asked for. They wait where the Prefect server is slow, and who looks at a job
+does not wait behind them.
+"""
+
 log = logging.getLogger("hookline.requests")
 
 
@@ -39,6 +45,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
+    app.state.submitting = CapacityLimiter(MAX_SUBMITTING)
     app.include_router(jobs.router)
     app.include_router(events.router)
     app.include_router(health.router)

@@ -14,7 +14,8 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.runtime import flow_run
 
 from tasks.core.views import run_page
-from tasks.run.progress import NO_PROGRESS, Counts, current_progress
+from tasks.run.labels import CONTENT, PROGRESS, labels, note
+from tasks.run.progress import COUNTED, NO_PROGRESS, Counts, current_progress
 
 PERIOD_S = 5.0
 """Seconds between updates."""
@@ -32,7 +33,7 @@ class ArtifactProgress(Counts):
     def __init__(self, flow_run_id: UUID, *, period_s: float = PERIOD_S) -> None:
         super().__init__()
         self._flow_run_id, self._period_s = flow_run_id, period_s
-        self._steps: list[str] = []
+        self._labels, self._steps = labels(), list[str]()
         self._over, self._began = threading.Event(), time.monotonic()
         self._artifact_id: UUID | None = None
         self._written: tuple[object, ...] = ()
@@ -83,6 +84,9 @@ class ArtifactProgress(Counts):
                         flow_run_id=self._flow_run_id,
                     )
                 ).id
+        if CONTENT in self._labels:
+            counts = (f"{what}={done[what]}/{expected[what]}" for what in COUNTED)
+            note(self._flow_run_id, {PROGRESS: " ".join(counts)})
         self._written = state
 
 

@@ -25,6 +25,7 @@ from tasks.core.records import Analysis
 from tasks.core.settings import Settings
 from tasks.run.active_runs import RUN_ID_TIME, registered
 from tasks.run.host import Host, current_host
+from tasks.run.labels import LIBRARY, labels
 from tasks.run.progress import step
 from tasks.run.retries import WORK_PAUSES_S, retried
 from tasks.work.models import find_backend
@@ -85,8 +86,8 @@ def start_run(settings: Settings) -> Iterator[Run]:
     # What can be wrong for all videos is found out before the first is decoded.
     with step(run_id, "start", "finding the models, or downloading them"):
         spec = find_models(settings, run_id=run_id, started_at=started_at)
-    if host := current_host.get():
-        spec = replace(spec, library=host.library)
+    host = current_host.get()
+    spec = replace(spec, library=host.library if host else labels().get(LIBRARY, ""))
     scratch_dir = settings.limits.scratch_dir
     with (
         run_folder(scratch_dir, run_id) as scratch,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import NamedTuple
 
 from tasks.adapters.models.checkpoints import Checkpoint, on_this_machine
 from tasks.adapters.models.cpu import cpu_dtype
@@ -71,12 +72,20 @@ def find_backend(wanted: str = "auto") -> Backend:
     return backend_of(device, pick_dtype(device))
 
 
-def loaded_models() -> tuple[bool, bool]:
-    """Whether this process holds the fast model, and the deep one."""
-    from tasks.adapters.models import videomae
+class Loaded(NamedTuple):
+    """What a process holds: which models, and of its GPU how many bytes are used, of how many there are."""
+
+    videomae: bool
+    videollama3: bool
+    gpu_memory: tuple[int, int] | None
+
+
+def loaded_models() -> Loaded:
+    """What this process holds."""
+    from tasks.adapters.models import memory, videomae
     from tasks.adapters.models.videollama3 import model
 
-    return videomae.is_loaded(), model.is_loaded()
+    return Loaded(videomae.is_loaded(), model.is_loaded(), memory.of_gpu())
 
 
 def window_features(batch: Sequence[Window], timeline: Timeline, spec: RunSpec) -> WindowFeatures:

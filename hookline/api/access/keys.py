@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
+from typing import Protocol
 from uuid import uuid4
 
 from hookline.api.contract.problems import Problem
@@ -20,14 +21,8 @@ create table if not exists keys (
 """
 
 
-class Keys:
-    """The keys of all callers, in a file that survives the service."""
-
-    def __init__(self, file: Path, *, kept_s: float = KEPT_S) -> None:
-        self._kept_s, self._lock = kept_s, threading.Lock()
-        self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        self._db.execute("pragma journal_mode = wal")
-        self._db.execute(_TABLE)
+class Keys(Protocol):
+    """The keys of all callers. They outlive the service."""
 
     def claim(self, key: str, *, caller: str, body: bytes) -> tuple[str, str | None]:
         """The key under which the run of a request is made, and the job that it has already, if it has.
@@ -38,8 +33,38 @@ class Keys:
         Raises:
             Problem: the key was used for another request.
         """
-        digest = hashlib.sha256(body).hexdigest()
-        name = hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
+
+    def keep(self, run_key: str, job: str) -> None:
+        """Remember the job of a claimed key."""
+
+    def close(self) -> None:
+        """Nobody will ask any more."""
+
+
+def digests(key: str, *, caller: str, body: bytes) -> tuple[str, str]:
+    """What tells apart the keys of all callers, and what the requests with one of them."""
+    name = hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
+    return name, hashlib.sha256(body).hexdigest()
+
+
+class KeyReused(Problem):
+    """The key was used for another request."""
+
+    def __init__(self) -> None:
+        super().__init__(422, "key_reused", "This Idempotency-Key was used with another request.")
+
+
+class OwnKeys:
+    """The keys of the callers of one service, in a file."""
+
+    def __init__(self, file: Path, *, kept_s: float = KEPT_S) -> None:
+        self._kept_s, self._lock = kept_s, threading.Lock()
+        self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute(_TABLE)
+
+    def claim(self, key: str, *, caller: str, body: bytes) -> tuple[str, str | None]:
+        name, digest = digests(key, caller=caller, body=body)
         with self._lock:
             self._db.execute("delete from keys where made_at < ?", (time.time() - self._kept_s,))
             row = (name, digest, uuid4().hex, time.time())
@@ -49,14 +74,12 @@ class Keys:
             query = "select body, run_key, job from keys where key = ?"
             known, run_key, job = self._db.execute(query, (name,)).fetchone()
         if known != digest:
-            raise Problem(422, "key_reused", "This Idempotency-Key was used with another request.")
+            raise KeyReused
         return str(run_key), job
 
     def keep(self, run_key: str, job: str) -> None:
-        """Remember the job of a claimed key."""
         with self._lock:
             self._db.execute("update keys set job = ? where run_key = ?", (job, run_key))
 
     def close(self) -> None:
-        """Close the file."""
         self._db.close()

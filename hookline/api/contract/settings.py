@@ -35,6 +35,14 @@ class Serve(Group):
         description="Where jobs are kept over restarts, for one service alone; "
         "empty = hookline in the user's folder for state.",
     )
+    deployment: str = Field(
+        "",
+        title="Deployment",
+        description="FLOW/NAME on the server of PREFECT_API_URL whose workers run the jobs, such as "
+        "rank-videos/on-demand: several services may share it. Empty = the service runs them itself.",
+        pattern=r"^([^/]+/[^/]+)?$",
+        examples=["rank-videos/on-demand"],
+    )
     keys: str = Field(
         "",
         title="API keys",

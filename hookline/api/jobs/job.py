@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,6 +51,12 @@ class JobProgress(Counts):
         super().advance(what, count, name=name)
         self.view()
 
+    def restore(self, counts: str) -> None:
+        """Take over what a run that is elsewhere has counted: `windows=3/12 segments=0/4`."""
+        with self._lock:
+            for what, done, expected in _COUNT.findall(counts):
+                self._done[what], self._expected[what] = int(done), int(expected)
+
     def begin(self, step: str) -> None: ...
 
     def end(self, step: str) -> None: ...
@@ -66,6 +73,8 @@ class JobProgress(Counts):
             self._most = max(self._most, first + (last - first) * done // max(total, 1))
             return View(STAGES[stage], done, total, self._most)
 
+
+_COUNT = re.compile(r"(videos|windows|segments)=(\d+)/(\d+)")
 
 STAGES = {"opening": "opening", "windows": "scoring", "segments": "analysing"}
 

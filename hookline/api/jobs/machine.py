@@ -22,8 +22,10 @@ class Machine:
         self._settings = settings
         self._workers: Workers | None = None
         self._backend: Backend | None = None
-        self._lock = threading.Lock()
+        self._starting = threading.Lock()
         self.videomae_loaded = self.videollama3_loaded = False
+        self.gpu_memory: list[tuple[int, int]] = []
+        """Bytes of each GPU that are used, and that it has."""
 
     @property
     def device(self) -> str:
@@ -32,10 +34,10 @@ class Machine:
 
     def workers(self) -> Workers:
         """The workers, for the next job."""
-        with self._lock:
-            if self._workers is None:
-                self._workers = find_workers(self._settings)
-            return self._workers
+        with self._starting:
+            if (workers := self._workers) is None:
+                workers = self._workers = find_workers(self._settings)
+            return workers
 
     def identified(self, spec: RunSpec) -> RunSpec:
         """The same run, with what its deep model computes on.
@@ -43,27 +45,32 @@ class Machine:
         Raises:
             ModelError: there is a GPU that cannot be used.
         """
-        workers = self.workers()
-        with self._lock:
-            if self._backend is None:
-                self._backend = workers.call(find_backend, self._settings.engine.device)
+        if self._backend is None:  # no lock: a worker may be in the middle of a long call
+            self._backend = self.workers().call(find_backend, self._settings.engine.device)
         return replace(spec, deep_backend=self._backend) if isinstance(spec.deep, Checkpoint) else spec
 
     def stop(self, host: Host) -> None:
         """End the work on a job. A process in the middle of a call on its GPU is ended with its models."""
         host.stop()
-        with self._lock:
-            if self._workers is not None and not isinstance(self._workers, InProcess):
-                self._workers.close()
-                self._workers = None
+        if not isinstance(self._workers, InProcess):
+            self.close()
 
     def look(self) -> None:
         """Find out what is loaded; between two jobs, as a worker does one call at a time."""
-        self.videomae_loaded, self.videollama3_loaded = self.workers().call(loaded_models)
+        found = self.workers().on_all(loaded_models)
+        self.videomae_loaded = any(each.videomae for each in found)
+        self.videollama3_loaded = any(each.videollama3 for each in found)
+        self.gpu_memory = [each.gpu_memory for each in found if each.gpu_memory]
 
     def close(self) -> None:
-        """End the workers."""
-        with self._lock:
-            if self._workers is not None:
-                self._workers.close()
-                self._workers = None
+        """End the workers; if there is another job, it starts others."""
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.close()
+
+
+class Elsewhere(Machine):
+    """The workers of a deployment: this service starts none, and knows nothing of what they compute on."""
+
+    def identified(self, spec: RunSpec) -> RunSpec:
+        return spec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter as Tally
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
@@ -13,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from hookline.api.jobs.interface import Jobs
 from hookline.api.jobs.job import Job, Status
 from hookline.api.jobs.machine import Machine
-from tasks.core.manifest import Manifest
+from tasks.adapters.counters import RunCounters
 
 SECONDS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 """Upper bounds of the buckets for how long a job takes."""
@@ -27,10 +26,7 @@ class Metrics:
         shared: dict[str, Any] = {"namespace": "hookline", "registry": self.registry}
         self._ended = Counter("jobs_ended", "Jobs that became final, by outcome.", ["outcome"], **shared)
         self._took = Histogram("job_seconds", "How long jobs ran.", buckets=SECONDS, **shared)
-        self._stages = Counter("stage_seconds", "Seconds of work, by stage.", ["stage"], **shared)
-        self._windows = Counter("windows", "Windows that VideoMAE scored.", **shared)
-        self._segments = Counter("segments", "Segments that were analysed, or found in the cache.", **shared)
-        self._cached = Counter("cached_segments", "Segments whose analysis was in the cache.", **shared)
+        self.runs = RunCounters(self.registry)
         self.known = Counter("known_answers", "Requests that were answered without a job.", **shared)
         for status in (Status.SUCCEEDED, Status.FAILED, Status.CANCELED):
             self._ended.labels(status)
@@ -40,14 +36,6 @@ class Metrics:
         self._ended.labels(job.status).inc()
         if job.started_at and job.ended_at:
             self._took.observe((job.ended_at - job.started_at).total_seconds())
-
-    def run_ended(self, manifest: Manifest) -> None:
-        """Count the work of a run that has published."""
-        for stage in ("fetch", "decode", "fast", "deep"):
-            self._stages.labels(stage).inc(manifest.seconds.get(stage, 0))
-        self._windows.inc(manifest.counts.get("windows", 0))
-        self._segments.inc(manifest.counts.get("candidates", 0))
-        self._cached.inc(manifest.counts.get("cached", 0))
 
     def page(self, jobs: Jobs, machine: Machine) -> bytes:
         """All of it, and the gauges of this moment, as Prometheus reads it."""
@@ -63,14 +51,19 @@ class _Now:
         self._jobs, self._machine = jobs, machine
 
     def collect(self) -> Iterator[Metric]:
-        tally, machine = Tally(job.status for job in self._jobs.list()), self._machine
+        tally, machine = self._jobs.tally(), self._machine
         jobs = GaugeMetricFamily("hookline_jobs", "Jobs, by status.", labels=["status"])
         for status in Status:
-            jobs.add_metric([status], tally[status])
+            jobs.add_metric([status], tally.get(status, 0))
         yield jobs
-        yield GaugeMetricFamily("hookline_queue_depth", "Jobs that wait.", value=tally[Status.QUEUED])
+        yield GaugeMetricFamily("hookline_queue_depth", "Jobs that wait.", value=tally.get(Status.QUEUED, 0))
         loaded = GaugeMetricFamily("hookline_model_loaded", "Models in memory.", labels=["model"])
         loaded.add_metric(["videomae"], machine.videomae_loaded)
         loaded.add_metric(["videollama3"], machine.videollama3_loaded)
         yield loaded
+        memory = GaugeMetricFamily("hookline_gpu_memory_bytes", "Memory of each GPU.", labels=["gpu", "kind"])
+        for gpu, (used, total) in enumerate(machine.gpu_memory):
+            memory.add_metric([str(gpu), "used"], used)
+            memory.add_metric([str(gpu), "total"], total)
+        yield memory
         yield InfoMetricFamily("hookline_build", "This service.", value={"version": version("hookline")})

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from datetime import UTC, datetime
-from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -19,15 +18,16 @@ from pydantic import ValidationError
 
 from hookline.api.contract.problems import Draining, QueueFull
 from hookline.api.contract.request_id import current_request
-from hookline.api.jobs.interface import Wanted
+from hookline.api.jobs.interface import Server, Took, Wanted
 from hookline.api.jobs.job import Job, Status
 from hookline.api.jobs.machine import Machine
 from hookline.api.jobs.metrics import Metrics
 from hookline.api.jobs.outcome import Outcome, outcome_of
 from hookline.api.jobs.prefect_runs import PrefectRuns
-from tasks.core.records import VideoRef
-from tasks.core.settings import Settings
+from hookline.api.jobs.recorded import DEATHS, MAX_DEATHS, deaths_of, labels_of, loaded
+from tasks.core.errors import HooklineError
 from tasks.run.host import Host, current_host
+from tasks.run.labels import DETAIL, KIND, REASON, RUN_ID, WHOLE
 from tasks.run.progress import current_progress
 
 if TYPE_CHECKING:
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 
 MAX_KNOWN = 10_000
 """Jobs that can be asked for, also after a restart; older ones are forgotten."""
-
-MAX_ATTEMPTS = 3
-"""A job under which the service has died so often fails."""
-
-MAX_TIMED = 20
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 """States of runs that have."""
@@ -50,19 +45,27 @@ log = logging.getLogger("hookline.jobs")
 class OwnJobs:
     """The queue and the one thread that works on it.
 
-    One, because models compute one at a time anyway, and SQLite has one writer at a time.
+    One, because models compute one at a time anyway, and SQLite has one writer at a time. All that callers
+    look at is in memory: `_lock` is never held while the Prefect server is asked.
     """
 
     def __init__(
-        self, runs: PrefectRuns, machine: Machine, metrics: Metrics, *, library: str, max_queued: int
+        self,
+        runs: PrefectRuns,
+        machine: Machine,
+        metrics: Metrics,
+        *,
+        library: str,
+        max_queued: int,
+        server: Server | None = None,
     ) -> None:
         self._runs, self._machine, self._metrics = runs, machine, metrics
-        self._library, self._max_queued = library, max_queued
+        self._library, self._max_queued, self._server = library, max_queued, server
         self._jobs: dict[str, Job] = {}
         self._queue: deque[Job] = deque()
         self._by_content: dict[str, Job] = {}
-        self._took_s: deque[float] = deque(maxlen=MAX_TIMED)
-        self._lock = threading.RLock()
+        self._took = Took()
+        self._creating, self._lock = threading.Lock(), threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._is_draining, self._handing_back = False, False
         self._thread = threading.Thread(
@@ -92,8 +95,11 @@ class OwnJobs:
         if kind == "CANCELLING":
             self._runs.set_state(job.id, "CANCELLED", "Cancelled", force=True)
         elif job.status == Status.QUEUED and kind != "SCHEDULED":
-            if run["run_count"] >= MAX_ATTEMPTS:
-                self._fail(job, Outcome.crashed(run["run_count"]))
+            # What was handed back in good order waits as SCHEDULED: this one lost its process.
+            deaths = deaths_of(run) + 1
+            self._runs.note(job.id, {DEATHS: str(deaths)})
+            if deaths >= MAX_DEATHS:
+                self._fail(job, Outcome.crashed(deaths))
             else:
                 self._runs.set_state(job.id, "SCHEDULED", "AwaitingRetry", force=True)
                 log.info("job %s was under way when the service ended: it waits again", job.id)
@@ -101,24 +107,30 @@ class OwnJobs:
             job.done.set_result(None)
 
     def submit(self, wanted: Wanted, *, key: str = "") -> tuple[Job, bool]:
+        if there := self._joinable(wanted.content):
+            return there, True
+        with self._creating:  # who wants the same waits for the first, and then joins it
+            if there := self._joinable(wanted.content):
+                return there, True
+            with self._lock:
+                waiting = len(self._queue)
+            if waiting >= self._max_queued:
+                raise QueueFull(waiting, retry_after_s=self.retry_after_s())
+            parameters = {"settings": wanted.settings.model_dump(mode="json")}
+            run = self._runs.create(parameters, labels_of(wanted), key=f"job:{key or uuid4().hex}")
+            return self._accept(loaded(run), wanted)
+
+    def _joinable(self, content: str) -> Job | None:
         with self._lock:
             if self._is_draining:
                 raise Draining
-            if there := self._by_content.get(wanted.content):
-                return there, True
-            if len(self._queue) >= self._max_queued:
-                raise QueueFull(len(self._queue), retry_after_s=self.retry_after_s())
-            labels = {
-                "hookline.video_path": wanted.video_path,
-                "hookline.video_etag": wanted.video.etag,
-                "hookline.content": wanted.content,
-                "hookline.request": wanted.request_id,
-            }
-            parameters = {"settings": wanted.settings.model_dump(mode="json")}
-            run = self._runs.create(parameters, labels, key=f"job:{key or uuid4().hex}")
-            if known := self._jobs.get(run["id"]):
+            return self._by_content.get(content)
+
+    def _accept(self, job: Job, wanted: Wanted) -> tuple[Job, bool]:
+        with self._lock:
+            if known := self._jobs.get(job.id):
                 return known, True
-            job = self._jobs[run["id"]] = loaded(run)
+            self._jobs[job.id] = job
             if job.is_final:  # of an earlier request with this key, and forgotten since
                 job.done.set_result(None)
                 return job, True
@@ -139,8 +151,13 @@ class OwnJobs:
     def get(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)
 
-    def list(self) -> Sequence[Job]:
-        return [*reversed(list(self._jobs.values()))]
+    def list(self, *, video_path: str | None = None) -> Sequence[Job]:
+        with self._lock:
+            known = [*reversed(self._jobs.values())]
+        return [job for job in known if video_path in (None, job.video_path)]
+
+    def tally(self) -> Mapping[Status, int]:
+        return Counter(job.status for job in self.list())
 
     def position(self, job: Job) -> int | None:
         with self._lock:
@@ -148,28 +165,43 @@ class OwnJobs:
 
     def retry_after_s(self, job: Job | None = None) -> int:
         with self._lock:
-            each_s = median(self._took_s) if self._took_s else 10.0
-            ahead = self.position(job) if job else len(self._queue)
-        return round(min(max(each_s * ((ahead or 0) + 1), 1), 300))
+            waiting = len(self._queue)
+        return self._took.retry_after_s(ahead=(self.position(job) or 0) if job else waiting)
 
     def cancel(self, job: Job) -> None:
         with self._lock:
             if job.is_final or job.is_canceling:
                 return
-            # Never straight to CANCELLED: a run that goes on would overwrite it.
-            self._runs.set_state(job.id, "CANCELLING", "Cancelling")
             job.is_canceling = True
             self._release(job)  # who asks for the same now wants it
-            if job in self._queue:
+            if waits := job in self._queue:
                 self._queue.remove(job)
-                self._runs.set_state(job.id, "CANCELLED", "Cancelled", force=True)
-                self._end(job, Status.CANCELED)
-            elif job.host:
-                self._machine.stop(job.host)
+        try:
+            # Never straight to CANCELLED: a run that goes on would overwrite it.
+            self._runs.set_state(job.id, "CANCELLING", "Cancelling")
+        except HooklineError:  # after a restart nobody would know
+            self._take_back(job, waits=waits)
+            raise
+        if waits:
+            self._runs.set_state(job.id, "CANCELLED", "Cancelled", force=True)
+            self._end(job, Status.CANCELED)
+        elif host := job.host:
+            self._machine.stop(host)
+
+    def _take_back(self, job: Job, *, waits: bool) -> None:
+        with self._lock:
+            job.is_canceling = False
+            if waits:
+                self._queue.appendleft(job)
+                self._changed.notify_all()
 
     @property
     def is_draining(self) -> bool:
         return self._is_draining
+
+    @property
+    def is_connected(self) -> bool:
+        return self._server is None or self._server.is_up
 
     def close(self, *, within_s: float) -> None:
         with self._lock:
@@ -178,9 +210,9 @@ class OwnJobs:
         self._thread.join(within_s)
         with self._lock:
             self._handing_back = True
-            for job in self._jobs.values():
-                if job.host:
-                    self._machine.stop(job.host)
+            under_way = [job.host for job in self._jobs.values() if job.host]
+        for host in under_way:
+            self._machine.stop(host)
         self._thread.join()
 
     def _work(self) -> None:
@@ -191,8 +223,12 @@ class OwnJobs:
                     return
                 job = self._queue.popleft()
             try:
-                job.host = Host(self._machine.workers(), library=self._library)
-                copy_context().run(self._run, job, job.host)
+                host = Host(self._machine.workers(), library=self._library)
+                with self._lock:
+                    job.host = host
+                    if self._handing_back or job.is_canceling:  # since it was taken from the queue
+                        host.stop()
+                copy_context().run(self._run, job, host)
                 self._machine.look()
             except Exception as error:
                 log.exception("job %s could not be run", job.id)
@@ -214,7 +250,7 @@ class OwnJobs:
         current_progress.set(job.progress)
         job.status, job.started_at = Status.RUNNING, datetime.now(UTC)
         log.info("job %s begins", job.id)
-        state, error = None, None
+        state, error, outages = None, None, self._outages
         try:
             state = cast("State[Any]", run_flow(rank_videos, flow_run=flow_run, return_type="state"))
         except BaseException as raised:  # RunEnded among them; the thread goes on with the next job
@@ -222,29 +258,43 @@ class OwnJobs:
         if job.is_canceling:
             self._runs.set_state(job.id, "CANCELLED", "Cancelled", force=True)
             self._end(job, Status.CANCELED)
-        elif self._handing_back and (error or state is None):
-            self._runs.set_state(job.id, "SCHEDULED", "AwaitingRetry", force=True)
-            job.status = Status.QUEUED
-            log.info("job %s waits again: the service is being stopped", job.id)
+        elif error and self._handing_back:
+            self._wait_again(job)
         else:
-            self._settle(job, outcome_of(state, error, job.settings.output))
+            outcome = outcome_of(state, error, job.settings.output)
+            if outcome.reason == "unexpected" and self._outages != outages:
+                self._wait_again(job)
+            else:
+                self._settle(job, outcome)
+
+    @property
+    def _outages(self) -> int:
+        return self._server.outages if self._server else 0
+
+    def _wait_again(self, job: Job) -> None:
+        """Hand a job back: it was the service that ended, or its Prefect server, in the middle of it."""
+        self._runs.set_state(job.id, "SCHEDULED", "AwaitingRetry", force=True)
+        with self._lock:
+            job.status, job.host = Status.QUEUED, None
+            self._queue.appendleft(job)
+        log.info("job %s waits again: it was interrupted", job.id)
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
         if outcome.manifest:
-            self._metrics.run_ended(outcome.manifest)
+            self._metrics.runs.add(outcome.manifest)
         if outcome.reason:
             self._fail(job, outcome)
             return
         job.run_id, job.is_whole = outcome.run_id, outcome.is_whole
         whole = "yes" if outcome.is_whole else "no"
-        self._runs.note(job.id, {"hookline.run_id": outcome.run_id, "hookline.whole": whole})
+        self._runs.note(job.id, {RUN_ID: outcome.run_id, WHOLE: whole})
         self._end(job, Status.SUCCEEDED)
 
     def _fail(self, job: Job, outcome: Outcome) -> None:
         """The run of a job that failed need not have: it may have raised before it began."""
         job.run_id, job.reason, job.kind, job.detail = outcome[:4]
-        about = {"run_id": job.run_id, "reason": job.reason, "kind": job.kind, "detail": job.detail}
-        self._runs.note(job.id, {f"hookline.{name}": value for name, value in about.items()})
+        why = {RUN_ID: job.run_id, REASON: job.reason, KIND: job.kind, DETAIL: job.detail}
+        self._runs.note(job.id, why)
         if self._runs.read(job.id)["state_type"] not in ENDED:
             self._runs.set_state(job.id, "FAILED", "Failed", message=outcome.detail, force=True)
         self._end(job, Status.FAILED)
@@ -263,7 +313,7 @@ class OwnJobs:
         with self._lock:
             job.is_whole = False
             self._release(job)
-        self._runs.note(job.id, {"hookline.whole": "no"})
+        self._runs.note(job.id, {WHOLE: "no"})
 
     def _release(self, job: Job) -> None:
         if self._by_content.get(job.content) is job:
@@ -273,43 +323,10 @@ class OwnJobs:
         with self._lock:
             job.ended_at = datetime.now(UTC)
             if job.started_at and status == Status.SUCCEEDED:
-                self._took_s.append((job.ended_at - job.started_at).total_seconds())
+                self._took.add((job.ended_at - job.started_at).total_seconds())
             if not (status == Status.SUCCEEDED and job.is_whole):
                 self._release(job)
             job.status = status
         self._metrics.job_ended(job)
         job.done.set_result(None)
         log.info("job %s %s", job.id, " ".join(filter(None, [status, job.reason])))
-
-
-def loaded(run: Mapping[str, Any]) -> Job:
-    """A job as its run tells it: without a note of what came of it, it is still to be done."""
-    labels, settings = run["labels"], Settings.model_validate(run["parameters"]["settings"])
-    status = Status.QUEUED
-    if run["state_type"] in ("CANCELLED", "CANCELLING"):
-        status = Status.CANCELED
-    elif labels.get("hookline.reason", ""):
-        status = Status.FAILED
-    elif labels.get("hookline.run_id"):
-        status = Status.SUCCEEDED
-    return Job(
-        id=run["id"],
-        video=VideoRef(settings.source, labels.get("hookline.video_etag", ""), 0),
-        video_path=labels.get("hookline.video_path", ""),
-        settings=settings,
-        content=labels.get("hookline.content", ""),
-        created_at=datetime.fromisoformat(run["created"]),
-        request_id=labels.get("hookline.request", ""),
-        status=status,
-        started_at=_time(run["start_time"]),
-        ended_at=_time(run["end_time"]),
-        run_id=labels.get("hookline.run_id", ""),
-        reason=labels.get("hookline.reason", ""),
-        kind=labels.get("hookline.kind", ""),
-        detail=labels.get("hookline.detail", ""),
-        is_whole=labels.get("hookline.whole") != "no",
-    )
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

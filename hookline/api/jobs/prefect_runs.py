@@ -1,4 +1,4 @@
-"""Jobs as the Prefect server keeps them: flow runs with a tag, over its REST API.
+"""Jobs as a Prefect server keeps them: flow runs with a tag, over its REST API.
 
 Prefect's own client sleeps for seconds where the database is busy; here it is asked again at once.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
 from prefect.client.schemas.objects import FlowRun
 
-from tasks.core.errors import HooklineError
+from tasks.core.errors import HooklineError, SettingsError
 
 TAG = "hookline-job"
 PAGE = 200
@@ -24,26 +24,68 @@ WITHIN_S, CREATED_WITHIN_S = 90.0, 5.0
 PAUSE_S = (0.05, 0.15)
 
 
+class Refused(HooklineError):
+    """The server does not do this; `status` is what it answers."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class PrefectRuns:
-    """The flow runs of jobs on one Prefect server."""
+    """The flow runs of jobs on one Prefect server: of a flow, or of a deployment of it, which runs them."""
 
-    def __init__(self, api_url: str, *, flow: str) -> None:
-        self._http = httpx.Client(base_url=api_url, timeout=60, trust_env=False)
-        self._flow_id = self._call("POST", "/flows/", json={"name": flow}).json()["id"]
+    def __init__(
+        self,
+        api_url: str,
+        *,
+        flow: str,
+        deployment: str = "",
+        headers: Mapping[str, str] | None = None,
+        within_s: float = WITHIN_S,
+        is_lost: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._within_s, self._is_lost = within_s, is_lost
+        self._http = httpx.Client(base_url=api_url, headers=headers, timeout=60, trust_env=False)
+        self._made_at, self._made_with = "/flow_runs/", dict[str, Any]()
+        self._among: dict[str, Any]
+        """Where runs are looked for: others on the server may have jobs there, too."""
+        if deployment:
+            deployment_id = self._deployment(flow, deployment)
+            self._among = {"deployments": {"id": {"any_": [deployment_id]}}}
+            self._made_at = f"/deployments/{deployment_id}/create_flow_run"
+            # The schema is that of a form, and knows no fractions; the service has checked the settings.
+            self._made_with = {"enforce_parameter_schema": False}
+        else:
+            flow_id = self.call("POST", "/flows/", json={"name": flow}).json()["id"]
+            self._among = {"flows": {"id": {"any_": [flow_id]}}}
+            self._made_with = {"flow_id": flow_id, "state": {"type": "SCHEDULED", "name": "Scheduled"}}
 
-    def create(self, parameters: Mapping[str, Any], labels: Mapping[str, str], *, key: str) -> dict[str, Any]:
+    def _deployment(self, flow: str, name: str) -> str:
+        try:
+            found = self.call("GET", f"/deployments/name/{flow}/{name}").json()
+        except HooklineError as error:
+            self.close()
+            if not (isinstance(error, Refused) and error.status == httpx.codes.NOT_FOUND):
+                raise
+            raise SettingsError(
+                f"serve.deployment: there is no deployment {flow}/{name} at {self._http.base_url}: make it "
+                "with `make deploy`, or see `prefect deployment ls`."
+            ) from error
+        return str(found["id"])
+
+    def create(
+        self, parameters: Mapping[str, Any], labels: Mapping[str, str], *, key: str, tags: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """A run that waits; if there is one with this key already, that one."""
         run = {
-            "flow_id": self._flow_id,
+            **self._made_with,
             "parameters": parameters,
             "labels": labels,
-            "tags": [TAG],
+            "tags": [TAG, *tags],
             "idempotency_key": key,
-            "state": {"type": "SCHEDULED", "name": "Scheduled"},
         }
-        created: dict[str, Any] = self._call(
-            "POST", "/flow_runs/", within_s=CREATED_WITHIN_S, json=run
-        ).json()
+        created: dict[str, Any] = self.call("POST", self._made_at, within_s=CREATED_WITHIN_S, json=run).json()
         return created
 
     def claim(self, run_id: str) -> FlowRun | None:
@@ -54,41 +96,69 @@ class PrefectRuns:
         return FlowRun.model_validate(run) if run["state_type"] == "PENDING" else None
 
     def read(self, run_id: str) -> dict[str, Any]:
-        """The run as the server has it."""
-        run: dict[str, Any] = self._call("GET", f"/flow_runs/{run_id}").json()
+        """The run as the server has it.
+
+        Raises:
+            Refused: there is none, with 404.
+        """
+        run: dict[str, Any] = self.call("GET", f"/flow_runs/{run_id}").json()
         return run
 
     def set_state(self, run_id: str, kind: str, name: str, *, message: str = "", force: bool = False) -> bool:
         """Propose a state; whether it was accepted."""
         state = {"type": kind, "name": name, "message": message or None}
         body = {"state": state, "force": force}
-        answer = self._call("POST", f"/flow_runs/{run_id}/set_state", json=body).json()
+        answer = self.call("POST", f"/flow_runs/{run_id}/set_state", json=body).json()
         return bool(answer["status"] == "ACCEPT")
 
     def note(self, run_id: str, labels: Mapping[str, str]) -> None:
         """Keep something about a run with it."""
-        self._call("PATCH", f"/flow_runs/{run_id}/labels", json=labels)
+        self.call("PATCH", f"/flow_runs/{run_id}/labels", json=labels)
 
-    def newest(self, count: int) -> Iterator[dict[str, Any]]:
-        """The jobs' runs, the newest first."""
+    def newest(
+        self, count: int, *, tags: Sequence[str] = (), kinds: Sequence[str] = ()
+    ) -> Iterator[dict[str, Any]]:
+        """The jobs' runs, the newest first; those with these tags, in states of these kinds."""
         for offset in range(0, count, PAGE):
             query = {
-                "flow_runs": {"tags": {"all_": [TAG]}},
+                **self._those(tags, kinds),
                 "sort": "EXPECTED_START_TIME_DESC",
                 "limit": min(PAGE, count - offset),
                 "offset": offset,
             }
-            page = self._call("POST", "/flow_runs/filter", json=query).json()
+            page = self.call("POST", "/flow_runs/filter", json=query).json()
             yield from page
             if len(page) < PAGE:
                 return
+
+    def count(self, *, tags: Sequence[str] = (), kinds: Sequence[str] = ()) -> int:
+        """How many runs of jobs have these tags, and states of these kinds."""
+        return int(self.call("POST", "/flow_runs/count", json=self._those(tags, kinds)).json())
+
+    def find(self, run_id: str) -> dict[str, Any] | None:
+        """The run of a job by its id; None if there is none, or it is of somebody else."""
+        query = self._those((), (), id={"any_": [run_id]})
+        found: list[dict[str, Any]] = self.call("POST", "/flow_runs/filter", json=query).json()
+        return found[0] if found else None
+
+    def _those(self, tags: Sequence[str], kinds: Sequence[str], **more: Any) -> dict[str, Any]:
+        state = {"state": {"type": {"any_": [*kinds]}}} if kinds else {}
+        return {**self._among, "flow_runs": {"tags": {"all_": [TAG, *tags]}, **state, **more}}
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def _call(self, method: str, path: str, *, within_s: float = WITHIN_S, **options: Any) -> httpx.Response:
-        ends_at = time.monotonic() + within_s
+    def call(
+        self, method: str, path: str, *, within_s: float | None = None, **options: Any
+    ) -> httpx.Response:
+        """What the server answers, asked again while it is too busy or away.
+
+        Raises:
+            Refused: it does not do this.
+            HooklineError: it was too busy or away all the time.
+        """
+        ends_at = time.monotonic() + min(within_s or self._within_s, self._within_s)
         while True:
             why = f"is too busy for {method} {path}."
             try:
@@ -98,11 +168,12 @@ class PrefectRuns:
             else:
                 if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                     if response.is_error:
-                        raise HooklineError(
+                        raise Refused(
                             f"The service's Prefect server refused {method} {path} with "
-                            f"{response.status_code}: {response.text[:500]}"
+                            f"{response.status_code}: {response.text[:500]}",
+                            status=response.status_code,
                         )
                     return response
-            if time.monotonic() >= ends_at:
+            if time.monotonic() >= ends_at or self._is_lost():
                 raise HooklineError(f"The service's Prefect server {why}")
             time.sleep(random.uniform(*PAUSE_S))

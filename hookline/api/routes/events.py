@@ -18,7 +18,7 @@ LOOK_EVERY_S = 0.5
 router = APIRouter(dependencies=[Depends(identified)], responses=problems(401, 429))
 
 
-async def watched(job_id: JobId, service: TheService) -> Job:
+def watched(job_id: JobId, service: TheService) -> Job:
     """The job, looked for before the stream begins: then it is too late for a 404."""
     return job_of(job_id, service)
 
@@ -26,7 +26,7 @@ async def watched(job_id: JobId, service: TheService) -> Job:
 @router.get(
     "/jobs/{job_id}/events",
     response_class=EventSourceResponse,
-    responses=problems(404, 422),
+    responses=problems(404, 422, 503),
     summary="Watch a job",
 )
 async def watch_job(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import platform
 from functools import cache
 from importlib.metadata import version
+from typing import Literal
 
 import psutil
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from hookline.api.contract.problems import Draining
+from hookline.api.contract.problems import Draining, Problem
+from hookline.api.jobs.interface import Jobs
 from hookline.api.jobs.job import Status
 from hookline.api.routes.jobs import TheService, problems
 from hookline.api.service.models import Alive, Health
@@ -22,14 +24,13 @@ router = APIRouter()
 @router.get("/health", response_model=Health, summary="What the service is doing")
 async def health(service: TheService) -> JSONResponse:
     """Answered from memory: it says nothing of the store and of the models but what was seen of them."""
-    queued = sum(job.status == Status.QUEUED for job in service.jobs.list())
     shown = Health(
-        status="draining" if service.jobs.is_draining else "healthy",
+        status=_status(service.jobs),
         device=service.machine.device,
         videomae_loaded=service.machine.videomae_loaded,
         videollama3_loaded=service.machine.videollama3_loaded,
         free_memory_bytes=int(psutil.virtual_memory().available),
-        queue_length=queued,
+        queue_length=service.jobs.tally().get(Status.QUEUED, 0),
         versions=_versions(),
     )
     return JSONResponse(shown.model_dump())
@@ -46,6 +47,8 @@ async def readyz(service: TheService) -> dict[str, str]:
     """For a readiness probe."""
     if service.jobs.is_draining:
         raise Draining
+    if not service.jobs.is_connected:
+        raise Problem(503, "unavailable", "The Prefect server is not there now.", retry_after_s=10)
     return {"status": "ok"}
 
 
@@ -58,6 +61,12 @@ async def readyz(service: TheService) -> dict[str, str]:
 async def metrics(service: TheService) -> Response:
     """In the text format, from memory."""
     return Response(service.metrics.page(service.jobs, service.machine), media_type=CONTENT_TYPE_LATEST)
+
+
+def _status(jobs: Jobs) -> Literal["healthy", "draining", "unavailable"]:
+    if jobs.is_draining:
+        return "draining"
+    return "healthy" if jobs.is_connected else "unavailable"
 
 
 @cache

@@ -6,8 +6,11 @@ import asyncio
 import math
 import re
 from collections.abc import Mapping
+from functools import partial
+from itertools import dropwhile, islice
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
@@ -99,7 +102,7 @@ async def create_job(
 
 
 @router.get("/jobs", response_model=JobList, responses=problems(422), summary="List jobs")
-async def list_jobs(
+def list_jobs(
     request: Request,
     service: TheService,
     video_path: Annotated[str | None, Query(max_length=4096)] = None,
@@ -108,22 +111,20 @@ async def list_jobs(
     before: Annotated[str | None, Query(max_length=64, description="The job after which to go on.")] = None,
 ) -> JSONResponse:
     """Jobs, the newest first."""
-    known = service.jobs.list()
+    known = iter(service.jobs.list(video_path=video_path))
     if before is not None:
-        ids = [job.id for job in known]
-        known = known[ids.index(before) + 1 :] if before in ids else []
-    every = [
-        job
-        for job in known
-        if (video_path is None or job.video_path == video_path) and (status is None or job.status == status)
-    ]
-    shown, more = every[:limit], len(every) > limit
+        known = islice(dropwhile(lambda job: job.id != before, known), 1, None)
+    every = (job for job in known if status in (None, job.status))
+    found = [*islice(every, limit + 1)]
+    shown, more = found[:limit], len(found) > limit
     following = str(request.url.include_query_params(before=shown[-1].id)) if more else None
     return JSONResponse({"jobs": [view(job, request, service) for job in shown], "next": following})
 
 
-@router.get("/jobs/{job_id}", response_model=JobView, responses=problems(404, 422), summary="Look at a job")
-async def get_job(job_id: JobId, request: Request, service: TheService) -> JSONResponse:
+@router.get(
+    "/jobs/{job_id}", response_model=JobView, responses=problems(404, 422, 503), summary="Look at a job"
+)
+def get_job(job_id: JobId, request: Request, service: TheService) -> JSONResponse:
     """How far a job is."""
     job = job_of(job_id, service)
     wait = {} if job.is_final else {"Retry-After": str(service.jobs.retry_after_s(job))}
@@ -136,19 +137,19 @@ async def get_job(job_id: JobId, request: Request, service: TheService) -> JSONR
     responses=problems(403, 404, 409, 410, 413, 415, 422, 503),
     summary="The answer of a job",
 )
-async def get_result(job_id: JobId, service: TheService) -> JSONResponse:
+def get_result(job_id: JobId, service: TheService) -> JSONResponse:
     """The ranking of a job that succeeded; otherwise a problem says what became of it."""
     job = job_of(job_id, service)
-    return JSONResponse(await run_in_threadpool(service.answer, job, video_path=job.video_path))
+    return JSONResponse(service.answer(job, video_path=job.video_path))
 
 
 @router.delete(
     "/jobs/{job_id}", response_model=JobView, responses=problems(404, 422, 503), summary="Cancel a job"
 )
-async def cancel_job(job_id: JobId, request: Request, service: TheService) -> JSONResponse:
+def cancel_job(job_id: JobId, request: Request, service: TheService) -> JSONResponse:
     """Ends the work on a job within seconds; one that is final stays as it is."""
     job = job_of(job_id, service)
-    await run_in_threadpool(service.jobs.cancel, job)
+    service.jobs.cancel(job)
     return JSONResponse(view(job, request, service))
 
 
@@ -173,7 +174,8 @@ def view(job: Job, request: Request, service: Service, *, joined: bool = False) 
 
 async def _submitted(ask: Ask, request: Request, service: Service, *, key: str | None) -> tuple[Job, bool]:
     about = {"request_id": current_request.get(), "caller": request.state.caller}
-    return await run_in_threadpool(service.submit, ask, key=key, **about)
+    submit = partial(service.submit, ask, key=key, **about)
+    return await to_thread.run_sync(submit, limiter=request.app.state.submitting)
 
 
 def job_of(job_id: str, service: Service) -> Job:

@@ -70,6 +70,14 @@ class Index:
     rankings: ByVideo
 
 
+def same_models(published: Mapping[str, str | None], spec: RunSpec) -> bool:
+    """Whether a run had the models of `spec`; on whatever they compute, if that is not known here."""
+    wanted: dict[str, str | None] = dict(spec.stamp.models)
+    if spec.deep_backend is None:
+        wanted |= {name: published.get(name) for name in ("videollama3_device", "videollama3_dtype")}
+    return published == wanted
+
+
 class Known:
     """The newest run under an output, looked for again and again in a thread of its own."""
 
@@ -97,7 +105,7 @@ class Known:
     def find(self, video: VideoRef, spec: RunSpec) -> dict[str, Any] | None:
         """The answer about a video, without `video_path`, if the newest run made it as `spec` would."""
         index = self._index
-        if index is None or index.manifest.models != spec.stamp.models:
+        if index is None or not same_models(index.manifest.models, spec):
             return None
         entries = read_library(index.library.rows(video.label))
         entry = entries.get(video.uri)

@@ -117,7 +117,7 @@ class JobList(BaseModel):
 class Health(BaseModel):
     """What the service is doing."""
 
-    status: Literal["healthy", "draining"]
+    status: Literal["healthy", "draining", "unavailable"]
     device: str
     videomae_loaded: bool
     videollama3_loaded: bool

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import ValidationError
 
@@ -25,6 +24,7 @@ from hookline.api.jobs.machine import Machine
 from hookline.api.jobs.metrics import Metrics
 from hookline.api.service.answers import read_answer
 from hookline.api.service.known import Known
+from hookline.api.service.known_jobs import KnownJobs
 from hookline.api.service.models import Ask
 from hookline.api.service.views import problem_of
 from hookline.api.webhooks.webhooks import Webhooks
@@ -37,7 +37,7 @@ OUTPUT = "jobs"
 """Where under the output the runs of jobs publish: readers of the nightly ranking look elsewhere."""
 
 MAX_ANSWERS = 10_000
-"""Answers that are kept in memory, of jobs and of what was known."""
+"""Answers of jobs that are kept in memory."""
 
 MAX_SPECS = 1000
 
@@ -49,8 +49,7 @@ MODELS_HOLD_S = 60.0
 class Service:
     """One service. `settings` are those that a request may change a few of.
 
-    `specs` are the runs that requests have asked for, by their parameters, and when they were looked for;
-    `remembered` are answers that were known without a job, each with a job that stands for it.
+    `specs` are the runs that requests have asked for, by their parameters, and when they were looked for.
     """
 
     serve: Serve
@@ -60,11 +59,11 @@ class Service:
     machine: Machine
     keys: Keys
     known: Known
+    known_jobs: KnownJobs
     metrics: Metrics
     access: Access
     webhooks: Webhooks
     specs: dict[tuple[int | None, ...], tuple[float, RunSpec]] = field(default_factory=dict)
-    remembered: dict[str, tuple[Job, dict[str, Any]]] = field(default_factory=dict)
 
     def submit(self, ask: Ask, *, key: str | None, request_id: str, caller: str) -> tuple[Job, bool]:
         """The job that a request wants, and whether it was there already: the same `key` gives the same job.
@@ -88,24 +87,21 @@ class Service:
         return job, joined
 
     def _job(self, wanted: Wanted, spec: RunSpec, *, key: str) -> tuple[Job, bool]:
-        job_id = str(uuid5(NAMESPACE_URL, wanted.content))
-        if remembered := self.remembered.get(job_id):
-            self.metrics.known.inc()
-            return remembered[0], True
-        found = self.known.find(wanted.video, spec)
-        if found is None:
+        job = self.known_jobs.get(wanted.content)
+        if job is None and (found := self.known.find(wanted.video, spec)):
+            job = self.known_jobs.keep(wanted, found)
+        if job is None:
             return self.jobs.submit(wanted, key=key)
-        job = known_job(job_id, wanted, run_id=found["run_id"])
-        if len(self.remembered) >= MAX_ANSWERS:
-            self.remembered.pop(next(iter(self.remembered)), None)
-        self.remembered[job_id] = job, found
         self.metrics.known.inc()
         return job, True
 
     def job(self, job_id: str) -> Job | None:
-        """A job by its id; or, for a while, what was known without one."""
-        remembered = self.remembered.get(job_id)
-        return remembered[0] if remembered else self.jobs.get(job_id)
+        """A job by its id, also one that stands for what was known without one.
+
+        Raises:
+            HooklineError: it cannot be looked up now.
+        """
+        return self.known_jobs.find(job_id) or self.jobs.get(job_id)
 
     def _wanted(self, ask: Ask, *, request_id: str) -> tuple[Wanted, RunSpec]:
         """What a request asks for.
@@ -134,8 +130,8 @@ class Service:
         if job.status != Status.SUCCEEDED:
             wait = self.jobs.retry_after_s(job)
             raise Problem(409, "not_finished", f"The job is {job.status}.", retry_after_s=wait)
-        if remembered := self.remembered.get(job.id):
-            return {"video_path": video_path, **remembered[1]}
+        if answer := self.known_jobs.answer(job):
+            return {"video_path": video_path, **answer}
         try:
             return {"video_path": video_path, **_published(job)}
         except Problem as problem:
@@ -180,15 +176,6 @@ def changed(
     if stride_seconds is not None:
         groups["windows"]["stride_seconds"] = stride_seconds
     return Settings.model_validate(groups)
-
-
-def known_job(job_id: str, wanted: Wanted, *, run_id: str) -> Job:
-    """A job that was done before it was asked for."""
-    now = datetime.now(UTC)
-    job = Job(job_id, wanted.video, wanted.video_path, wanted.settings, wanted.content, now, run_id=run_id)
-    job.status, job.ended_at = Status.SUCCEEDED, now
-    job.done.set_result(None)
-    return job
 
 
 _finding = threading.Lock()

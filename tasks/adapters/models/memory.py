@@ -27,6 +27,14 @@ def free_bytes(device: torch.device, *, cgroup: Path = CGROUP) -> int:
     return min(available, _room_in(cgroup, otherwise=available)) // 2
 
 
+def of_gpu() -> tuple[int, int] | None:
+    """Bytes of this process's GPU that are used, by whomever, and that it has; None without one."""
+    if not torch.cuda.is_initialized():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return total - free, total
+
+
 def fitting_batch(free: int, *, row: int, reserve: int, most: int) -> int:
     """How many rows of a batch fit at once: as many as `most`, and never less than one.
 

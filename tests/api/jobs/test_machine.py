@@ -1,0 +1,64 @@
+"""The workers of a service: nobody waits for what they are doing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from hookline.api.jobs import machine as module
+from hookline.api.jobs.machine import Machine
+from tasks.adapters.workers.processes import GpuProcesses
+from tasks.core.devices import Backend
+from tasks.run.host import Host
+from tests.spec import make_spec
+
+T = TypeVar("T")
+
+
+class Busy(GpuProcesses):
+    """Its one worker is in the middle of something for as long as nobody closes it, which takes long."""
+
+    def __init__(self) -> None:
+        super().__init__([], deadline_s=1)
+        self.asked, self.closing, self.is_closed = threading.Event(), threading.Event(), threading.Event()
+
+    def call(self, work: Callable[..., T], *args: Any, gpu: bool = True, prefer: str = "") -> T:
+        self.asked.set()
+        assert self.closing.wait(60)
+        return Backend("cpu", "float32")  # type: ignore[return-value]
+
+    def close(self) -> None:
+        self.closing.set()
+        assert self.is_closed.wait(60)
+
+
+def test_a_job_is_stopped_while_a_worker_is_asked_and_the_next_does_not_wait_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, next_ones = Busy(), Busy()
+    made = iter([busy, next_ones])
+    monkeypatch.setattr(module, "find_workers", lambda _: next(made))
+    spec = make_spec(tmp_path, tmp_path)
+    machine = Machine(spec.settings)
+    host = Host(machine.workers(), library="")
+    threads = [
+        threading.Thread(target=machine.identified, args=(spec,), daemon=True),
+        threading.Thread(target=machine.stop, args=(host,), daemon=True),
+    ]
+    threads[0].start()
+    assert busy.asked.wait(60)
+    threads[1].start()
+    assert busy.closing.wait(10), "the stop waits for the call that it is to end"
+    assert host.is_stopped
+    found = ThreadPoolExecutor(1).submit(machine.workers)
+    assert found.result(10) is next_ones
+    busy.is_closed.set()
+    for thread in threads:
+        thread.join(60)
+    assert machine.workers() is next_ones
+    assert machine.device == "cpu"
