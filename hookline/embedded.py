@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hookline.server import EmbeddedServer, check_healthy, is_healthy
-from tasks.core.garbage import no_garbage
+from tasks.adapters.garbage import no_garbage
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State

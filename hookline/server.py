@@ -21,9 +21,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tasks.adapters.garbage import no_garbage
 from tasks.adapters.workers.parent import end_with_parent
 from tasks.core.errors import HooklineError
-from tasks.core.garbage import no_garbage
 
 if TYPE_CHECKING:
     import httpx

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
+from tasks.adapters.garbage import no_garbage
 from tasks.adapters.models.checkpoints import Checkpoint, on_this_machine
 from tasks.adapters.models.cpu import cpu_dtype
 from tasks.adapters.models.gpus import is_without_cuda
 from tasks.adapters.stopping import raise_if_stopped
 from tasks.core.devices import Backend, Device
 from tasks.core.errors import ModelError
-from tasks.core.garbage import no_garbage
 from tasks.core.records import Analysis, Timeline, Window, WindowFeatures
 from tasks.core.throughput import Span, Work
 from tasks.work.analyses import cache_keys, cache_of_run
