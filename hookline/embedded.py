@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -41,10 +41,10 @@ def prepare_environment(environment: Mapping[str, str] = QUIET_AND_LOCAL) -> Non
 
 
 @contextmanager
-def prefect_server() -> Iterator[Callable[[State[Any]], bool]]:
+def prefect_server(*, imports: Sequence[str] = ()) -> Iterator[Callable[[State[Any]], bool]]:
     """A Prefect server for the block: the configured one, or a subprocess that ends with it.
 
-    The subprocess starts while Prefect and the flow are imported: all three take seconds.
+    The subprocess starts while Prefect, the flow and the modules `imports` are imported: all take seconds.
 
     Yields what to call with the final state of a flow run before the block ends: it sends what the server
     has not heard of the run yet, and tells whether that is there to record it. Our own ends when it has.
@@ -69,7 +69,8 @@ def prefect_server() -> Iterator[Callable[[State[Any]], bool]]:
             yield partial(sent, configured)
             return
         with no_garbage():
-            importlib.import_module("flows.rank_videos")
+            for name in ("flows.rank_videos", *imports):
+                importlib.import_module(name)
         server.wait()
         # Nobody waits for heartbeats of this run, and their thread takes up to a second to end.
         own = {PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}

@@ -11,6 +11,7 @@ from rich.markup import escape
 from hookline import ExitCode
 from hookline.embedded import prefect_server
 from hookline.show import failures_table, print_left_out, print_run
+from tasks.adapters.models.gpus import is_without_cuda
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
 from tasks.core.listing import LeftOut
@@ -32,7 +33,8 @@ def run_embedded(settings: Settings, *, verbose: bool = False) -> int:
     open_store(settings.output).names(".hookline")  # a new folder is none
     with ExitStack() as server:
         with err.status("Starting Prefect ..."):
-            sent = server.enter_context(prefect_server())
+            imports = ["tasks.adapters.models.videomae"] if needs_models_here(settings) else []
+            sent = server.enter_context(prefect_server(imports=imports))
         # They take seconds to import, in which the server starts.
         from flows.rank_videos import rank_videos
         from hookline.progress import shown_progress
@@ -45,6 +47,13 @@ def run_embedded(settings: Settings, *, verbose: bool = False) -> int:
     if not recorded:
         err.print("hookline: Prefect did not record the whole history of this run", soft_wrap=True)
     return report(state, settings, out=out, err=err, verbose=verbose)
+
+
+def needs_models_here(settings: Settings) -> bool:
+    """Whether the models will be needed, and in this process: a first run opens videos, if there are any."""
+    engine = settings.engine
+    elsewhere = engine.runner == "dask" or engine.device == "cuda" or not is_without_cuda()
+    return not (settings.dry_run or elsewhere or open_store(settings.output).exists("latest.json"))
 
 
 def report(state: State[Any], settings: Settings, *, out: Console, err: Console, verbose: bool) -> int:

@@ -159,7 +159,8 @@ def best_of_moments(ranking: pa.Table) -> pa.Table:
     """The rows of the best segment of each moment; of earlier versions, which knew none, all rows."""
     if "best_of_moment" not in ranking.column_names:
         return ranking
-    return ranking.filter(pc.fill_null(ranking["best_of_moment"], fill_value=True))
+    best = ranking["best_of_moment"]
+    return ranking.filter(pc.or_kleene(best, pc.is_null(best)))
 
 
 def ranking_table(ranking: list[dict[str, Any]], source: str, *, why: bool = False) -> Table:

@@ -154,7 +154,7 @@ def test_a_missing_source_or_output_is_found_before_prefect_starts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hookline.run.prefect_server", lambda: pytest.fail("Prefect is started"))
+    monkeypatch.setattr("hookline.run.prefect_server", lambda **_: pytest.fail("Prefect is started"))
     assert run(["rank", source, output]) == 1
     (said,) = capsys.readouterr().err.splitlines()
     assert re.search(r"/nowhere\S*: .*(no file or folder|NoSuchBucket)", said)

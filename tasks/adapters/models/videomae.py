@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers import VideoMAEImageProcessorPil, VideoMAEModel
+from transformers.utils import logging as transformers_logging
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.devices import (
@@ -63,11 +65,8 @@ class VideoMAE:
     """A loaded VideoMAE encoder. `load_videomae` gives one a process; threads may share it."""
 
     def __init__(self, checkpoint: Checkpoint, *, device: torch.device | None = None) -> None:
-        from transformers import VideoMAEImageProcessorPil, VideoMAEModel
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()  # what is missing is refused below; the classifier is not needed
+        transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()  # what is missing is refused below
         choose_attention_kernels()
         self.checkpoint = checkpoint
         self.device = device or pick_device()
