@@ -18,12 +18,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
-from hookline.demo_models import (
-    VIDEOLLAMA3_PREPROCESSOR,
-    save_tokenizer,
-    train_tokenizer,
-    write_json,
-)
+from hookline.demo_models import VIDEOLLAMA3_PREPROCESSOR, save_tokenizer, train_tokenizer
+from hookline.demo_weights import write_json
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
 
 LETTERS = "etaoinshrdlucmfwypvbgkjqxzETAOINSHRDLUCMFWYPVBGKJQXZ"

@@ -6,16 +6,15 @@ runs on them as well. They are UNTRAINED: what they score is arbitrary, and thei
 
 from __future__ import annotations
 
-import json
 import math
-import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from torch import nn
 
+from hookline.demo_weights import fill, write_json
+from hookline.demo_whisper import write_whisper
 from tasks.core.scoring.answers import default_prompt
 
 VIDEOMAE_CONFIG: dict[str, Any] = {
@@ -112,14 +111,16 @@ SAMPLING = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "r
 
 
 def write_demo_models(folder: Path) -> None:
-    """Write small untrained checkpoints to `folder/videomae` and `folder/videollama3`.
+    """Write small untrained checkpoints to `folder/videomae`, `folder/videollama3` and `folder/whisper`.
 
-    Untrained models rank at random: good for seeing the pipeline work, never for judging videos. The
-    first is in the layout of MCG-NJU/videomae-base-finetuned-kinetics, the second in the original
-    layout of DAMO-NLP-SG/VideoLLaMA3-2B. The same bytes every time, 2 MB, written in seconds.
+    Untrained models rank at random and hear noise: good for seeing the pipeline work, never for judging
+    videos. The first is in the layout of MCG-NJU/videomae-base-finetuned-kinetics, the second in the
+    original layout of DAMO-NLP-SG/VideoLLaMA3-2B, the third in that of openai/whisper-base. The same bytes
+    every time, 3 MB, written in seconds.
     """
     _write_videomae(folder / "videomae")
     _write_videollama3(folder / "videollama3")
+    write_whisper(folder / "whisper")
 
 
 def _write_videomae(folder: Path) -> None:
@@ -128,7 +129,7 @@ def _write_videomae(folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     model = VideoMAEForVideoClassification(VideoMAEConfig(**VIDEOMAE_CONFIG))
-    _fill(model)
+    fill(model)
     model.config.architectures = ["VideoMAEForVideoClassification"]
     model.config.save_pretrained(folder)
     save_file(dict(model.named_parameters()), folder / "model.safetensors", metadata={"format": "pt"})
@@ -154,7 +155,7 @@ def _write_videollama3(folder: Path) -> None:
     model = VideoLlama3ForConditionalGeneration(
         VideoLlama3Config(**native_config(config, model="the demo model"))
     )
-    _fill(model)
+    fill(model)
     # Rows of zeros are never chosen: the demo's answers keep to printable ASCII.
     unreadable = [i for i in ids.values() if not tokenizer.decode([i]).isascii()]
     with torch.no_grad():
@@ -244,24 +245,6 @@ def _write_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def _fill(model: nn.Module) -> None:
-    """Give every weight a value that depends on its name and shape alone."""
-    for name, parameter in model.named_parameters():
-        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        with torch.no_grad():
-            if parameter.ndim > 1:
-                parameter.normal_(std=0.15 * _gain(name), generator=generator)
-            else:
-                parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
-
-
-def _gain(name: str) -> float:
-    """Wider weights where attention of ordinary width would average all frames of all videos away."""
-    if "language_model" in name and "self_attn" in name:
-        return 3.0 if ".q_proj." in name or ".k_proj." in name else 2.0
-    return 1.0
-
-
 def _original_name(name: str) -> str:
     for native, original in (
         ("model.vision_model.", "model.vision_encoder."),
@@ -271,8 +254,3 @@ def _original_name(name: str) -> str:
         if name.startswith(native):
             return original + name.removeprefix(native)
     raise ValueError(f"no original name for {name}")
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write one of a checkpoint's JSON files."""
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

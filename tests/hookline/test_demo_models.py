@@ -30,7 +30,7 @@ def test_demo_models_are_small(demo_models: Path) -> None:
     assert sum(path.stat().st_size for path in demo_models.rglob("*") if path.is_file()) < 4_000_000
 
 
-@pytest.mark.parametrize("name", ["videomae", "videollama3"])
+@pytest.mark.parametrize("name", ["videomae", "videollama3", "whisper"])
 def test_demo_models_are_complete_checkpoints(demo_models: Path, name: str) -> None:
     assert resolve_checkpoint(str(demo_models / name)).revision.startswith("sha256:")
 

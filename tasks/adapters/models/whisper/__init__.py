@@ -1,0 +1,1 @@
+"""Whisper: which words are said, and when."""

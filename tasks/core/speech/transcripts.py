@@ -1,0 +1,95 @@
+"""What is said in a part of a video, as it is written down in tables, and quoted for the judge."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from tasks.core.speech.chunks import chunks, touching
+from tasks.core.speech.heard import Heard, Transcript, Word
+from tasks.core.speech.spans import Span
+
+MAX_QUOTED_CHARS = 1_500
+"""Of what is said in a segment the judge reads so much: some 100 s of quick talk."""
+FRAME_MS = 20
+"""No word is shorter."""
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""These change the direction in which text is written, that of others around it too."""
+
+
+def plain(text: str) -> str:
+    """Text on one line: no control characters, none that turn the direction of writing, single spaces.
+
+    A space at the beginning stays: in most languages it tells where a word begins.
+
+    >>> plain(" one\\ntwo \\u202e")
+    ' one two'
+    """
+    line = "".join(" " if _is_invisible(char) else char for char in text)
+    return " " * line.startswith(" ") + " ".join(line.split())
+
+
+def _is_invisible(char: str) -> bool:
+    return char in TURNING or unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def said(words: Iterable[Word], span: Span) -> str:
+    """What is said from and to these milliseconds: the words whose middle lies there."""
+    start_ms, end_ms = span
+    return plain(
+        "".join(each.word for each in words if 2 * start_ms <= each.start_ms + each.end_ms < 2 * end_ms)
+    ).strip()
+
+
+def added(known: Transcript | None, new: Transcript) -> Transcript:
+    """A transcript with the chunks that are written down by now; one of another model is left behind."""
+    if known is None or known.model != new.model:
+        return new
+    words = sorted((*known.words, *new.words), key=lambda word: (word.start_ms, word.end_ms))
+    return replace(known, words=tuple(words), chunks=tuple(sorted((*known.chunks, *new.chunks))))
+
+
+def unwritten(heard: Heard, spans: Sequence[Span], model: Sequence[str]) -> list[Span]:
+    """The chunks of speech which these stretches of a video have a part of, and which no model has written.
+
+    Of another `model` than this nothing counts.
+    """
+    known = heard.transcript
+    written = known.chunks if known and known.model == tuple(model) else ()
+    wanted = touching(chunks(heard.speech, end_ms=heard.end_ms), spans)
+    return [chunk for chunk in wanted if chunk not in written]
+
+
+def quoted(text: str) -> str:
+    """Text in double quotes, on one line, bounded: nothing in it ends the quotation.
+
+    >>> quoted('He said "go".')
+    '"He said \\\\"go\\\\"."'
+    """
+    line = plain(text).strip()
+    if len(line) > MAX_QUOTED_CHARS:
+        line = line[: MAX_QUOTED_CHARS - 1].rstrip() + "…"
+    return json.dumps(line, ensure_ascii=False)
+
+
+def in_speech(words: Sequence[Word], speech: Sequence[Span]) -> list[Word]:
+    """Words at times at which somebody speaks: their times are coarse, those of the speech are not.
+
+    A word that reaches into a pause ends with the speech before it, or begins with the speech behind it. One
+    that lies in a pause is moved to the nearer end of it.
+    """
+    return [_in_speech(word, speech) for word in words]
+
+
+def _in_speech(word: Word, speech: Sequence[Span]) -> Word:
+    common = [span for span in speech if span[0] < word.end_ms and word.start_ms < span[1]]
+    if common:
+        start_ms, end_ms = max(word.start_ms, common[0][0]), min(word.end_ms, common[-1][1])
+        return Word(start_ms, end_ms, word.word, word.probability)
+    middle = (word.start_ms + word.end_ms) // 2
+    begin, end = min(speech, key=lambda span: max(span[0] - middle, middle - span[1]))
+    if middle < begin:
+        return Word(begin, min(begin + FRAME_MS, end), word.word, word.probability)
+    return Word(max(end - FRAME_MS, begin), end, word.word, word.probability)
