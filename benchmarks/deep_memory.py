@@ -29,11 +29,14 @@ CARDS_GB = (8, 12, 16, 24, 80)
 FRAMES, TOKENS_PER_FRAME = 59, 264
 """A segment of 59 seconds at one frame a second; 264 tokens are 616x336 pixels."""
 
-TEXT_TOKENS = 9 * FRAMES + 400 + 320
-"""Each frame's timestamp, the prompt, and the longest answer."""
+TEXT_TOKENS = 9 * FRAMES + 400 + 400 + 320
+"""Each frame's timestamp, the prompt, what is said in it (1,500 characters), and the longest answer."""
 
 VIDEOMAE = 2 * 86_000_000
 """VideoMAE base in bfloat16. What it works with is given back."""
+
+WHISPER = 4 * 72_600_000
+"""Whisper base in float32. What it works with is given back before the deep stage begins."""
 
 CUDA_CONTEXT = GB // 2
 
@@ -86,7 +89,7 @@ def derive(size: str, quantization: str) -> dict[str, Any]:
     working = working_bytes(config, tokens=tokens, patches=PATCHES_PER_PASS, itemsize=2)
     batches = {}
     for card in CARDS_GB:
-        free = card * GB - CUDA_CONTEXT - VIDEOMAE - weights
+        free = card * GB - CUDA_CONTEXT - VIDEOMAE - WHISPER - weights
         fits = free - working - RESERVED_BYTES >= row
         batches[card] = fitting_batch(free, row=row, reserve=working, most=1024) if fits else 0
     return {

@@ -70,7 +70,12 @@ def settings(models: Path) -> list[str]:
     """Short windows, few candidates, demo models."""
     return [
         *(f"--fast.model={models}/videomae", f"--deep.model={models}/videollama3", "--engine.device=cpu"),
-        *("--deep.max_new_tokens=160", "--windows.window_seconds=5", "--ranking.top_n=2"),
+        *(
+            "--speech.transcribe=false",
+            "--deep.max_new_tokens=160",
+            "--windows.window_seconds=5",
+            "--ranking.top_n=2",
+        ),
     ]
 
 

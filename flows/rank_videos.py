@@ -1,4 +1,4 @@
-"""The main job: list, recall, open, score, analyse, rank, render, publish, show."""
+"""The main job: list, recall, open, score, transcribe, analyse, rank, render, publish, show."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from tasks.run.settings import checking_settings, run_name
 from tasks.run.suspension import announce_end, result_of
 from tasks.score import load_fast_model, score_video, score_windows, window_batches
 from tasks.show import show_results
+from tasks.transcribe import transcribe_candidates
 
 
 @flow(name="rank-videos", flow_run_name=run_name, validate_parameters=False, on_failure=[note_failure])
@@ -56,7 +57,7 @@ def rank_videos(settings: Settings) -> State[Any]:
 
 
 def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None:
-    """One video: score its windows, analyse the candidates, rank, render."""
+    """One video: score its windows, write down what is said in the candidates, analyse them, rank, render."""
     if isinstance(opened, Failure):
         ledger.refuse(opened)
         return
@@ -64,6 +65,7 @@ def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None
         batches = window_batches(opened, run.spec.settings.windows)
         features = score_windows.map(batches, unmapped(opened), unmapped(run))
         scored = score_video(opened, batches, features.result(), run.spec)
-        analyses = analyse_candidates.submit(scored.candidates, opened, run)
+        scored = transcribe_candidates(scored, run)
+        analyses = analyse_candidates.submit(scored.candidates, scored.timeline, run)
         ranked = rank_video(scored, result_of(analyses), run.spec.settings.ranking)
         ledger.rank(render_media(ranked, run))

@@ -273,13 +273,13 @@ def demo(folder: Path = Path("demo"), /) -> int:
 
 @app.command
 def demo_models(folder: Path, /) -> int:
-    """Write small untrained checkpoints of the real architectures: FOLDER/videomae, FOLDER/videollama3."""
+    """Write small untrained checkpoints of the real architectures: videomae, videollama3 and whisper."""
     from hookline.demo_models import write_demo_models
 
     write_demo_models(folder)
     Console().print(
         f"Written. Use them with --fast.model {folder}/videomae --deep.model {folder}/videollama3 "
-        "(untrained: they rank at random).",
+        f"--speech.model {folder}/whisper (untrained: they rank at random, and the words are noise).",
         soft_wrap=True,
     )
     return ExitCode.COMPLETE

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import ffmpeg
 import imageio_ffmpeg
@@ -10,7 +14,7 @@ from rich.console import Console
 
 from hookline.demo_models import write_demo_models
 from hookline.run import run_embedded
-from tasks.core.settings import Deep, Engine, Fast, Ranking, Settings, Windows
+from tasks.core.settings import Deep, Engine, Fast, Ranking, Settings, Speech, Windows
 
 SAMPLES = {
     "test-card.mp4": ["testsrc2", "smptehdbars", "rgbtestsrc", "testsrc"],
@@ -20,6 +24,28 @@ SAMPLES = {
 """Sample videos: four scenes each, from ffmpeg's own picture generators."""
 
 SCENE_SECONDS = 24
+
+SPOKEN = {
+    "test-card.mp4": (
+        "Nobody watches a test card. So why did six million people watch this one?",
+        "Look at the bars: each of them is a promise about a colour.",
+        "And here is the trick. It only works once.",
+        "That is it. No moral, no music, just the clock.",
+    ),
+    "fractal.mp4": (
+        "What happens if you never stop zooming in?",
+        "You find triangles. Inside of them you find triangles again.",
+        "I tried this for a whole week, and then my screen went dark.",
+        "Would you have gone on?",
+    ),
+    "life.mkv": (
+        "Four rules. That is all it takes to make something that looks alive.",
+        "Wait for it. Everything you see here came from noise.",
+        "Most of it dies within a minute, and nobody knows in advance what stays.",
+        "Now tell me that this is not a story.",
+    ),
+}
+"""What is said in each scene, where espeak-ng is installed; elsewhere each has a tone."""
 
 UNTRAINED = (
     "These are untrained demo models: they rank at random. For real rankings:\n"
@@ -40,6 +66,7 @@ def run_demo(folder: Path) -> int:
         fast=Fast(model=str(models / "videomae")),
         deep=Deep(model=str(models / "videollama3")),
         windows=Windows(window_seconds=[15]),  # of 96 s: several moments a video
+        speech=Speech(transcribe=False),  # the words of an untrained model would pass for what is said
         ranking=Ranking(top_n=5),
         engine=Engine(device="cpu"),  # plenty for these, and a GPU that cannot be used is no obstacle
     )
@@ -49,21 +76,33 @@ def run_demo(folder: Path) -> int:
 
 
 def make_videos(folder: Path) -> None:
-    """Draw the sample videos that are not there yet: 480 x 270, 24 frames a second."""
+    """Make the sample videos that are not there yet: 480 x 270, 24 frames a second, with sound."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, sources in SAMPLES.items():
         if (folder / name).exists():
             continue
-        scenes = [
-            ffmpeg.input(_drawn(source), f="lavfi", t=SCENE_SECONDS)
-            .filter("setsar", 1)
-            .filter("format", "yuv420p")
-            for source in sources
-        ]
-        part = folder / f"part-{name}"
-        command = ffmpeg.concat(*scenes).output(str(part), vcodec="libx264", preset="veryfast")
-        command.global_args("-nostdin", "-loglevel", "error").run(cmd=imageio_ffmpeg.get_ffmpeg_exe())
-        part.replace(folder / name)
+        with TemporaryDirectory(dir=folder, prefix=".") as voices:
+            scenes = []
+            for number, source in enumerate(sources):
+                picture = ffmpeg.input(_drawn(source), f="lavfi", t=SCENE_SECONDS)
+                sound = _sound(SPOKEN[name][number], Path(voices) / f"{number}.wav", number)
+                scenes += [picture.filter("setsar", 1).filter("format", "yuv420p"), sound]
+            part = Path(voices) / name
+            joined = ffmpeg.concat(*scenes, v=1, a=1).node
+            coding = {"vcodec": "libx264", "preset": "veryfast", "acodec": "aac"}
+            command = ffmpeg.output(joined[0], joined[1], str(part), **coding)
+            command.global_args("-nostdin", "-loglevel", "error").run(cmd=imageio_ffmpeg.get_ffmpeg_exe())
+            part.replace(folder / name)
+
+
+def _sound(text: str, voice: Path, number: int) -> Any:
+    """The sound of a scene: somebody says this, or there is a tone."""
+    if program := shutil.which("espeak-ng"):
+        subprocess.run([program, "-v", "en-us", "-s", "150", "-w", voice, text], check=True)
+        said = ffmpeg.input(str(voice)).filter("aresample", 44100).filter("adelay", "1000")
+        return said.filter("apad", whole_dur=SCENE_SECONDS).filter("atrim", end=SCENE_SECONDS)
+    tone = f"sine=frequency={220 + 110 * number}:sample_rate=44100"
+    return ffmpeg.input(tone, f="lavfi", t=SCENE_SECONDS).filter("volume", 0.2)
 
 
 def _drawn(source: str) -> str:

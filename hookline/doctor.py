@@ -17,7 +17,7 @@ from rich.table import Table
 
 from hookline import CHECK_THREADS, ExitCode, checks
 from hookline.export import write_json
-from tasks.adapters.models.checkup import check_deep_model, check_fast_model
+from tasks.adapters.models.checkup import check_deep_model, check_fast_model, check_whisper
 from tasks.adapters.storage.checkup import check_cache, check_output, check_scratch, check_source
 from tasks.core.errors import HooklineError
 from tasks.core.findings import Finding, Status
@@ -63,6 +63,7 @@ def checks_of(settings: Settings, *, source: bool, output: bool) -> Iterator[Che
     yield Check("Fast model", partial(check_fast_model, settings.fast), hub)
     limit_s = LIMIT_S if deep.quantization == "none" else SLOW_LIMIT_S
     yield Check("Deep model", partial(check_deep_model, deep), hub, limit_s)
+    yield Check("Whisper", partial(check_whisper, settings.speech), hub)
     if deep.enabled and "://" in deep.cache:
         yield Check("Cache", partial(check_cache, deep.cache), "See whether Redis can be reached from here.")
     yield Check("Prefect", checks.check_prefect, "See whether PREFECT_API_URL answers.", SLOW_LIMIT_S)

@@ -13,7 +13,14 @@ from tasks.run.logs import log_event
 from tasks.run.progress import current_progress, step
 from tasks.run.retries import WORK_PAUSES_S, attempt, retried
 from tasks.run.run import Run
-from tasks.work.analyses import Analyses, cache_keys, cache_of_run, cached_analyses, seen_windows
+from tasks.work.analyses import (
+    Analyses,
+    cache_keys,
+    cache_of_run,
+    cached_analyses,
+    quotes,
+    seen_windows,
+)
 from tasks.work.models import check_deep_model, new_analyses
 
 
@@ -38,13 +45,14 @@ def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: 
     windows = sorted(set(seen.values()))  # two cuts may show the same
     if attempt() == 1:
         current_progress.get().expect("segments", len(windows))
-    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, spec)
+    said = quotes(candidates, timeline, spec)
+    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, spec, said=said)
     by_window = cached_analyses(keys, cache)
     current_progress.get().advance("segments", len(by_window))
     cached, began, works = sum(each in by_window for each in seen.values()), time.perf_counter(), list[Work]()
     unknown = [window for window in windows if window not in by_window]
     try:
-        work = (new_analyses, unknown, timeline, spec.deep, spec)
+        work = (new_analyses, unknown, timeline, said, spec.deep, spec)
         for made in run.workers.each(*work, prefer=timeline.worker) if unknown else ():
             if isinstance(made, Work):
                 works.append(made)

@@ -16,6 +16,7 @@ from tasks.core.tables.library import LibraryEntry, library_table, ranked_entry
 from tasks.core.tables.parquet_options import write_options
 from tasks.core.tables.rows import failures_table, rankings_table, windows_table
 from tasks.core.tables.schemas import SCHEMA_VERSION, table_name
+from tasks.core.tables.words import words_table
 from tasks.run.ledger import Ledger
 from tasks.run.manifest import file_entry, json_bytes, newer_pointer, run_manifest, versions
 from tasks.run.outcome import FAILED
@@ -41,6 +42,7 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
         "windows": windows_table(ledger.ranked, stamp, dimensions=embedding_size(spec.fast)),
         "failures": failures_table(ledger.failures, stamp),
         "library": library_of(ledger, spec),
+        **({"words": words_of(ledger, spec)} if spec.whisper else {}),
         # Last, because most readers look at nothing else.
         "rankings": rankings_table(
             ledger.ranked_now, stamp, carried=ledger.known.carried, previous=ledger.known.previous
@@ -76,6 +78,11 @@ def write_parquet(table: pa.Table, path: Path, spec: RunSpec) -> Path:
     metadata = {key.encode(): value.encode() for key, value in about.items()}
     pq.write_table(table.replace_schema_metadata(metadata), path, **write_options(table))
     return path
+
+
+def words_of(ledger: Ledger, spec: RunSpec) -> pa.Table:
+    """The table `words`, of the videos that this run opened."""
+    return words_table([video.timeline for video in ledger.ranked], run_id=spec.run_id)
 
 
 def library_of(ledger: Ledger, spec: RunSpec) -> pa.Table:

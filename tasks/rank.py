@@ -17,6 +17,7 @@ from tasks.core.records import (
 )
 from tasks.core.scoring.moments import with_moments
 from tasks.core.scoring.ranking import explained, rank_segments
+from tasks.core.scoring.said import with_transcript
 from tasks.core.settings import Ranking
 from tasks.work.analyses import Analyses
 
@@ -28,12 +29,13 @@ def rank_video(scored: ScoredVideo, analyses: Analyses, settings: Ranking) -> Ra
         weights = {"deep_weight": Decimal(1), "fast_weight": Decimal(0)}
     every = rank_segments(scored.candidates, analyses.by_window, top_n=settings.candidates, **weights)
     ranked, missed = every[: settings.top_n], every[settings.top_n :]
+    ranked = [with_transcript(segment, scored.timeline) for segment in ranked]
     ranked = explained(ranked, missed, scored.windows, fast_reason=scored.fast_reason, **weights)
     return RankedVideo(
         scored,
         tuple(with_moments(ranked, same_moment=settings.same_moment)),
         tuple(analyses.by_window.values()),
-        (*damage(scored.timeline), *failed_analyses(scored.timeline, analyses.by_window)),
+        (*damage(scored.timeline), *scored.failures, *failed_analyses(scored.timeline, analyses.by_window)),
         analyses.cached,
         analyses.seconds,
         tuple(missed),

@@ -36,6 +36,7 @@ from tasks.run.run import Run
 from tasks.work.analyses import find_analyses
 from tasks.work.hearing import recall_heard
 from tasks.work.spec import RunSpec
+from tasks.work.transcripts import transcribed_before
 
 HEARD_AT_ONCE = 32
 """Records of what was heard that are read at once: one may be of hours of talk."""
@@ -151,7 +152,7 @@ def rerank_all(entries: Sequence[LibraryEntry], run: Run) -> Iterator[tuple[Libr
             heard = recall_heard([entry.video for entry in some], run.spec)
             for entry in some:
                 if ranked := rerank(entry, rows.get(entry.video.uri), heard.get(entry.video), run.spec):
-                    yield replace(entry, unanswered=ranked.unanswered, ranked_in=run.spec.run_id), ranked
+                    yield _ranked_again(entry, ranked, run.spec), ranked
 
 
 @retried("read scores", run_name="read scores of {run_id}")
@@ -190,6 +191,7 @@ def rerank(
         return None
     timeline = replace(entry.timeline, heard=heard)
     scored = restore_scores(timeline, rows.to_pydict(), spec.settings)
+    scored = scored and transcribed_before(scored, spec)
     analyses = scored and find_analyses(scored.candidates, scored.timeline, spec)
     if not (scored and analyses):
         return None
@@ -216,6 +218,15 @@ def with_kept_thumbnails(ranked: RankedVideo, output: Store) -> RankedVideo:
         for segment, name in zip(ranked.segments, names, strict=True)
     )
     return replace(ranked, segments=tuple(segments))
+
+
+def _ranked_again(entry: LibraryEntry, ranked: RankedVideo, spec: RunSpec) -> LibraryEntry:
+    return replace(
+        entry,
+        unanswered=ranked.unanswered,
+        untranscribed=bool(ranked.scored.failures),
+        ranked_in=spec.run_id,
+    )
 
 
 def _scored_by(entry: LibraryEntry) -> tuple[str, str]:

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from prefect.logging import get_run_logger
 
-from tasks.core.records import Failure, RankedVideo, Segment, Stage, Timeline, legible
+from tasks.core.names import legible
+from tasks.core.records import Failure, RankedVideo, Segment, Stage, Timeline
 from tasks.run.progress import step
 from tasks.run.report import keep_sheet
 from tasks.run.retries import STORAGE_PAUSES_S, attempt, is_transient, retried

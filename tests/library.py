@@ -42,13 +42,14 @@ def write_broken_videos(folder: Path) -> None:
 
 
 def quick_settings(source: object, output: object, models: Path, **groups: Any) -> Settings:
-    """Short windows, few candidates, demo models."""
+    """Short windows, few candidates, demo models; what is said is not written down."""
     quick: dict[str, Any] = {
         "source": str(source),
         "output": str(output),
         "windows": {"window_seconds": [5], "stride_seconds": 2},
         "fast": {"model": str(models / "videomae")},
         "deep": {"model": str(models / "videollama3"), "max_new_tokens": 160},
+        "speech": {"transcribe": False},
         "ranking": {"top_n": 2, "candidate_multiplier": 2},
     }
     for name, group in groups.items():

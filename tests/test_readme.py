@@ -60,6 +60,7 @@ def test_the_readmes_commands_run_and_its_query_reads_what_they_leave(
 ) -> None:
     upload(workplace / "videos", aws.new_bucket("my-bucket"), "videos")
     demo = [f"--fast.model={demo_models}/videomae", f"--deep.model={demo_models}/videollama3"]
+    demo.append(f"--speech.model={demo_models}/whisper")
     for command in commands("hookline"):
         extra = {
             "rank": [*demo, "--deep.max_new_tokens=160"],

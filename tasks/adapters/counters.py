@@ -28,7 +28,7 @@ class RunCounters:
 
     def add(self, manifest: Manifest) -> None:
         """Count a run."""
-        for stage in ("fetch", "decode", "fast", "deep"):
+        for stage in ("fetch", "decode", "speech", "fast", "deep"):
             self._stages.labels(stage).inc(manifest.seconds.get(stage, 0))
         self._windows.inc(manifest.counts.get("windows", 0))
         self._segments.inc(manifest.counts.get("candidates", 0))

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from tasks.core.names import composed
+from tasks.core.names import composed, legible
 from tasks.core.patterns import pattern_regex
-from tasks.core.records import Failure, VideoRef, legible
+from tasks.core.records import Failure, VideoRef
 from tasks.core.uris import name_in
 
 MAX_NAMED = 1000

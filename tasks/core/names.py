@@ -29,3 +29,8 @@ def caseless(name: str) -> str:
 def tidy(text: str) -> str:
     """Text without control characters, which no table or page can hold."""
     return "".join(" " if unicodedata.category(char) == "Cc" else char for char in text).strip()
+
+
+def legible(text: str) -> str:
+    """Text that can be written anywhere: bytes in a file's name that are not UTF-8 are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 
 from tasks.core.devices import Device
 from tasks.core.errors import HooklineError
-from tasks.core.names import tidy
+from tasks.core.names import legible, tidy
 from tasks.core.secrets import redacted
 from tasks.core.speech.cuts import Cut
 from tasks.core.speech.heard import Heard
@@ -48,11 +48,6 @@ class FailureKind(StrEnum):
 
 ReadFrames = Callable[[Sequence[int]], npt.NDArray[np.uint8]]
 """Gives the frames at these ticks of a timeline, in this order: uint8 `n x height x width x 3`, RGB."""
-
-
-def legible(text: str) -> str:
-    """Text that can be written anywhere: bytes in a file's name that are not UTF-8 are escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +192,8 @@ class ScoredVideo:
     """All windows of one video with their fast scores, and the candidates among them.
 
     `embeddings` is float16, one row a window, in the windows' order; `seconds` what scoring took,
-    on `devices`, by the `works` of its batches.
+    on `devices`, by the `works` of its batches. `failures` say why nobody knows what is said, where nobody
+    does; to write it down took `speech_seconds`.
     """
 
     timeline: Timeline
@@ -207,6 +203,8 @@ class ScoredVideo:
     seconds: float = 0.0
     devices: frozenset[Device] = frozenset()
     works: tuple[Work, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    speech_seconds: float = 0.0
 
     @property
     def candidates(self) -> list[ScoredWindow]:
@@ -305,7 +303,8 @@ class Segment:
     """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100.
 
     `thumbnail_uri` and `clip_uri` say where its picture and its clip lie under the output, if they do.
-    Ranked segments with one `moment` show the same, which counts from 1 within the video.
+    Ranked segments with one `moment` show the same, which counts from 1 within the video. `transcript`:
+    what is said in it, empty if nobody speaks, None if nobody knows; `language`: that of the whole video.
     """
 
     window: Window
@@ -319,6 +318,8 @@ class Segment:
     moment: int | None = None
     best_of_moment: bool | None = None
     cut: Cut | None = None
+    transcript: str | None = None
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
     seconds = {
         "fetch": sum(video.timeline.fetch_seconds or 0 for video in ledger.ranked),
         "decode": sum(video.timeline.decode_seconds or 0 for video in ledger.ranked),
+        "speech": sum(video.scored.speech_seconds for video in ledger.ranked),
         "fast": sum(video.scored.seconds for video in ledger.ranked),
         "deep": sum(video.deep_seconds for video in ledger.ranked),
     }

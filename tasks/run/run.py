@@ -15,6 +15,7 @@ from tasks.adapters.models.gpus import find_gpus
 from tasks.adapters.models.head import load_head
 from tasks.adapters.models.malloc import limit_malloc_arenas
 from tasks.adapters.models.videollama3.config import check_described, frame_budget
+from tasks.adapters.models.whisper.checkpoint import read_tokens
 from tasks.adapters.stopping import raise_if_stopped, stop_work, wait_for_work
 from tasks.adapters.storage.scratch import leave_run, run_folder
 from tasks.adapters.workers.processes import GpuProcesses, InProcess, Workers
@@ -22,7 +23,8 @@ from tasks.core.devices import Backend
 from tasks.core.errors import ModelError, StorageError
 from tasks.core.geometry import FrameBudget
 from tasks.core.records import Analysis
-from tasks.core.settings import Settings
+from tasks.core.settings import Settings, Speech
+from tasks.core.settings.speech import WITHOUT_WHISPER
 from tasks.run.active_runs import RUN_ID_TIME, registered
 from tasks.run.host import Host, current_host
 from tasks.run.labels import LIBRARY, labels
@@ -30,7 +32,7 @@ from tasks.run.progress import step
 from tasks.run.retries import WORK_PAUSES_S, retried
 from tasks.work.models import find_backend
 from tasks.work.opening import RANKED_PER_GPU
-from tasks.work.spec import RunSpec
+from tasks.work.spec import Missing, RunSpec
 
 T = TypeVar("T")
 
@@ -117,7 +119,8 @@ def find_models(settings: Settings, *, run_id: str, started_at: datetime) -> Run
     head = load_head(settings.fast.head) if settings.fast.head else None  # before a download
     fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
     deep, budget = find_deep(settings)
-    return RunSpec(run_id, started_at, settings, fast, deep, head, budget)
+    whisper = find_whisper(settings.speech)
+    return RunSpec(run_id, started_at, settings, fast, deep, head, budget, whisper=whisper)
 
 
 @retried("find device", pauses_s=WORK_PAUSES_S)
@@ -174,3 +177,15 @@ def find_deep(settings: Settings) -> tuple[Checkpoint | Analysis, FrameBudget]:
         return checkpoint, frame_budget(checkpoint, frames_per_segment=min(ticks, deep.max_frames))
     except (ModelError, StorageError) as error:
         return Analysis.failed(error.reason, str(error)), FAST_ONLY_BUDGET
+
+
+def find_whisper(speech: Speech) -> Checkpoint | Missing | None:
+    """The checkpoint that writes down what is said, or why it is missing; None if it is not wanted."""
+    if not (speech.enabled and speech.transcribe):
+        return None
+    try:
+        checkpoint = resolve_checkpoint(speech.model, speech.revision)
+        read_tokens(checkpoint).check_knows(speech.language, model=speech.model)
+        return checkpoint
+    except (ModelError, StorageError) as error:
+        return Missing(error.reason, f"{error} {WITHOUT_WHISPER}")

@@ -10,7 +10,8 @@ from itertools import islice
 from tasks.adapters.storage.analysis_cache import AnalysisCache, open_analysis_cache
 from tasks.core.records import Analysis, ScoredWindow, Timeline, Window
 from tasks.core.scoring.analyses import analysis_key
-from tasks.core.scoring.answers import prompt_hash
+from tasks.core.scoring.answers import prompt_hash, said_hash
+from tasks.core.scoring.said import said_in
 from tasks.core.scoring.window_cuts import ticks_of
 from tasks.core.throughput import Work
 from tasks.work.spec import RunSpec
@@ -34,7 +35,8 @@ def find_analyses(candidates: Sequence[ScoredWindow], timeline: Timeline, spec: 
     seen = seen_windows(candidates, timeline)
     if isinstance(spec.deep, Analysis):
         return Analyses(dict.fromkeys(seen, spec.deep))
-    cache, keys = cache_of_run(spec), cache_keys(list(seen.values()), timeline, spec)
+    cache, said = cache_of_run(spec), quotes(candidates, timeline, spec)
+    keys = cache_keys(list(seen.values()), timeline, spec, said=said)
     first = dict(islice(keys.items(), 1))
     if not cached_analyses(first, cache):  # where one is missing, most often all are
         return None
@@ -65,10 +67,21 @@ def _cache(setting: str, output: str, run_id: str) -> AnalysisCache | None:
     return open_analysis_cache(setting, output)
 
 
-def cache_keys(windows: Sequence[Window], timeline: Timeline, spec: RunSpec) -> Mapping[Window, str]:
+def quotes(candidates: Sequence[ScoredWindow], timeline: Timeline, spec: RunSpec) -> dict[Window, str]:
+    """For the ticks that the deep model sees of candidates, what it is told that is said in them."""
+    if not spec.settings.speech.in_prompt:
+        return {}
+    by_ticks = {ticks_of(each, timeline): said_in(each, timeline) for each in candidates}
+    return {ticks: said for ticks, said in by_ticks.items() if said}
+
+
+def cache_keys(
+    windows: Sequence[Window], timeline: Timeline, spec: RunSpec, *, said: Mapping[Window, str]
+) -> Mapping[Window, str]:
     """For each segment, the key made from everything that decides the answer about it.
 
-    Empty for a run without a deep model, which has no answers.
+    `said` is what the deep model is told that is said in them. Empty for a run without a deep model, which
+    has no answers.
     """
     checkpoint, deep, backend = spec.deep, spec.settings.deep, spec.deep_backend
     if isinstance(checkpoint, Analysis) or backend is None:
@@ -87,6 +100,7 @@ def cache_keys(windows: Sequence[Window], timeline: Timeline, spec: RunSpec) -> 
             max_new_tokens=deep.max_new_tokens,
             prompt_hash=prompt_hash(deep.question, deep.answer_order),
             n_ticks=timeline.n_ticks,
+            said_hash=said_hash(said.get(window, "")),
         )
         for window in windows
     }

@@ -11,7 +11,8 @@ from tasks.adapters.storage.record_cache import RecordCache, StoreValues
 from tasks.adapters.video.sound.weights import vad_identity
 from tasks.core.records import Timeline, VideoRef
 from tasks.core.scoring.analyses import video_identity
-from tasks.core.speech.heard import Heard, heard_json, heard_key, read_heard
+from tasks.core.speech.heard import Heard, Transcript, heard_json, heard_key, read_heard
+from tasks.core.speech.transcripts import added
 from tasks.work.spec import RunSpec
 
 
@@ -28,6 +29,15 @@ def keep_heard(timeline: Timeline, spec: RunSpec) -> Timeline:
         return replace(timeline, heard=known)
     records.put(key, timeline.heard)
     return timeline
+
+
+def keep_transcript(timeline: Timeline, new: Transcript, spec: RunSpec) -> Timeline:
+    """Keep what is said in some chunks of a video, beside what is known of others; the same video with it."""
+    if timeline.heard is None:
+        return timeline
+    heard = replace(timeline.heard, transcript=added(timeline.heard.transcript, new))
+    _records(spec).put(key_of(timeline.video, spec), heard)
+    return replace(timeline, heard=heard)
 
 
 def recall_heard(videos: Sequence[VideoRef], spec: RunSpec) -> dict[VideoRef, Heard]:

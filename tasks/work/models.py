@@ -109,11 +109,16 @@ def window_features(batch: Sequence[Window], timeline: Timeline, spec: RunSpec) 
 
 
 def new_analyses(
-    windows: Sequence[Window], timeline: Timeline, deep: Checkpoint, spec: RunSpec
+    windows: Sequence[Window],
+    timeline: Timeline,
+    said: Mapping[Window, str],
+    deep: Checkpoint,
+    spec: RunSpec,
 ) -> Iterator[tuple[Window, Analysis] | Work]:
     """Each window with its analysis, as soon as it is made; by the end all answers are in the cache.
 
-    At last what it cost. If the model cannot be loaded, every analysis is a failed one.
+    `said` is what the model is told that is said in them. At last comes what it cost. If the model cannot be
+    loaded, every analysis is a failed one.
 
     Raises:
         RunEnded: the run was stopped.
@@ -138,13 +143,15 @@ def new_analyses(
         n_ticks=timeline.n_ticks,
         prompt=settings.question,
         answer_order=settings.answer_order,
+        said=said,
         max_frames=settings.max_frames,
         max_new_tokens=settings.max_new_tokens,
         batch_size=settings.batch_size,
         spent=spent,
     )
     # Its own backend: workers of one cluster may differ.
-    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, replace(spec, deep_backend=model.backend))
+    here = replace(spec, deep_backend=model.backend)
+    cache, keys = cache_of_run(spec), cache_keys(windows, timeline, here, said=said)
     with ThreadPoolExecutor(WRITE_THREADS, "keep-analyses") as keeping:
         for window, analysis in made:
             raise_if_stopped(opened.path)

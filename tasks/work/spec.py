@@ -22,6 +22,14 @@ from tasks.core.tables.rows import RunStamp
 CODE_VERSION = version("hookline")
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a model is not there: a short stable `reason`, and a sentence for people."""
+
+    reason: str
+    detail: str
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """A run without the machine it runs on: what it is called, what it is asked for, and its models.
@@ -29,8 +37,8 @@ class RunSpec:
     `deep` is the deep model, or the analysis that every candidate gets if there is no such model;
     `deep_backend` is what it computes on, None without a model.
     `head` scores the fast model's features; without one they are scored by salience. `budget` is the
-    frame size that the models need. `library` is the output of which the run recalls what is known, and
-    with which it shares analyses; empty = its own.
+    frame size that the models need. `whisper` writes down what is said; None if nobody wants it. `library` is
+    the output of which the run recalls what is known, and with which it shares analyses; empty = its own.
     """
 
     run_id: str
@@ -42,6 +50,7 @@ class RunSpec:
     budget: FrameBudget
     deep_backend: Backend | None = None
     library: str = ""
+    whisper: Checkpoint | Missing | None = None
 
     @cached_property
     def source(self) -> Store:
@@ -73,6 +82,11 @@ class RunSpec:
     def stamp(self) -> RunStamp:
         """What every published row says about the run."""
         deep, asked = self.deep if isinstance(self.deep, Checkpoint) else None, self.settings.deep
+        whisper = self.whisper if isinstance(self.whisper, Checkpoint) else None
+        listener = {
+            "whisper": whisper.model if whisper else None,
+            "whisper_revision": whisper.revision if whisper else None,
+        }
         return RunStamp(
             run_id=self.run_id,
             viral_threshold=self.settings.ranking.viral_threshold,
@@ -89,5 +103,6 @@ class RunSpec:
                 "prompt_hash": prompt_hash(asked.question, asked.answer_order) if deep else None,
                 "settings_hash": self.settings.digest(),
                 "code_version": CODE_VERSION,
+                **(listener if self.whisper else {}),
             },
         )

@@ -33,7 +33,7 @@ def serving(folder: Path, models: Path, *, port: int, log: Path) -> Iterator[sub
         *(f"--serve.port={port}", f"--serve.state_dir={folder / 'state'}", "--serve.shutdown_seconds=0"),
         *(f"--fast.model={models}/videomae", f"--deep.model={models}/videollama3"),
         *("--deep.max_new_tokens=160", "--windows.window_seconds=5", "--engine.device=cpu"),
-        "--select.pattern=of-a-library/*",
+        *("--select.pattern=of-a-library/*", "--speech.transcribe=false"),
     ]
     environment = environment_of_a_user(folder / "unused") | {"COLUMNS": "200"}
     with log.open("wb") as stderr:

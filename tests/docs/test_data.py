@@ -20,7 +20,15 @@ import pytest
 from hookline.cli import run as cli
 from tasks.adapters.storage import open_store
 from tasks.core.manifest import Manifest
-from tasks.core.tables.schemas import FAILURES, LABELS, LIBRARY, RANKINGS, SCHEMA_VERSION, windows_schema
+from tasks.core.tables.schemas import (
+    FAILURES,
+    LABELS,
+    LIBRARY,
+    RANKINGS,
+    SCHEMA_VERSION,
+    WORDS,
+    windows_schema,
+)
 from tests import FIXTURES, ROOT
 from tests.adapters.video.sound.voice import dubbed
 from tests.library import quick_settings, read_table, upload, write_broken_videos, write_good_videos
@@ -36,6 +44,7 @@ SCHEMAS = {
     "windows": windows_schema(768),
     "failures": FAILURES,
     "library": LIBRARY,
+    "words": WORDS,
     "labels": LABELS,
 }
 
@@ -90,7 +99,7 @@ def test_the_page_says_what_came_with_this_schema_version() -> None:
     (news,) = re.findall(rf"^\| {SCHEMA_VERSION} \| (.*) \|$", promise, flags=re.MULTILINE)
     named = set(re.findall(r"`(\w+)`", news))
     columns = {name for schema in SCHEMAS.values() for name in schema.names}
-    assert named - {"rankings", "windows", "library", "labels"} <= columns
+    assert named - {"rankings", "windows", "library", "labels", "words"} <= columns
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +119,15 @@ def nights(
     write_broken_videos(videos)
     numbered_video(videos / "gone.mp4", seconds=10)
     dubbed(videos / "first.mp4", (1, 5), (6, 12))
-    first = quick_settings(videos, output, demo_models, ranking={"top_n": 3})
+    speech = {"transcribe": True, "model": str(demo_models / "whisper")}
+    first = quick_settings(videos, output, demo_models, ranking={"top_n": 3}, speech=speech)
     manifest: dict[str, Any] = rank_videos(first, return_state=True).result(raise_on_failure=False)
     for verdict in ("rejected", "published"):  # of which the newest counts
         write_labels(folder / "labels.parquet", output, manifest, verdict)
         assert cli(["labels", str(output), str(folder / "labels.parquet")]) == 0
     change_videos(videos)
     weights = {"top_n": 3, "deep_weight": "0.8", "fast_weight": "0.2"}
-    second = quick_settings(videos, output, demo_models, ranking=weights)
+    second = quick_settings(videos, output, demo_models, ranking=weights, speech=speech)
     manifest = rank_videos(second, return_state=True).result(raise_on_failure=False)
     yesterday = f"run_date={date.today() - timedelta(days=1)}"
     for path in PUBLISHED.glob("*/run_date=*/*.parquet"):
@@ -159,8 +169,13 @@ def test_everything_under_an_output_is_known_as_hooklines_own(nights: tuple[Path
     assert (listing.videos, listing.left_out.own) == ([], len(store.names()))
 
 
-UNTRAINED = {"hook > 80": "hook > 70", 'pl.col("hook") > 80': 'pl.col("hook") > 70'}
-"""Demo models see no hook over 80 in these videos."""
+UNTRAINED = {
+    "hook > 80": "hook > 70",
+    'pl.col("hook") > 80': 'pl.col("hook") > 70',
+    "secret": "a",
+    "[?]": "[a-z]",
+}
+"""Demo models see no hook over 80 in these videos, and hear no word that is one."""
 
 QUESTIONS = dict(re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", DATA, flags=re.MULTILINE | re.DOTALL))
 TOOLS = {"DuckDB": r"```sql\n", "pandas": r"```python\n# pandas\n", "Polars": r"```python\n# Polars\n"}

@@ -14,6 +14,7 @@ import pytest
 from flows.rank_videos import rank_videos
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.adapters.models.videomae import VideoMAE
+from tasks.adapters.models.whisper.model import Whisper
 from tasks.adapters.storage import Store
 from tasks.core.devices import Backend
 from tasks.core.errors import ObjectChanged
@@ -34,11 +35,12 @@ class Touched:
     source: Path
     fetched: list[str] = field(default_factory=list)
     scored: list[Window] = field(default_factory=list)
+    transcribed: list[tuple[int, int]] = field(default_factory=list)
     analysed: list[Window] = field(default_factory=list)
 
     @property
     def nothing(self) -> bool:
-        return not (self.fetched or self.scored or self.analysed)
+        return not (self.fetched or self.scored or self.transcribed or self.analysed)
 
 
 @dataclass
@@ -50,7 +52,8 @@ class Nights:
     models: Path
 
     def run(self, *, output: Path | None = None, **groups: Any) -> dict[str, Any]:
-        settings = quick_settings(self.source, output or self.output, self.models, **groups)
+        speech = {"transcribe": True, "model": str(self.models / "whisper")} | groups.pop("speech", {})
+        settings = quick_settings(self.source, output or self.output, self.models, speech=speech, **groups)
         manifest = rank_videos(settings, return_state=True).result(raise_on_failure=False)
         assert isinstance(manifest, dict), manifest
         return manifest
@@ -104,6 +107,7 @@ def watch(source: Path, monkeypatch: pytest.MonkeyPatch) -> Touched:
     """What runs over `source` look at from here on."""
     seen = Touched(source)
     download, features, analyse = Store.download, VideoMAE.features, VideoLlama3.analyse
+    hear = Whisper.hear
 
     def watched_download(self: Store, ref: VideoRef, path: Path, **more: Any) -> None:
         if ref.uri.startswith(prefix := f"file://{source}/"):
@@ -118,6 +122,11 @@ def watch(source: Path, monkeypatch: pytest.MonkeyPatch) -> Touched:
         seen.analysed.extend(windows)
         return analyse(self, frames, windows, **more)
 
+    def watched_hear(self: Whisper, read: Any, chunks: Sequence[tuple[int, int]], **more: Any) -> Any:
+        seen.transcribed.extend(chunks)
+        return hear(self, read, chunks, **more)
+
+    monkeypatch.setattr(Whisper, "hear", watched_hear)
     monkeypatch.setattr(Store, "download", watched_download)
     monkeypatch.setattr(VideoMAE, "features", watched_features)
     monkeypatch.setattr(VideoLlama3, "analyse", watched_analyse)
@@ -204,6 +213,11 @@ def test_other_weights_rank_anew_without_a_look_at_any_video(
     moved = [row for row in windows if (row["cut_start"], row["cut_end"]) != (row["start"], row["end"])]
     assert {row["video_uri"] for row in moved} == {talk["video_uri"]}
     assert 0.3 < talk["speech_ratio"] < 1
+    assert talk["transcript"]
+    said = {row["start"]: row["transcript"] for row in nights.rows("rankings", first) if row["transcript"]}
+    assert said.get(talk["start"], talk["transcript"]) == talk["transcript"]
+    mute = [row for row in nights.rows("rankings", night) if row["video_uri"] != talk["video_uri"]]
+    assert {row["transcript"] for row in mute} == {""}
     assert night["counts"]["unchanged"] == 4
     assert night["counts"]["cached"] == night["counts"]["candidates"] > 0
     assert_as_from_scratch(nights, night, tmp_path / "scratch", ranking=OTHER_WEIGHTS)
@@ -223,6 +237,7 @@ def test_another_question_opens_every_ranked_video_again(nights: Nights, touched
     night = nights.run(deep={"prompt": "Is it funny?"})
     assert set(touched.fetched) == EVERY_VIDEO - {"empty.mp4"}
     assert len(touched.analysed) == night["counts"]["candidates"]
+    assert touched.transcribed == []
 
 
 def test_what_another_device_answered_is_asked_again(
@@ -282,6 +297,47 @@ def test_a_night_without_the_deep_model_costs_no_scores(
     again = nights.run()
     assert touched.nothing
     assert nights.rows("rankings", again) == nights.rows("rankings", first)
+
+
+def test_another_language_has_all_written_down_anew_once(
+    nights: Nights, first: dict[str, Any], touched: Touched
+) -> None:
+    night = nights.run(speech={"language": "pt"})
+    assert touched.fetched == ["first.mp4"]
+    assert touched.transcribed
+    rows = nights.rows("rankings", night)
+    assert {row["language"] for row in rows if row["transcript"]} == {"pt"}
+    nights.run(speech={"language": "pt", "in_prompt": False})  # asks the deep model again
+    assert len(touched.transcribed) == len(set(touched.transcribed))
+
+
+def test_words_that_could_not_be_written_are_written_the_next_night(
+    library: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights = Nights(library, tmp_path, demo_models)
+    talk: dict[str, Any] = {"deep": {"enabled": False}, "select": {"pattern": "first.mp4"}}
+    touched = watch(library, monkeypatch)
+    for fetched in (["first.mp4"], []):
+        touched.fetched.clear()
+        without = nights.run(speech={"model": "/nowhere/whisper"}, **talk)
+        assert touched.fetched == fetched
+        assert (without["state"], without["models"]["whisper"]) == ("CompletedWithFailures", None)
+        (failure,) = nights.rows("failures", without)
+        assert (failure["stage"], failure["reason"]) == ("speech", "model_unavailable")
+        assert "speech.transcribe" in failure["detail"]
+        assert {row["transcript"] for row in nights.rows("rankings", without)} == {None}
+    assert touched.transcribed == []
+    night = nights.run(**talk)
+    assert touched.fetched == ["first.mp4"]
+    assert night["state"] == "Completed"
+    said = [row["transcript"] for row in nights.rows("rankings", night)]
+    assert all(said)
+    assert len(nights.rows("words", night)) > 3
+
+    touched.fetched.clear()
+    without = nights.run(speech={"model": "/nowhere/whisper"}, **talk)
+    assert touched.fetched == []
+    assert [row["transcript"] for row in nights.rows("rankings", without)] == said
 
 
 def test_a_run_over_a_part_of_the_source_forgets_nothing(

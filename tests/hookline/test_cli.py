@@ -35,6 +35,7 @@ def quick(models: Path) -> list[str]:
     return [
         f"--fast.model={models}/videomae",
         f"--deep.model={models}/videollama3",
+        "--speech.transcribe=false",
         "--deep.max_new_tokens=160",
         "--windows.window_seconds=5",
         "--ranking.top_n=2",

@@ -53,12 +53,24 @@ def test_a_machine_that_is_ready_is_left_as_it_was(
     (scratch := tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     options = [f"--settings={settings}", f"--deep.model={demo_models}/videollama3", "--engine.device=cpu"]
+    options.append(f"--speech.model={demo_models}/whisper")
     monkeypatch.setattr("hookline.server.EmbeddedServer.launch", lambda self: pytest.fail("a server starts"))
     code, found = found_by([f"{bucket.uri}/videos", f"{bucket.uri}/rankings", *options], capsys)
     assert {finding.about: finding.text for finding in found.values() if finding.status != "ok"} == {}
     assert code == 0
     assert list(found) == [
-        *("Python", "GPU", "Scratch", "Source", "Output", "Fast model", "Deep model", "Prefect", "Video")
+        *(
+            "Python",
+            "GPU",
+            "Scratch",
+            "Source",
+            "Output",
+            "Fast model",
+            "Deep model",
+            "Whisper",
+            "Prefect",
+            "Video",
+        )
     ]
     assert "(engine.device is cpu)" in found["GPU"].text
     assert "conditional writes are heeded" in found["Output"].text
@@ -75,6 +87,7 @@ def test_each_thing_that_is_wrong_is_said_with_the_fix(
         *("--limits.scratch_gb=50000", "--limits.max_file_gb=40000"),
         *("--engine.device=cuda", "--fast.model=owner-of-nothing"),
         *(f"--deep.model={tmp_path}/empty", "--deep.cache=redis://127.0.0.1:1/0"),
+        f"--speech.model={tmp_path}/empty",
     ]
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         code, found = found_by(["s3://no-such-bucket", f"{bucket.uri}/out", *options], capsys)
@@ -86,6 +99,7 @@ def test_each_thing_that_is_wrong_is_said_with_the_fix(
         "Output": rf"{bucket.uri}/out: .*AccessDenied.*Check that the credentials",
         "Fast model": r"There is no folder 'owner-of-nothing'\. Name",
         "Deep model": r"has no config\.json\. Name the folder",
+        "Whisper": r"has no config\.json\. .*set speech\.transcribe to false",
         "Cache": r"Redis at 127\.0\.0\.1:1: .*Check that it runs",
         "Prefect": r"PREFECT_API_URL is http://127\.0\.0\.1:1/api, but no .* answers there: start it",
     }

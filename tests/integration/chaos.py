@@ -35,7 +35,7 @@ from prefect.settings import PREFECT_API_URL
 from flows.rank_videos import rank_videos
 from hookline.demo_models import write_demo_models
 from hookline.embedded import prefect_server, prepare_environment
-from tasks.core.records import legible
+from tasks.core.names import legible
 from tasks.core.settings import Settings
 from tests import ROOT
 from tests.library import ABOUT_THE_RUN_BEFORE, upload, write_broken_videos, write_good_videos
@@ -149,6 +149,7 @@ class Chaos:
             "windows": {"window_seconds": [5], "stride_seconds": 2},
             "fast": {"model": str(models / "videomae")},
             "deep": {"model": str(models / "videollama3"), "max_new_tokens": 160},
+            "speech": {"transcribe": False},
             "ranking": {"top_n": 2},
             "limits": {"scratch_dir": str(self.root / "scratch")},
         }

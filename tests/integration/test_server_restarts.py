@@ -37,6 +37,7 @@ def test_a_run_outlives_its_prefect_server_and_the_database_behind_it(
         bucket.put(f"in/{name}", numbered_video(tmp_path / name, seconds=20).read_bytes())
     output, log, port = tmp_path / "output", tmp_path / "run.log", free_ports(1)
     models = ["--fast.model", str(demo_models / "videomae"), "--deep.model", str(demo_models / "videollama3")]
+    models += ["--speech.model", str(demo_models / "whisper")]
     command = [sys.executable, "-m", "hookline", "rank", f"{bucket.uri}/in", str(output), *models]
     with (
         running_postgres() as postgres,

@@ -82,6 +82,7 @@ def test_a_run_is_started_from_the_form_and_watched_to_its_end(
     models = {
         "VideoMAE checkpoint": demo_models / "videomae",
         "VideoLLaMA3 checkpoint": demo_models / "videollama3",
+        "Whisper checkpoint": demo_models / "whisper",
     }
     quick = {"Window lengths (s)": 5, "Stride (s)": 2, "Top N": 2, "Longest answer": 160}
     fill(browser, chosen | models | quick)

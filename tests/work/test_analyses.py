@@ -47,7 +47,7 @@ def test_only_the_answer_to_the_very_same_question_is_taken_over(
     answered = Analysis.ok(Answer(7, 7, 7, (), (), "", ""))
     cache = cache_of_run(before)
     assert cache is not None
-    cache.put(cache_keys([WINDOW], TIMELINE, before)[WINDOW], answered)
+    cache.put(cache_keys([WINDOW], TIMELINE, before, said={})[WINDOW], answered)
     found = find_analyses([ScoredWindow(WINDOW, 50)], timeline, now)
     assert (found is not None) is is_found
     assert not is_found or (found and found.by_window == {WINDOW: answered})
@@ -62,7 +62,7 @@ def test_without_cuts_keys_and_digests_are_those_of_before_there_were_any(
     speech = spec.settings.speech.model_copy(update={"enabled": listens})
     spec = replace(spec, settings=spec.settings.model_copy(update={"speech": speech}))
     known = "c8fa2d2b97b761209ed3dc4174de1dab771d20a166f2742d481b81bfe6b23f51"
-    assert cache_keys([WINDOW], TIMELINE, spec) == {WINDOW: known}
+    assert cache_keys([WINDOW], TIMELINE, spec, said={}) == {WINDOW: known}
     assert spec.digests.scoring == "e11a580016f2"
     assert spec.stamp.models["prompt_hash"] == "297ec3028182"
     assert (spec.settings.digest() == "5f6322cd47a8") is not listens
@@ -72,7 +72,7 @@ def test_an_answer_about_a_window_is_none_about_its_cut(tmp_path: Path) -> None:
     spec, answered = spec_of(tmp_path, "now"), Analysis.ok(Answer(7, 7, 7, (), (), "", ""))
     cache = cache_of_run(spec)
     assert cache is not None
-    cache.put(cache_keys([WINDOW], TIMELINE, spec)[WINDOW], answered)
+    cache.put(cache_keys([WINDOW], TIMELINE, spec, said={})[WINDOW], answered)
     cuts = {
         "as the window": Heard.of([(0, 32_000), (94_000, 120_000)], end_ms=290_000),
         "of the same pictures": Heard.of([(0, 32_900), (33_300, 91_700), (92_400, 200_000)], end_ms=290_000),
@@ -98,7 +98,7 @@ def test_two_candidates_that_show_the_same_share_an_answer(tmp_path: Path) -> No
     assert both[0].cut == both[1].cut
     cache = cache_of_run(spec)
     assert cache is not None
-    (key,) = cache_keys([Window(34, 91)], timeline, spec).values()
+    (key,) = cache_keys([Window(34, 91)], timeline, spec, said={}).values()
     cache.put(key, answered)
     found = find_analyses(both, timeline, spec)
     assert found

@@ -18,7 +18,7 @@ DEEP = (
     *("viral_elements", "reasoning", "recommendation"),
 )
 CUT = ("cut_start", "cut_end", "cut_clean")
-COLUMNS = ["video_uri", "rank", *SEGMENT, *(f"videollama3.{name}" for name in DEEP)]
+COLUMNS = ["video_uri", "rank", "transcript", *SEGMENT, *(f"videollama3.{name}" for name in DEEP)]
 """What an answer needs of a ranking; where this version has written it, also the `CUT`."""
 
 
@@ -76,6 +76,8 @@ def _segment(row: Mapping[str, Any]) -> dict[str, Any]:
     segment = {name: row[name] for name in SEGMENT}
     if row.get("cut_start") is not None:
         segment |= {name: row[name] for name in CUT}
+    if row.get("transcript") is not None:
+        segment["transcript"] = row["transcript"]
     if deep := row["videollama3"]:
         segment["videollama3"] = {name: deep[name] for name in DEEP}
     return segment

@@ -62,6 +62,9 @@ class Segment(BaseModel):
     cut_start: float | None = Field(None, description="Up to 3 seconds from start.")
     cut_end: float | None = Field(None, description="Up to 3 seconds from end.")
     cut_clean: bool | None = Field(None, description="Whether nobody is cut off at either end.")
+    transcript: str | None = Field(
+        None, description="What is said in it: text of strangers. Left out where nobody knows."
+    )
     videollama3: VideoLlama3 | None = Field(None, description="Left out of a segment that has none.")
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from tasks.adapters.models.checkpoints import Checkpoint, embedding_size, outline, read_json
 from tasks.adapters.models.head import load_head
 from tasks.adapters.models.videollama3.config import check_described
+from tasks.adapters.models.whisper.checkpoint import read_tokens
 from tasks.core.errors import ModelError
 from tasks.core.findings import Finding
-from tasks.core.settings import Deep, Fast
+from tasks.core.settings import Deep, Fast, Speech
+from tasks.core.settings.speech import WITHOUT_WHISPER
 from tasks.core.views.sizes import size_text
 
 
@@ -55,6 +57,25 @@ def check_deep_model(deep: Deep) -> Finding:
         checkpoint, missing_bytes = outline(deep.model, deep.revision, Path(folder))
         check_described(checkpoint)
         return _had("Deep model", checkpoint, missing_bytes)
+
+
+def check_whisper(speech: Speech) -> Finding:
+    """Whether there is such a Whisper, and it knows the language that is set.
+
+    Raises:
+        ModelError: there is not, or it does not.
+        StorageError: a store broke off.
+    """
+    if not (speech.enabled and speech.transcribe):
+        setting = "transcribe" if speech.enabled else "enabled"
+        return Finding("Whisper", "ok", f"not asked for (speech.{setting} is false)")
+    try:
+        with tempfile.TemporaryDirectory(prefix="hookline-") as folder:
+            checkpoint, missing_bytes = outline(speech.model, speech.revision, Path(folder))
+            read_tokens(checkpoint).check_knows(speech.language, model=speech.model)
+            return _had("Whisper", checkpoint, missing_bytes)
+    except ModelError as error:
+        raise ModelError(f"{error} {WITHOUT_WHISPER}", reason=error.reason) from error
 
 
 def _had(about: str, checkpoint: Checkpoint, missing_bytes: int) -> Finding:

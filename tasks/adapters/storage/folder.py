@@ -21,7 +21,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from tasks.adapters.storage.store import PART_IS_DEAD_AFTER_S, PART_SUFFIX, Store, replacing, save
 from tasks.core.listing import Sieve
-from tasks.core.records import VideoRef, legible
+from tasks.core.names import legible
+from tasks.core.records import VideoRef
 
 log = logging.getLogger(__name__)
 

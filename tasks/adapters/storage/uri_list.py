@@ -19,8 +19,8 @@ from tasks.adapters.storage import open_store
 from tasks.adapters.storage.store import Store
 from tasks.core.errors import SettingsError, StorageError
 from tasks.core.listing import LeftOut, Listing, is_own
-from tasks.core.names import forms
-from tasks.core.records import Failure, FailureKind, Stage, VideoRef, legible
+from tasks.core.names import forms, legible
+from tasks.core.records import Failure, FailureKind, Stage, VideoRef
 from tasks.core.secrets import redacted
 from tasks.core.uris import split_uri
 

@@ -18,11 +18,14 @@ from tasks.adapters.video.sandbox import Job, run_sandboxed
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.geometry import FrameBudget, frames_bytes
 from tasks.core.records import Timeline, VideoRef
+from tasks.core.speech.chunks import RATE
 from tasks.core.speech.heard import as_heard
 
 CHILD = "tasks.adapters.video.decode_child"
 FRAMES_NAME = "frames.rgb"
 SOUND_NAME = "sound.s16"
+FULL_SCALE = 32768
+"""Of a sample."""
 FILE_SLACK_BYTES = 64_000_000
 
 
@@ -133,6 +136,19 @@ def read_frames(timeline: Timeline, ticks: Sequence[int]) -> npt.NDArray[np.uint
         return frames  # they are in order, and need no copy
     ordered: npt.NDArray[np.uint8] = frames[positions]
     return ordered
+
+
+def read_sound(timeline: Timeline, start_ms: int, end_ms: int) -> npt.NDArray[np.float32]:
+    """The sound of an opened video from and to these milliseconds, as much as there is: mono, -1 to 1.
+
+    Raises `OSError` where a video has no sound, and `RunEnded` if the run was stopped.
+    """
+    raise_if_stopped(timeline.path)
+    first, end = start_ms * RATE // 1000, end_ms * RATE // 1000
+    path = Path(timeline.path).with_name(SOUND_NAME)
+    samples = np.fromfile(path, np.int16, count=end - first, offset=first * np.dtype(np.int16).itemsize)
+    sound: npt.NDArray[np.float32] = samples.astype(np.float32) / np.float32(FULL_SCALE)
+    return sound
 
 
 def _read_into(file: IO[bytes], target: memoryview) -> None:

@@ -42,11 +42,13 @@ def analysis_key(
     max_new_tokens: int,
     prompt_hash: str,
     n_ticks: int,
+    said_hash: str = "",
 ) -> str:
     """The key of an analysis, 64 hex digits. Analyses with the same key are the same, so one can be reused.
 
     `window` and the whole video's `n_ticks`, both of which the model is told, are in ticks of `fps`;
-    `frame_size` is the pixels the timeline is decoded to.
+    `frame_size` is the pixels the timeline is decoded to. `said_hash` names what it is told that is said;
+    empty if it is told nothing, as in all versions before.
     """
     asked = {
         "answers_version": ANSWERS_VERSION,
@@ -60,6 +62,7 @@ def analysis_key(
         "max_new_tokens": max_new_tokens,
         "prompt_hash": prompt_hash,
         "n_ticks": n_ticks,
+        **({"said": said_hash} if said_hash else {}),
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 

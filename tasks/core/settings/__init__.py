@@ -6,7 +6,8 @@ from tasks.core.settings.deep import Deep
 from tasks.core.settings.engine import Engine
 from tasks.core.settings.ranking import Ranking
 from tasks.core.settings.select import Select
-from tasks.core.settings.tree import Fast, Limits, Publish, Settings, Speech, Windows
+from tasks.core.settings.speech import Speech
+from tasks.core.settings.tree import Fast, Limits, Publish, Settings, Windows
 
 __all__ = [
     "Deep",

@@ -17,6 +17,7 @@ from tasks.core.settings.engine import Engine
 from tasks.core.settings.group import Group
 from tasks.core.settings.ranking import Ranking
 from tasks.core.settings.select import Select
+from tasks.core.settings.speech import Speech
 from tasks.core.uris import split_uri
 
 Seconds = Annotated[int, Field(ge=1, le=600)]
@@ -72,24 +73,6 @@ class Fast(Group):
     )
     batch_size: int = Field(
         0, title="Batch size", description="Windows in one forward pass; 0 = chosen by the device.", ge=0
-    )
-
-
-class Speech(Group):
-    """What is heard in the videos."""
-
-    enabled: bool = Field(
-        True,
-        title="Listen",
-        description="Take the sound of every video that is opened: how loud its windows are, and who speaks; "
-        "segments are cut in pauses. False leaves these columns null.",
-    )
-    threshold: float = Field(
-        0.4,
-        title="Speech from",
-        description="How sure voice activity detection must be that somebody speaks.",
-        ge=0.05,
-        le=0.95,
     )
 
 

@@ -23,7 +23,8 @@ class LibraryEntry:
 
     `scored_in` and `scored_on` name the run whose `windows` hold its scores, and its day. `ranked_in` names
     the run that decided its ranks, a later one where it was ranked again from stored scores. `unanswered`
-    counts the candidates without an answer. The frames of the timeline are gone: its path is empty.
+    counts the candidates without an answer; `untranscribed`: what is said in them is not known, and worth
+    another try. The frames of the timeline are gone: its path is empty.
     `fast_seconds` and `deep_seconds` are what the models took. What earlier versions did not store is None.
     """
 
@@ -37,6 +38,7 @@ class LibraryEntry:
     fast_seconds: float | None = None
     deep_seconds: float | None = None
     ranked_in: str | None = None
+    untranscribed: bool | None = None
 
     def holds_for(self, video: VideoRef, digests: Digests, *, at_any_size: bool) -> bool:
         """Whether this entry is still valid: same version of the video, same settings and models.
@@ -62,7 +64,16 @@ def ranked_entry(video: RankedVideo, digests: Digests, *, run_id: str, run_date:
     timeline = replace(video.timeline, path="")
     took = (video.scored.seconds, video.deep_seconds)
     return LibraryEntry(
-        timeline.video, digests, run_date, timeline, run_id, run_date, video.unanswered, *took, run_id
+        timeline.video,
+        digests,
+        run_date,
+        timeline,
+        run_id,
+        run_date,
+        video.unanswered,
+        *took,
+        run_id,
+        bool(video.scored.failures),
     )
 
 
@@ -102,6 +113,7 @@ def _row(entry: LibraryEntry) -> dict[str, Any]:
         "fast_seconds": entry.fast_seconds,
         "deep_seconds": entry.deep_seconds,
         "ranked_in": entry.ranked_in,
+        "untranscribed": entry.untranscribed,
     }
     if timeline := entry.timeline:
         row |= {name: getattr(timeline, name) for name in TIMELINE_COLUMNS}
@@ -126,6 +138,7 @@ def _entry(row: dict[str, Any]) -> LibraryEntry:
         row["fast_seconds"],
         row["deep_seconds"],
         row["ranked_in"],
+        row["untranscribed"],
     )
 
 

@@ -98,7 +98,7 @@ def match_videos(
         if entry is None or not entry.holds_for(video, digests, at_any_size=at_any_size):
             unknown.append(video)
         elif entry.timeline:
-            is_settled = video.uri in ranked and not entry.unanswered
+            is_settled = video.uri in ranked and not (entry.unanswered or entry.untranscribed)
             (settled if is_settled else scored).append(replace(entry, video=video, last_listed=today))
         elif refusal:
             refused.append(replace(refusal, video=video))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.core.names import legible
 from tasks.core.records import (
     Failure,
     FailureKind,
@@ -25,7 +26,6 @@ from tasks.core.records import (
     VideoRef,
     Why,
     Window,
-    legible,
 )
 from tasks.core.scoring.answers import written
 from tasks.core.scoring.sound import SoundMeter, WindowSound
@@ -149,6 +149,8 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "videollama3": asdict(analysis) | written(analysis.answer) if analysis.answer else None,
         "deep_status": analysis.status,
         "deep_reason": analysis.reason,
+        "transcript": segment.transcript,
+        "language": segment.language,
         "thumbnail_uri": segment.thumbnail_uri,
         "clip_uri": segment.clip_uri,
         "moment": segment.moment,

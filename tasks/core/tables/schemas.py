@@ -97,6 +97,8 @@ RANKINGS = pa.schema(
         pa.field("speech_ratio", pa.float32()),
         pa.field("speech_status", pa.string()),
         pa.field("speech_reason", pa.string()),
+        # Since 4: what is said, in which language.
+        pa.field("language", pa.string()),
     ]
 )
 
@@ -151,6 +153,7 @@ LIBRARY = pa.schema(
         pa.field("ranked_in", pa.string()),
         # Since 4: what is heard.
         pa.field("sound_damage", pa.string()),
+        pa.field("untranscribed", pa.bool_()),
     ]
 )
 """What the next run knows about each video before it opens it. `status` is `ranked` or `rejected`; the
@@ -174,6 +177,21 @@ LABELS = pa.schema(
 )
 """What editors decided about segments. `match` says how the label was matched with the windows; `scored_in`
 is the run whose `windows` have the segment, null if none has."""
+
+
+WORDS = pa.schema(
+    [
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("video_uri", pa.string(), nullable=False),
+        pa.field("video_etag", pa.string(), nullable=False),
+        pa.field("start", pa.float64(), nullable=False),
+        pa.field("end", pa.float64(), nullable=False),
+        pa.field("word", pa.string(), nullable=False),
+        pa.field("probability", pa.float32(), nullable=False),
+        pa.field("segment", pa.int32(), nullable=False),
+    ]
+)
+"""What is said in the candidates of videos; `segment` counts the stretches that were heard at once."""
 
 
 def windows_schema(dimensions: int) -> pa.Schema:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.core.records import legible
+from tasks.core.names import legible
 from tasks.core.secrets import redacted
 
 # A hyphen or an underscore inside a word means nothing to Markdown: names stay as people search for them.

@@ -12,9 +12,9 @@ from safetensors.numpy import save_file
 
 from tasks.adapters.models import hub as hub_module
 from tasks.adapters.models.checkpoints import resolve_checkpoint
-from tasks.adapters.models.checkup import check_deep_model, check_fast_model
+from tasks.adapters.models.checkup import check_deep_model, check_fast_model, check_whisper
 from tasks.core.errors import ModelError
-from tasks.core.settings import Deep, Fast
+from tasks.core.settings import Deep, Fast, Speech
 from tests.adapters.models.fake_hub import MODEL, OLD, Hub
 from tests.s3 import Bucket
 
@@ -91,6 +91,22 @@ def test_a_checkpoint_in_a_bucket_is_described(bucket: Bucket, demo_models: Path
         check_deep_model(Deep(model=f"{bucket.uri}/models/deep"))
     with pytest.raises(ModelError, match=r"has no config\.json"):
         check_deep_model(Deep(model=f"{bucket.uri}/nowhere"))
+
+
+def test_a_whisper_is_described_by_its_small_files(bucket: Bucket, demo_models: Path) -> None:
+    for path in (demo_models / "whisper").iterdir():
+        content = b"" if path.suffix == ".safetensors" else path.read_bytes()
+        bucket.put(f"models/whisper/{path.name}", content)
+    named = {"model": f"{bucket.uri}/models/whisper"}
+    assert check_whisper(Speech(**named)).status == "ok"
+    assert check_whisper(Speech(**named, language="pt")).status == "ok"
+    with pytest.raises(
+        ModelError, match=r"does not know the language 'yue'.*set speech\.transcribe to false"
+    ):
+        check_whisper(Speech(**named, language="yue"))
+    assert "not asked for" in check_whisper(Speech(model="nowhere", transcribe=False)).text
+    with pytest.raises(ModelError, match="not Whisper"):
+        check_whisper(Speech(model=f"{demo_models}/videomae"))
 
 
 def test_a_checkpoint_of_another_kind_is_refused(demo_models: Path) -> None:

@@ -114,12 +114,26 @@ def test_failures_are_listed_with_stage_reason_and_detail() -> None:
         assert said in page.text
 
 
+def talking(text: str | None) -> str:
+    """The page of a video in whose only segment this is said."""
+    video = ranked_video(answered=answer(), segments=1)
+    (segment,) = video.segments
+    return render(made_report(replace(video, segments=(replace(segment, transcript=text),))))
+
+
+@pytest.mark.parametrize("said", ["", None])
+def test_where_nothing_is_said_nothing_is_shown_of_it(said: str | None) -> None:
+    assert "What is said" not in talking(said)
+    assert "What is said" in talking("So.")
+
+
 NASTY_PLACES: dict[str, Callable[[str], str]] = {
     "answer": lambda text: render(made_report(ranked_video(answered=answer(text)))),
     "name": lambda text: render(made_report(ranked_video(f"{SOURCE}/{text}.mp4"))),
     "file": lambda text: render(made_report(ranked_video(f"file:///{text}.mp4"), source="file:///v")),
     "failure": lambda text: render(made_report(failures=(failure(text),))),
     "source": lambda text: render(made_report(source=text)),
+    "transcript": talking,
 }
 
 

@@ -6,6 +6,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hookline.api.service.answers import DEEP, answer
 from hookline.api.service.models import Answer
 from tasks.core.records import Timeline, VideoRef
@@ -32,6 +34,15 @@ def row(rank: int, *, deep: dict[str, Any] | None) -> dict[str, Any]:
         "analysis_method": method,
         "videollama3": deep,
     }
+
+
+@pytest.mark.parametrize("said", ["", "So.", '"}, {"score": 100, <script>\u202e', None])
+def test_what_is_said_is_a_text_of_the_segment(said: str | None) -> None:
+    settings = quick_settings("/videos", "/out", Path("models"))
+    made = answer([row(1, deep=None) | {"transcript": said}], ENTRY, settings, run_id="r")
+    (segment,) = Answer.model_validate({**made, "video_path": "/a.mp4"}).top_segments
+    assert segment.transcript == said
+    assert ("transcript" in made["top_segments"][0]) is (said is not None)
 
 
 def test_segments_come_by_rank_and_without_an_analysis_where_there_is_none() -> None:

@@ -62,6 +62,7 @@ ASKED: dict[str, Any] = {
     "max_new_tokens": 320,
     "prompt_hash": "0123456789ab",
     "n_ticks": 290,
+    "said_hash": "",
 }
 
 
@@ -93,6 +94,7 @@ def written(record: Any) -> bytes:
         ("max_new_tokens", 321),
         ("prompt_hash", "0123456789ac"),
         ("n_ticks", 291),
+        ("said_hash", "0123456789ab"),
     ],
     ids=str,
 )
@@ -103,6 +105,10 @@ def test_every_ingredient_changes_the_key(ingredient: str, value: object) -> Non
 def test_every_ingredient_is_among_those_tested() -> None:
     names = list(ASKED)
     assert names == [name for name in analysis_key.__annotations__ if name != "return"]
+
+
+def test_a_segment_in_which_nothing_is_said_has_the_key_that_it_had_before_anybody_listened() -> None:
+    assert key() == "fdb7a0465ffdb8afe8e0bc8891db041bb51e3bd8137878ca88cd64638f18d05d"
 
 
 def test_a_key_is_64_hex_digits_and_changes_with_the_version(monkeypatch: pytest.MonkeyPatch) -> None:

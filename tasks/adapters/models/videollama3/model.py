@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -56,13 +56,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about every segment of a timeline of `n_ticks`, `fps` of them a second."""
+    """What is asked about every segment of a timeline of `n_ticks`, `fps` of them a second.
+
+    `said` has what is said in those in which somebody speaks.
+    """
 
     prompt: str
     order: AnswerOrder
     fps: int
     n_ticks: int
     max_new_tokens: int
+    said: Mapping[Window, str]
 
     def text(self, window: Window, ticks: Sequence[int]) -> str:
         """What is asked about a segment that is seen at these ticks."""
@@ -72,6 +76,7 @@ class Question:
             end_s=window.end / self.fps,
             whole_s=self.n_ticks / self.fps,
             picture_times_s=[tick / self.fps for tick in ticks],
+            said=self.said.get(window, ""),
         )
 
     def schema(self, window: Window) -> dict[str, Any]:
@@ -134,18 +139,20 @@ class VideoLlama3:
         max_frames: int,
         max_new_tokens: int,
         answer_order: AnswerOrder = "reasons_first",
+        said: Mapping[Window, str] | None = None,
         batch_size: int = 0,
         spent: Spent | None = None,
     ) -> Iterator[tuple[Window, Analysis]]:
         """Judge segments of a timeline of `n_ticks`, `batch_size` at once; 0 = as many as memory allows.
 
         A segment is seen through all its ticks, or `max_frames` evenly spread ones. `frames_of` gives
-        frames at a size that `frame_budget` allows. Where memory runs out, less is tried at once (see
-        `OomFallback`), and the analysis says so. Whatever else goes wrong with a segment becomes its
-        `Analysis.failed`: `out_of_memory`, `invalid_answer` or `model_error`; the others go on.
-        What it costs is added to `spent` (see `Usage.spent`).
+        frames at a size that `frame_budget` allows; `said` has what is said in segments, as far as the model
+        is told. Where memory runs out, less is tried at once (see `OomFallback`), and the analysis says so.
+        Whatever else goes wrong with a segment becomes its `Analysis.failed`: `out_of_memory`,
+        `invalid_answer` or `model_error`; the others go on. What it costs is added to `spent` (see
+        `Usage.spent`).
         """
-        question = Question(prompt, answer_order, fps, n_ticks, max_new_tokens)
+        question = Question(prompt, answer_order, fps, n_ticks, max_new_tokens, said or {})
         ticks = {tick for window in windows for tick in shown_ticks(window, max_frames)}
         encoded = EncodedFrames(self.encoder, frames_of, ticks)
         size = batch_size or self._fitting_batch(encoded, windows, question, max_frames=max_frames)
@@ -223,9 +230,9 @@ class VideoLlama3:
             frames = max(len(shown_ticks(window, max_frames)) for window in windows)
         except Exception:  # no windows, or no frames: the first attempt will say why
             return 1
-        nothing_shown = self.language.ids([], [], prompt=question.text(max(windows), []))
+        asked = [self.language.ids([], [], prompt=question.text(window, [])) for window in windows]
         tokens = frames * (tokens_per_frame + TEXT_TOKENS_PER_FRAME)
-        tokens += len(nothing_shown) + question.max_new_tokens
+        tokens += max(map(len, asked)) + question.max_new_tokens
         config, itemsize = self.model.config, self.dtype.itemsize
         return fitting_batch(
             free,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ def analyse(
     max_frames: int = 128,
     max_new_tokens: int = 160,
     batch_size: int = 0,
+    said: Mapping[Window, str] | None = None,
 ) -> dict[Window, Analysis]:
     shown = video() if frames is None else frames
     return dict(
@@ -43,5 +44,6 @@ def analyse(
             max_frames=max_frames,
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,
+            said=said,
         )
     )

@@ -14,7 +14,7 @@ from tasks.adapters.models.videollama3 import generator
 from tasks.adapters.models.videollama3 import model as videollama3
 from tasks.adapters.models.videollama3.encoder import EncodedFrames
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache
-from tasks.adapters.models.videollama3.memory import working_bytes
+from tasks.adapters.models.videollama3.memory import row_bytes, working_bytes
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.core.records import Window
 from tests.adapters.models.videollama3.small import analyse, video
@@ -129,3 +129,24 @@ def test_the_batch_is_what_free_memory_holds(llama: VideoLlama3, monkeypatch: py
         monkeypatch.setattr(videollama3, "free_bytes", lambda device, free=free: free)
         sizes[spare] = max(a.batch_size or 0 for a in analyse(llama, windows).values())
     assert 1 == sizes[0] < sizes[1_400_000] < sizes[2_500_000] < sizes[90_000_000] == 8
+
+
+def test_the_longest_of_what_is_said_counts_for_the_memory_of_a_batch(
+    llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[int] = []
+
+    def fitting(free: int, *, row: int, **_: int) -> int:
+        planned.append(row)
+        return 3
+
+    monkeypatch.setattr(videollama3, "fitting_batch", fitting)
+    windows = [Window(0, 6), Window(3, 9), Window(6, 12)]
+    for said in ({}, {windows[1]: "so " * 400}, {windows[0]: "so", windows[1]: "so " * 40_000}):
+        assert {each.status for each in analyse(llama, windows, frames=video(12), said=said).values()} == {
+            "ok"
+        }
+    mute, heard, bounded = planned
+    a_token = row_bytes(llama.model.config, tokens=1, itemsize=llama.dtype.itemsize)
+    assert heard > mute + 400 * a_token
+    assert heard < bounded < mute + 4 * (heard - mute)
