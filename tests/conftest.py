@@ -14,7 +14,10 @@ import pytest
 import pytest_timeout
 from hypothesis import settings
 
+from tests.browser import browser
 from tests.waiting import patience
+
+__all__ = ["browser"]
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("hookline", deadline=None)

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hookline.api.contract.problems import MEDIA_TYPE, Problem
 from hookline.api.contract.request_id import HEADER, current_request, request_id
-from hookline.api.routes import events, health, jobs
+from hookline.api.routes import events, health, jobs, pages
 from hookline.api.service.service import Service
 from tasks.core.errors import HooklineError
 from tasks.core.views.escaping import one_line
@@ -49,6 +49,8 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(jobs.router)
     app.include_router(events.router)
     app.include_router(health.router)
+    app.include_router(pages.router)
+    app.include_router(pages.for_callers)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,12 @@ from selenium.webdriver.support.ui import Select
 
 from tasks.adapters.report.page import render
 from tasks.core.views.report import Report
+from tests.browser import look, nameless
 from tests.report import NASTY, SOURCE, answer, failure, in_moments, made_report, ranked_video
 
 pytestmark = pytest.mark.integration
 
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 Show = Callable[..., webdriver.Chrome]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (program and driver):
-        pytest.skip("needs a browser: apt-get install --no-install-recommends chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
 
 
 @pytest.fixture
@@ -49,12 +30,7 @@ def show(browser: webdriver.Chrome, tmp_path: Path) -> Show:
     def shown(report: Report, *, width: int = 1280, part: str = "", **media: str) -> webdriver.Chrome:
         page = tmp_path / "index.html"
         page.write_text(render(report), encoding="utf-8")
-        features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        for kind in ("browser", "performance"):
-            browser.get_log(kind)  # what was before
+        look(browser, width=width, **media)
         browser.get("about:blank")
         browser.get(f"{page.as_uri()}{part}")
         return browser
@@ -184,14 +160,7 @@ def test_alternatives_are_folded_away_counted_with_their_moment_and_opened_by_a_
 
 def test_everything_that_can_be_used_has_a_name_for_screen_readers(show: Show) -> None:
     page = show(several())
-    nodes = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    used = {"button", "link", "textbox", "searchbox", "spinbutton", "combobox", "checkbox", "image", "img"}
-    nameless = [
-        node
-        for node in nodes
-        if not node["ignored"] and node["role"]["value"] in used and not node.get("name", {}).get("value")
-    ]
-    assert nameless == []
+    assert nameless(page) == []
 
 
 def test_paper_shows_every_card(show: Show) -> None:

@@ -32,6 +32,11 @@ class Access:
         self._left: dict[str, tuple[float, float]] = {}
         self._lock = threading.Lock()
 
+    @property
+    def asks_for_key(self) -> bool:
+        """Whether there are keys."""
+        return bool(self._hashes)
+
     def caller(self, authorization: str | None, *, address: str) -> str:
         """The name of a caller; their address where there are no keys.
 

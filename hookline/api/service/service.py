@@ -23,6 +23,7 @@ from hookline.api.jobs.job import Job, Status
 from hookline.api.jobs.machine import Machine
 from hookline.api.jobs.metrics import Metrics
 from hookline.api.service.answers import read_answer
+from hookline.api.service.cards import read_cards
 from hookline.api.service.known import Known
 from hookline.api.service.known_jobs import KnownJobs
 from hookline.api.service.models import Ask
@@ -139,6 +140,19 @@ class Service:
                 self.jobs.lose(job)
             raise
 
+    def cards(self, job: Job) -> str:
+        """The ranking of a job as HTML, with its pictures.
+
+        Raises:
+            Problem: it has none, or none any more.
+        """
+        run_id = self.answer(job, video_path=job.video_path)["run_id"]
+        output = (self.settings if self.known_jobs.answer(job) else job.settings).output
+        try:
+            return read_cards(output, run_id, video_uri=job.video.label, video_path=job.video_path)
+        except StorageError as error:
+            raise _unreadable(error) from error
+
     def _spec(self, top_n: int | None, window_seconds: int | None, stride_seconds: int | None) -> RunSpec:
         """The run that these parameters ask for."""
         parameters = (top_n, window_seconds, stride_seconds)
@@ -185,12 +199,16 @@ def _published(job: Job) -> dict[str, Any]:
     try:
         etag, published = _read(job.settings, job.run_id, job.video.label)
     except (StorageError, ValueError) as error:
-        if isinstance(error, StorageError) and error.retryable:
-            raise Problem(503, error.reason, "The result cannot be read now.", retry_after_s=10) from error
-        raise Problem(410, "gone", "The result of this job is not there any more.") from error
+        raise _unreadable(error) from error
     if etag != job.video.etag:
         raise Problem(409, "changed", "The video was replaced before the job began: ask again.")
     return published
+
+
+def _unreadable(error: Exception) -> Problem:
+    if isinstance(error, StorageError) and error.retryable:
+        return Problem(503, error.reason, "The result cannot be read now.", retry_after_s=10)
+    return Problem(410, "gone", "The result of this job is not there any more.")
 
 
 @lru_cache(maxsize=MAX_ANSWERS)

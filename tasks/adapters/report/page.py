@@ -8,53 +8,74 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.core.uris import name_in
 from tasks.core.views.clock import clock
 from tasks.core.views.escaping import printable
-from tasks.core.views.report import Report
+from tasks.core.views.report import Report, ShownMoment
 
-PARTS = files("tasks.adapters.report")
+ROOM = "tasks.adapters.report"
+JPEG = b"\xff\xd8"
 
 
 def render(report: Report) -> str:
     """The page."""
-    style, script = (PARTS / "report.css").read_text(), (PARTS / "report.js").read_text()
+    style, script = part("report.css"), part("cards.js") + part("report.js")
     policy = (
-        f"default-src 'none'; img-src data:; media-src 'self' file:; style-src '{_hash(style)}'; "
-        f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; media-src 'self' file:; style-src '{hash_of(style)}'; "
+        f"script-src '{hash_of(script)}'; base-uri 'none'; form-action 'none'"
     )
-    page: str = _template().render(
-        report=report,
-        run=report.run,
-        policy=policy,
-        style=Markup(style),
-        script=Markup(script),
+    return (
+        environment(ROOM)
+        .get_template("index.html.j2")
+        .render(
+            report=report,
+            run=report.run,
+            policy=policy,
+            style=Markup(style),
+            script=Markup(script),
+        )
     )
-    return page
+
+
+def render_cards(moments: Sequence[ShownMoment]) -> str:
+    """The cards of one video alone, for a page with the style `report.css` and the script `cards.js`."""
+    cards: Markup = environment(ROOM).get_template("cards.html.j2").module.cards(moments)  # type: ignore[attr-defined]
+    return str(cards)
+
+
+def part(name: str) -> str:
+    """A script or a style of the page."""
+    return (files(ROOM) / name).read_text()
 
 
 @cache
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+def environment(room: str) -> Environment:
+    """The templates in a room. What they write is escaped, and without characters nobody sees."""
+    folder = files(room)
+    made = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: (folder / name).read_text()),
     )
-    environment.filters |= {"clock": clock, "shown": printable, "name_in": name_in, "data_uri": _data_uri}
-    # What is written in the page, unless it says otherwise, is written without characters nobody sees.
-    environment.finalize = lambda value: (
-        value if isinstance(value, Markup | int | float) else printable(value)
-    )
-    return environment.from_string((PARTS / "index.html.j2").read_text())
+    made.filters |= {"clock": clock, "shown": printable, "name_in": name_in, "data_uri": _data_uri}
+    made.finalize = lambda value: value if isinstance(value, Markup | int | float) else printable(value)
+    return made
 
 
-def _data_uri(webp: bytes) -> str:
-    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
-
-
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
+    """A script or a style as a policy names it."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _data_uri(picture: bytes) -> str:
+    kind = "jpeg" if picture.startswith(JPEG) else "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"

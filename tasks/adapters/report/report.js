@@ -1,5 +1,3 @@
-"use strict";
-const find = (id) => document.getElementById(id);
 const list = find("list");
 const videos = [...list.children];
 const texts = new Map(); // what is searched, read off the page once it is needed
@@ -38,23 +36,6 @@ function sort() {
   list.append(...videos.sort(key === "name" ? byName : byNumber));
 }
 
-async function copy(button) {
-  const text = button.dataset.copy;
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch { // pages that are not served over https may not use the clipboard
-    const field = document.createElement("textarea");
-    field.value = text;
-    button.after(field);
-    field.select();
-    document.execCommand("copy");
-    field.remove();
-    button.focus();
-  }
-  button.textContent = "Copied";
-  setTimeout(() => { button.textContent = "Copy"; }, 1500);
-}
-
 function seek(event, link) {
   const player = link.closest(".card").querySelector("video");
   if (!player || event.ctrlKey || event.metaKey) return;
@@ -80,9 +61,8 @@ function reset() {
 }
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest(".copy"), link = event.target.closest("a.watch");
-  if (button) copy(button);
-  else if (link) seek(event, link);
+  const link = event.target.closest("a.watch");
+  if (link) seek(event, link);
 });
 addEventListener("hashchange", openTarget);
 addEventListener("beforeprint", () => videos.forEach((video) => { video.open = true; }));

@@ -33,13 +33,17 @@ BINS = 10
 
 @dataclass(slots=True, eq=False)
 class Card:
-    """One ranked segment: its row, where to watch it, and its contact sheet, if there is room for it."""
+    """One ranked segment: its row, where to watch it, and its contact sheet, if there is room for it.
+
+    Without a sheet, `picture` is the one picture that is shown.
+    """
 
     row: Mapping[str, Any]
     video: str
     clip: str | None = None
     thumbnail: str | None = None
     sheet: bytes | None = None
+    picture: bytes | None = None
 
     @property
     def anchor(self) -> str:
@@ -196,7 +200,7 @@ def _video(
         name=name_in(uri, source),
         uri=uri,
         duration_s=duration_s,
-        moments=_moments(cards),
+        moments=moments_of(cards),
         curve=curve,
         earlier=f"../{quote(scored_in)}/index.html#{anchor(uri)}" if scored_in else None,
         bars=lanes(spans, duration_s),
@@ -204,7 +208,7 @@ def _video(
     )
 
 
-def _moments(cards: Sequence[Card]) -> list[ShownMoment]:
+def moments_of(cards: Sequence[Card]) -> list[ShownMoment]:
     """Cards by rank, sorted into moments. Earlier versions knew none: a card of theirs is one of its own."""
     moments: dict[object, ShownMoment] = {}
     for card in cards:
