@@ -48,7 +48,7 @@ def test_a_client_that_knows_only_the_old_names_is_served(client: httpx.Client, 
     assert EXAMPLE["parameters"].keys() == answer["parameters"].keys()
     (segment,) = answer["top_segments"]
     example = EXAMPLE["top_segments"][0]
-    assert segment.keys() - example.keys() == {"cut_start", "cut_end", "cut_clean"}
+    assert segment.keys() - example.keys() == {"cut_start", "cut_end", "cut_clean", "transcript"}
     assert example.keys() <= segment.keys()
     assert example["videollama3"].keys() == segment["videollama3"].keys()
     assert answer["video_path"] == str(videos / "first.mp4")
