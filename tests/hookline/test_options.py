@@ -128,7 +128,12 @@ def test_folders_are_named_without_a_word_of_aws(
         ("nowhere", "out", "there is no file or folder of this name"),
         ("videos", "file/out", "a part of this path is a file, where a folder should be"),
     ):
-        models = ["--fast.model", str(demo_models / "videomae"), "--deep.enabled=false"]
+        models = [
+            "--fast.model",
+            str(demo_models / "videomae"),
+            "--deep.enabled=false",
+            "--speech.transcribe=false",
+        ]
         assert run(["rank", str(tmp_path / source), str(tmp_path / output), *models]) == 1
         text = capsys.readouterr().err
         assert says in text
