@@ -23,7 +23,7 @@ from tasks.core.speech.chunks import RATE
 from tasks.core.speech.spans import Span
 from tests.adapters.video.sound.voice import voice
 
-CHUNKS = [(0, 6_000), (6_500, 7_900), (8_000, 19_000), (20_000, 20_400), (21_000, 24_000)]
+CHUNKS = [(0, 6_000), (8_000, 19_000), (20_000, 20_400)]
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,8 @@ def test_a_batch_writes_what_each_chunk_gives_alone(
 def test_it_writes_what_transformers_itself_would(
     whisper: Whisper, read: Any, written: list[list[Written]]
 ) -> None:
-    list(whisper.hear(read, CHUNKS[:3], language="es"))
-    features = whisper._features([read(*chunk) for chunk in CHUNKS[:3]])
+    list(whisper.hear(read, CHUNKS, language="es"))
+    features = whisper._features([read(*chunk) for chunk in CHUNKS])
     how: dict[str, Any] = {"language": "es", "task": "transcribe", "do_sample": False, "num_beams": 1}
     how |= {"suppress_tokens": list(whisper.tokens.suppressed)}  # published models have them in their files
     theirs = whisper.model.generate(features, attention_mask=torch.ones(3, 3000), **how)
@@ -155,7 +155,7 @@ def test_a_language_is_told_and_can_be_forced(
     assert error.value.reason == "model_invalid"
 
 
-@pytest.mark.parametrize(("fits", "sizes"), [(4, [4, 1]), (2, [4, 2, 2, 1]), (1, [4, 2, 1, 1, 1, 1, 1])])
+@pytest.mark.parametrize(("fits", "sizes"), [(4, [3]), (1, [3, 2, 1, 1, 1])])
 def test_with_less_memory_fewer_chunks_are_heard_at_once(
     whisper: Whisper, read: Any, monkeypatch: pytest.MonkeyPatch, fits: int, sizes: list[int]
 ) -> None:
