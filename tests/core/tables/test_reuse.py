@@ -44,6 +44,7 @@ ENTRIES = {
     for item in (
         entry("ranked"),
         entry("unanswered", unanswered=1),
+        entry("untranscribed", untranscribed=True),
         entry("without rows"),
         entry("replaced", video=replace(ref("replaced"), etag="old")),
         entry("rejected", timeline=None),
@@ -64,6 +65,7 @@ LISTED = [
         "rejected without a reason",
         "replaced",
         "unanswered",
+        "untranscribed",
         "without rows",
     )
 ]
@@ -75,10 +77,10 @@ def names(found: Sequence[LibraryEntry]) -> list[str]:
 
 @pytest.mark.parametrize("ranks_as_before", [True, False])
 def test_videos_are_told_apart(ranks_as_before: bool) -> None:
-    table = rankings("ranked", "unanswered") if ranks_as_before else None
+    table = rankings("ranked", "unanswered", "untranscribed") if ranks_as_before else None
     previous = PreviousRun("run-1", ENTRIES, {REFUSAL.video.uri: REFUSAL}, NO_RANKS, table)
     found = match_videos(LISTED, previous, DIGESTS, today=TODAY, at_any_size=False)
-    again = ["unanswered", "without rows"]
+    again = ["unanswered", "untranscribed", "without rows"]
     assert names(found.settled) == (["ranked"] if ranks_as_before else [])
     assert names(found.scored) == (again if ranks_as_before else ["ranked", *again])
     assert found.refused == [replace(REFUSAL, video=ref("rejected"))]
