@@ -149,7 +149,9 @@ def rerank_all(entries: Sequence[LibraryEntry], run: Run) -> Iterator[tuple[Libr
         entries_of_run = list(scored)
         rows = read_scores(run_date, run_id, run, uris={entry.video.uri for entry in entries_of_run})
         for some in batches(entries_of_run, size=HEARD_AT_ONCE):
-            heard = recall_heard([entry.video for entry in some], run.spec)
+            heard = (
+                read_heard([entry.video for entry in some], run) if run.spec.settings.speech.enabled else {}
+            )
             for entry in some:
                 if ranked := rerank(entry, rows.get(entry.video.uri), heard.get(entry.video), run.spec):
                     yield _ranked_again(entry, ranked, run.spec), ranked
@@ -176,6 +178,23 @@ def read_scores(
         if isinstance(error, StorageError) and error.retryable:
             raise
         message = f"The videos scored in run {run_id} are opened anew. {error}"
+        log_event(run.spec.run_id, "recall", message, level=logging.WARNING)
+        return {}
+
+
+@retried("recall what was heard")
+def read_heard(videos: Sequence[VideoRef], run: Run) -> Mapping[VideoRef, Heard]:
+    """What earlier runs have heard in these videos; nothing if it cannot be read.
+
+    Raises:
+        StorageError: the output cannot be reached. Ranked without it, the videos would stay without cuts.
+    """
+    try:
+        return recall_heard(videos, run.spec)
+    except StorageError as error:
+        if error.retryable:
+            raise
+        message = f"What was heard in {len(videos)} videos cannot be read: they are ranked without. {error}"
         log_event(run.spec.run_id, "recall", message, level=logging.WARNING)
         return {}
 

@@ -116,7 +116,7 @@ def tell_the_service(manifest: Manifest, ledger: Ledger, run: Run) -> None:
     """Say what came of a job in the labels of its flow run, where the service looks for it."""
     if CONTENT not in labels() or not flow_run.id:
         return
-    whole = "no" if manifest.counts["unanswered"] else "yes"
+    whole = "no" if manifest.counts["unanswered"] + manifest.counts["untranscribed"] else "yes"
     about = {RUN_ID: manifest.run_id, WHOLE: whole}
     if manifest.state == FAILED and ledger.failures:
         why = ledger.failures[0]

@@ -23,6 +23,7 @@ from tasks.work.transcripts import (
     not_written,
     transcribed_before,
     unwritten_chunks,
+    without_foreign_words,
 )
 
 _loading = threading.Lock()
@@ -35,6 +36,7 @@ def transcribe_candidates(scored: ScoredVideo, run: Run) -> ScoredVideo:
 
     Where nobody speaks the model is not even loaded.
     """
+    scored = without_foreign_words(scored, run.spec)  # they are not this run's, whatever fails below
     if known := transcribed_before(scored, run.spec):
         return known
     return result_of(transcribe.submit(unwritten_chunks(scored, run.spec), scored, run))

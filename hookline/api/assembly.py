@@ -75,8 +75,9 @@ def assembled(
             try:
                 with closing(Known(settings.output, serve.state / "known")) as known:
                     known.start()
-                    webhooks.start(jobs.get)
-                    parts_known = (known, KnownJobs(settings.output))
+                    known_jobs = KnownJobs(settings.output)
+                    webhooks.start(lambda job_id: known_jobs.find(job_id) or jobs.get(job_id))
+                    parts_known = (known, known_jobs)
                     yield Service(
                         *(serve, settings, jobs, places, machine, keys),
                         *parts_known,

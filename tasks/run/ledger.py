@@ -91,7 +91,8 @@ class Ledger:
         `truncated` counts the ranked and unchanged videos of whose file a part is missing or not used,
         `unheard` those whose sound is broken,
         `windows` those scored in this run, `candidates` those to be analysed, `cached` those with an analysis
-        in the cache, and `unanswered` those without an answer.
+        in the cache, and `unanswered` those without an answer. `untranscribed` are the videos in which nobody
+        knows what is said, because it could not be written down.
         """
         ranked, unchanged = self.ranked, self.known.unchanged
         timelines = [video.timeline for video in ranked] + [e.timeline for e in unchanged if e.timeline]
@@ -108,4 +109,5 @@ class Ledger:
             "candidates": sum(len(video.analyses) for video in self.ranked_now),
             "cached": sum(video.cached for video in self.ranked_now),
             "unanswered": sum(video.unanswered for video in self.ranked_now),
+            "untranscribed": sum(bool(video.scored.failures) for video in self.ranked_now),
         }

@@ -35,17 +35,26 @@ def keep_transcript(timeline: Timeline, new: Transcript, spec: RunSpec) -> Timel
     """Keep what is said in some chunks of a video, beside what is known of others; the same video with it."""
     if timeline.heard is None:
         return timeline
-    heard = replace(timeline.heard, transcript=added(timeline.heard.transcript, new))
-    _records(spec).put(key_of(timeline.video, spec), heard)
+    records, key, heard = _records(spec), key_of(timeline.video, spec), timeline.heard
+    # Another run may have written down other chunks since the video was opened.
+    now = records.get(key)
+    if now and now.untranscribed == heard.untranscribed:
+        heard = now
+    heard = replace(heard, transcript=added(heard.transcript, new))
+    records.put(key, heard)
     return replace(timeline, heard=heard)
 
 
 def recall_heard(videos: Sequence[VideoRef], spec: RunSpec) -> dict[VideoRef, Heard]:
-    """What earlier runs have heard in these videos, as far as it is known."""
+    """What earlier runs have heard in these videos, as far as it is known.
+
+    Raises:
+        StorageError: the output cannot be reached.
+    """
     if not spec.settings.speech.enabled:
         return {}
     keys = {video: key_of(video, spec) for video in videos}
-    known = _records(spec).get_many(list(keys.values()))
+    known = _records(spec).read_many(list(keys.values()))
     return {video: known[key] for video, key in keys.items() if key in known}
 
 

@@ -33,12 +33,11 @@ def transcribed_before(scored: ScoredVideo, spec: RunSpec) -> ScoredVideo | None
 
     Without such a model, what any other has written is taken, and what none has is a failure.
     """
-    timeline, whisper = _taken(scored.timeline, spec), spec.whisper
-    scored = replace(scored, timeline=timeline)
+    scored, whisper = without_foreign_words(scored, spec), spec.whisper
     if not unwritten_chunks(scored, spec):
         return scored
     if isinstance(whisper, Missing):
-        why = Failure(timeline.video, Stage.SPEECH, FailureKind.FAILED, whisper.reason, whisper.detail)
+        why = Failure(scored.timeline.video, Stage.SPEECH, FailureKind.FAILED, whisper.reason, whisper.detail)
         return replace(scored, failures=(not_written(why),))
     return None
 
@@ -53,14 +52,14 @@ def unwritten_chunks(scored: ScoredVideo, spec: RunSpec) -> list[Span]:
     return unwritten(heard, [span_of(candidate, timeline) for candidate in scored.candidates], model)
 
 
-def _taken(timeline: Timeline, spec: RunSpec) -> Timeline:
+def without_foreign_words(scored: ScoredVideo, spec: RunSpec) -> ScoredVideo:
     """A video with no other transcript than one that this run may use."""
-    heard, whisper = timeline.heard, spec.whisper
+    heard, whisper = scored.timeline.heard, spec.whisper
     if heard is None or heard.transcript is None or isinstance(whisper, Missing):
-        return timeline
+        return scored
     if whisper and heard.transcript.model == written_by(whisper, spec):
-        return timeline
-    return replace(timeline, heard=heard.untranscribed)
+        return scored
+    return replace(scored, timeline=replace(scored.timeline, heard=heard.untranscribed))
 
 
 def not_written(failure: Failure) -> Failure:

@@ -134,6 +134,28 @@ def test_a_job_is_canceled_by_another_service(
     wait_for(lambda: fresh.status == Status.CANCELED)
 
 
+def test_a_run_that_was_deleted_or_is_of_another_version_stands_in_nobodys_way(
+    services: Services, videos: Path
+) -> None:
+    one, _ = services
+    runs = one.jobs._runs
+    job, _ = submitted(one, videos / "first.mp4", top_n=3)
+    runs.call("DELETE", f"/flow_runs/{job.id}")
+    job.done.result(60)
+    assert job.status == Status.CANCELED
+    again, joined = submitted(one, videos / "first.mp4", top_n=3)
+    assert (again.id != job.id, joined) == (True, False)
+    recorded = runs.read(again.id)
+    foreign = runs.create(
+        {"settings": {"setting_of_tomorrow": 1}}, recorded["labels"], key="tomorrow", tags=recorded["tags"]
+    )
+    assert one.job(foreign["id"]) is None
+    assert foreign["id"] not in [each.id for each in one.jobs.list()]
+    for run_id in (foreign["id"], again.id):
+        runs.call("DELETE", f"/flow_runs/{run_id}")
+    again.done.result(60)
+
+
 def test_a_deployment_that_is_not_there_is_named(prefect: None, settings: Settings, tmp_path: Path) -> None:
     from prefect.settings import PREFECT_API_URL
 

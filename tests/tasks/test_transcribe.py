@@ -16,7 +16,7 @@ from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.models.whisper import model as whisper
 from tasks.core.errors import ModelError, WorkerLost
 from tasks.core.records import ScoredVideo, ScoredWindow, Timeline, VideoRef, Window
-from tasks.core.speech.heard import Heard
+from tasks.core.speech.heard import Heard, Transcript, Word
 from tasks.run.run import Run
 from tests.spec import make_spec
 
@@ -72,6 +72,18 @@ def test_whatever_goes_wrong_is_a_failure_of_a_video_that_goes_on(
     )
     assert failure.detail.startswith("What is said is not known, and the video is ranked all the same.")
     assert str(error) in failure.detail
+    assert found.timeline.heard == SPOKEN
+
+
+def test_what_another_model_wrote_is_not_taken_where_this_one_fails(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(ModelError("No room.", reason="out_of_memory"), monkeypatch, attempt=1)
+    foreign = Transcript((Word(1_000, 2_000, " Foreign", 0.9),), "en", ((800, 5_200),), ("another",))
+    monkeypatch.setattr(transcribe.transcribe, "submit", transcribe.transcribe.fn)
+    monkeypatch.setattr(transcribe, "result_of", lambda done: done)
+    found = transcribe.transcribe_candidates(scored(replace(SPOKEN, transcript=foreign)), run)
+    assert [failure.reason for failure in found.failures] == ["out_of_memory"]
     assert found.timeline.heard == SPOKEN
 
 

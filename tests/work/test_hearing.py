@@ -13,8 +13,8 @@ from tasks.adapters.storage import Store
 from tasks.adapters.video.sound import weights
 from tasks.core.errors import StorageError
 from tasks.core.records import Timeline, VideoRef
-from tasks.core.speech.heard import Heard, Transcript, heard_json
-from tasks.work.hearing import keep_heard, key_of, recall_heard
+from tasks.core.speech.heard import Heard, Transcript, Word, heard_json
+from tasks.work.hearing import keep_heard, keep_transcript, key_of, recall_heard
 from tasks.work.spec import RunSpec
 from tests.spec import make_spec
 
@@ -64,6 +64,19 @@ def test_a_record_is_written_once_and_keeps_what_is_said(
     assert len(written) == 1
 
 
+def test_two_runs_that_write_down_chunks_of_a_video_lose_none(spec: RunSpec) -> None:
+    spoken = Heard.of([(1000, 3000), (4000, 4900)], end_ms=5000)
+    first, second = Word(1000, 1500, " one", 0.9), Word(4000, 4500, " two", 0.8)
+    one, other = keep_heard(opened(spoken), spec), keep_heard(opened(spoken), later(spec))
+    keep_transcript(one, Transcript((first,), "en", ((900, 3100),), ("whisper",)), spec)
+    keep_transcript(other, Transcript((second,), "en", ((3900, 5000),), ("whisper",)), later(spec))
+    # Both may have written the same chunk.
+    both = keep_transcript(one, Transcript((first,), "en", ((900, 3100),), ("whisper",)), spec)
+    (heard,) = recall_heard([VIDEO], later(spec)).values()
+    assert heard == both.heard
+    assert heard.transcript == Transcript((first, second), "en", ((900, 3100), (3900, 5000)), ("whisper",))
+
+
 def test_without_listening_nothing_is_kept(spec: RunSpec, tmp_path: Path) -> None:
     keep_heard(opened(None), spec)
     assert not (tmp_path / "out").exists()
@@ -96,6 +109,9 @@ def test_an_output_that_cannot_be_reached_costs_no_video(
     for _ in range(3):
         assert keep_heard(opened(SPOKEN), spec).heard == SPOKEN
     assert len(calls) == 1
+    # Ranked again without its cuts, a video would stay so.
+    with pytest.raises(StorageError, match="The network is down"):
+        recall_heard([VIDEO], later(spec))
     warnings = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     assert warnings == ["The speech record cache is not used for 60 s. The network is down."]
 

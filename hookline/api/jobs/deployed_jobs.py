@@ -7,6 +7,8 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +19,7 @@ from hookline.api.jobs.interface import Took, Wanted
 from hookline.api.jobs.job import Job, Status
 from hookline.api.jobs.metrics import Metrics
 from hookline.api.jobs.outcome import Outcome
-from hookline.api.jobs.prefect_runs import PrefectRuns
+from hookline.api.jobs.prefect_runs import PrefectRuns, Refused
 from hookline.api.jobs.recorded import DEATHS, MAX_DEATHS, REQUEST, deaths_of, labels_of, loaded
 from tasks.run.labels import DETAIL, KIND, LIBRARY, PROGRESS, REASON, WHOLE
 
@@ -69,22 +71,21 @@ class DeployedJobs:
         if self._is_draining:
             raise Draining
         ours = f"key:{key}"
-        if key and (before := next(self._runs.newest(1, tags=[ours]), None)):
-            return self._hold(before), True
+        if key and (before := self._readable(self._newest(ours))):
+            return before, True
         content = f"content:{wanted.content}"
-        if newest := next(self._runs.newest(1, tags=[content]), None):
-            there = self._hold(newest)
-            if not there.is_canceling and (not there.is_final or _has_result(there)):
-                return there, True
+        newest = self._newest(content)
+        there = self._readable(newest)
+        if there and not there.is_canceling and (not there.is_final or _has_result(there)):
+            return there, True
         waiting = self._runs.count(kinds=WAITING)
         if waiting >= self._max_queued:
             raise QueueFull(waiting, retry_after_s=self.retry_after_s())
-        # Services that are asked for the same at once count the same, and get the same run.
-        generation = self._runs.count(tags=[content])
         run = self._runs.create(
             {"settings": wanted.settings.model_dump(mode="json")},
             {**labels_of(wanted), LIBRARY: self._library},
-            key=f"{content}:{generation}",
+            # Services that are asked for the same at once name the same one before it, and get the same run.
+            key=f"{content}:{newest['id'] if newest else 'first'}",
             tags=[content, _by_path(wanted.video_path), *([ours] if key else [])],
         )
         return self._hold(run), run["labels"].get(REQUEST) != wanted.request_id
@@ -94,15 +95,24 @@ class DeployedJobs:
             run = self._runs.find(str(UUID(job_id)))
         except ValueError:
             return None
-        return self._hold(run) if run else None
+        return self._readable(run)
+
+    def _newest(self, tag: str) -> dict[str, Any] | None:
+        return next(self._runs.newest(1, tags=[tag]), None)
+
+    def _readable(self, run: Mapping[str, Any] | None) -> Job | None:
+        """The job of a run; None if there is none, or it is of a version of Hookline with other settings."""
+        try:
+            return self._hold(run) if run else None
+        except ValidationError as error:
+            log.warning("job %s is left out: %s", run and run["id"], error)
+            return None
 
     def list(self, *, video_path: str | None = None) -> Iterator[Job]:
         tags = [] if video_path is None else [_by_path(video_path)]
         for run in self._runs.newest(MAX_KNOWN, tags=tags):
-            try:
-                yield self._hold(run)
-            except ValidationError as error:  # of another version of Hookline
-                log.warning("job %s is left out: %s", run["id"], error)
+            if job := self._readable(run):
+                yield job
 
     def tally(self) -> Mapping[Status, int]:
         return self._tally
@@ -165,7 +175,12 @@ class DeployedJobs:
         self._waiting = [run["id"] for run in reversed(active) if run["state_type"] in WAITING]
         runs = {run["id"]: run for run in active}
         for job in [*self._held.values()]:
-            self._update(job, runs.get(job.id) or self._runs.read(job.id))
+            try:
+                self._update(job, runs.get(job.id) or self._runs.read(job.id))
+            except Refused as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                self._deleted(job)
         for run in [*self._runs.newest(MAX_KNOWN, kinds=("CRASHED",))]:
             self._take_up(run)
         if time.monotonic() - self._tallied_at >= TALLY_EVERY_S:
@@ -188,6 +203,17 @@ class DeployedJobs:
             self._runs.note(job_id, {DEATHS: str(deaths), PROGRESS: ""})
             self._runs.set_state(job_id, "SCHEDULED", "AwaitingRetry", force=True)
             log.info("job %s has lost its worker: it waits again", job_id)
+
+    def _deleted(self, job: Job) -> None:
+        """Somebody has removed the run of a job from the server."""
+        with self._lock:
+            self._held.pop(job.id, None)
+            if job.is_final:
+                return
+            job.status, job.ended_at = Status.CANCELED, datetime.now(UTC)
+            self._metrics.job_ended(job)
+        job.done.set_result(None)
+        log.warning("job %s is canceled: its run was deleted", job.id)
 
     def _hold(self, run: Mapping[str, Any]) -> Job:
         """The job of a run, the same one for all who ask for it here, as the run has it now."""

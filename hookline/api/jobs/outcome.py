@@ -45,7 +45,8 @@ def outcome_of(state: State[Any] | None, error: BaseException | None, output: st
         return Outcome.unexpected(result if isinstance(result, BaseException) else None)
     manifest = Manifest.model_validate(result)
     if manifest.counts["ranked"] + manifest.counts["unchanged"]:
-        return Outcome(manifest.run_id, is_whole=not manifest.counts["unanswered"], manifest=manifest)
+        lacking = manifest.counts["unanswered"] + manifest.counts["untranscribed"]
+        return Outcome(manifest.run_id, is_whole=not lacking, manifest=manifest)
     failures = read_table(open_store(output), "failures", manifest).to_pylist()
     first = failures[0]
     return Outcome(manifest.run_id, first["reason"], first["kind"], first["detail"], manifest=manifest)

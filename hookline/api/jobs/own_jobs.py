@@ -191,6 +191,7 @@ class OwnJobs:
     def _take_back(self, job: Job, *, waits: bool) -> None:
         with self._lock:
             job.is_canceling = False
+            self._by_content.setdefault(job.content, job)
             if waits:
                 self._queue.appendleft(job)
                 self._changed.notify_all()
@@ -229,11 +230,18 @@ class OwnJobs:
                     if self._handing_back or job.is_canceling:  # since it was taken from the queue
                         host.stop()
                 copy_context().run(self._run, job, host)
-                self._machine.look()
             except Exception as error:
                 log.exception("job %s could not be run", job.id)
                 self._give_up(job, error)
             job.host = None
+            if not self._handing_back:
+                self._look_at_workers()
+
+    def _look_at_workers(self) -> None:
+        try:
+            self._machine.look()
+        except Exception:  # the next job is told, if they are still gone then
+            log.exception("the workers cannot be looked at")
 
     def _run(self, job: Job, host: Host) -> None:
         from prefect.flow_engine import run_flow
@@ -301,8 +309,8 @@ class OwnJobs:
 
     def _give_up(self, job: Job, error: Exception) -> None:
         """End a job whatever the Prefect server says: the thread goes on with the next one."""
-        if job.is_final:
-            return
+        if job.is_final or (self._server and self._server.is_lost):
+            return  # without its server the service ends: the job waits in the database for the next one
         try:
             self._fail(job, Outcome.unexpected(error))
         except Exception:  # in the database it waits, and is taken up at the next start

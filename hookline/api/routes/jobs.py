@@ -101,7 +101,7 @@ async def create_job(
     return _accepted(job, request, service, joined=joined)
 
 
-@router.get("/jobs", response_model=JobList, responses=problems(422), summary="List jobs")
+@router.get("/jobs", response_model=JobList, responses=problems(422, 503), summary="List jobs")
 def list_jobs(
     request: Request,
     service: TheService,

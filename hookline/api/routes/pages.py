@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
 from hookline.api.access.callers import identified
@@ -29,7 +28,7 @@ async def page(service: TheService) -> HTMLResponse:
     responses=problems(403, 404, 409, 410, 413, 415, 422, 503),
     summary="The ranking of a job as HTML",
 )
-async def cards(job_id: JobId, service: TheService) -> HTMLResponse:
+def cards(job_id: JobId, service: TheService) -> HTMLResponse:
     """The cards of the report, with the job's own pictures in them; a part of a page."""
-    shown = await run_in_threadpool(service.cards, job_of(job_id, service))
+    shown = service.cards(job_of(job_id, service))
     return HTMLResponse(shown, headers={**SHOWN, "Content-Security-Policy": CARDS_POLICY})

@@ -109,7 +109,7 @@ class Known:
             return None
         entries = read_library(index.library.rows(video.label))
         entry = entries.get(video.uri)
-        if entry is None or entry.timeline is None or entry.unanswered:
+        if entry is None or entry.timeline is None or entry.unanswered or entry.untranscribed:
             return None
         rows = index.rankings.rows(video.label).to_pylist()
         if not rows or not entry.holds_for(video, spec.digests, at_any_size=False):

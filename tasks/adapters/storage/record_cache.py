@@ -57,9 +57,20 @@ class RecordCache(Generic[T]):
 
     def get_many(self, keys: Sequence[str]) -> dict[str, T]:
         """The records there are, by key."""
+        return self._many(keys, self.get)
+
+    def read_many(self, keys: Sequence[str]) -> dict[str, T]:
+        """The same for whom a record that is only out of reach is not one that is missing.
+
+        Raises:
+            StorageError: they cannot be looked for.
+        """
+        return self._many(keys, self._read)
+
+    def _many(self, keys: Sequence[str], get: Callable[[str], T | None]) -> dict[str, T]:
         wanted = list(dict.fromkeys(keys))
         with ThreadPoolExecutor(READ_THREADS, "read-records") as pool:
-            found = dict(zip(wanted, pool.map(self.get, wanted), strict=True))
+            found = dict(zip(wanted, pool.map(get, wanted), strict=True))
         return {key: record for key, record in found.items() if record is not None}
 
     def get(self, key: str) -> T | None:
@@ -67,10 +78,15 @@ class RecordCache(Generic[T]):
         if "read" not in self._open or self._is_paused:
             return None
         try:
-            content = self._values.get(key)
-            return None if content is None else self._read_record(content)
+            return self._read(key)
         except StorageError as error:
             self._close(error, {"read", "write"})
+        return None
+
+    def _read(self, key: str) -> T | None:
+        content = self._values.get(key)
+        try:
+            return None if content is None else self._read_record(content)
         except ValueError as error:
             log.warning("%s %s is made anew, because its record does not read: %s", self._what, key, error)
         return None

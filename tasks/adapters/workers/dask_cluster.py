@@ -35,13 +35,14 @@ POLL_S = 1.0
 class DaskCluster:
     """The workers of a cluster that offer a GPU and have no memory limit."""
 
-    def __init__(self, address: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    def __init__(self, address: str, *, timeout_s: float | None = None) -> None:
         """
-        Scheduler, and then first worker, may take `timeout_s` each.
+        Scheduler, and then first worker, may take `timeout_s` each, or `CONNECT_TIMEOUT_S`.
 
         Raises:
             HooklineError: no scheduler answers there, or it has no worker that can be used.
         """
+        timeout_s = CONNECT_TIMEOUT_S if timeout_s is None else timeout_s
         self._found: Mapping[str, int] = {}
         self._limited: Mapping[str, int] = {}
         self._look_again_at = 0.0

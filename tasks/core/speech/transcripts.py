@@ -37,18 +37,21 @@ def _is_invisible(char: str) -> bool:
 
 def said(words: Iterable[Word], span: Span) -> str:
     """What is said from and to these milliseconds: the words whose middle lies there."""
-    start_ms, end_ms = span
-    return plain(
-        "".join(each.word for each in words if 2 * start_ms <= each.start_ms + each.end_ms < 2 * end_ms)
-    ).strip()
+    return plain("".join(each.word for each in words if _lies_in(each, span))).strip()
 
 
 def added(known: Transcript | None, new: Transcript) -> Transcript:
     """A transcript with the chunks that are written down by now; one of another model is left behind."""
     if known is None or known.model != new.model:
         return new
-    words = sorted((*known.words, *new.words), key=lambda word: (word.start_ms, word.end_ms))
-    return replace(known, words=tuple(words), chunks=tuple(sorted((*known.chunks, *new.chunks))))
+    others = [word for word in known.words if not any(_lies_in(word, chunk) for chunk in new.chunks)]
+    # What begins at the same time stays in the order in which it is said.
+    words = sorted((*others, *new.words), key=lambda word: word.start_ms)
+    return replace(known, words=tuple(words), chunks=tuple(sorted({*known.chunks, *new.chunks})))
+
+
+def _lies_in(word: Word, span: Span) -> bool:
+    return 2 * span[0] <= word.start_ms + word.end_ms < 2 * span[1]
 
 
 def unwritten(heard: Heard, spans: Sequence[Span], model: Sequence[str]) -> list[Span]:
@@ -78,9 +81,14 @@ def in_speech(words: Sequence[Word], speech: Sequence[Span]) -> list[Word]:
     """Words at times at which somebody speaks: their times are coarse, those of the speech are not.
 
     A word that reaches into a pause ends with the speech before it, or begins with the speech behind it. One
-    that lies in a pause is moved to the nearer end of it.
+    that lies in a pause is moved to the nearer end of it. None begins before the one that is said before it.
     """
-    return [_in_speech(word, speech) for word in words]
+    placed, latest_ms = list[Word](), 0
+    for word in words:
+        moved = _in_speech(word, speech)
+        latest_ms = max(latest_ms, moved.start_ms)
+        placed.append(Word(latest_ms, max(latest_ms, moved.end_ms), moved.word, moved.probability))
+    return placed
 
 
 def _in_speech(word: Word, speech: Sequence[Span]) -> Word:

@@ -30,13 +30,12 @@ class Looks:
             layer: model.model.decoder.layers[layer].encoder_attn
             for layer in sorted({layer for layer, _ in heads})
         }
-        self._queries: dict[int, list[torch.Tensor]] = {}
-        self._keys: dict[int, torch.Tensor] = {}
+        self.forget()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Of each step the last position counts: from it the next token is chosen."""
-        self._queries, self._keys = {layer: [] for layer in self._attention}, {}
+        self.forget()
         hooks = []
         for layer, attention in self._attention.items():
             hooks.append(attention.q_proj.register_forward_hook(self._keeper(layer)))
@@ -46,6 +45,11 @@ class Looks:
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def forget(self) -> None:
+        """Let go of what was kept: the memory of a GPU."""
+        self._queries: dict[int, list[torch.Tensor]] = {layer: [] for layer in self._attention}
+        self._keys: dict[int, torch.Tensor] = {}
 
     def of_row(self, row: int, *, tokens: int, frames: int) -> npt.NDArray[np.float64]:
         """`tokens x frames`: how strongly each token of a row of the batch belongs to each of its frames."""

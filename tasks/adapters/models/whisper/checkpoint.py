@@ -64,7 +64,7 @@ def read_tokens(checkpoint: Checkpoint) -> Tokens:
     generation = read_json(checkpoint, "generation_config.json")
     try:
         tokens = _tokens(config, generation)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         missing = f"its generation_config.json has no usable {error.args[0] if error.args else error}"
         raise _invalid(checkpoint, f"cannot tell languages or times of words: {missing}") from error
     return tokens

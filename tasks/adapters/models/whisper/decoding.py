@@ -83,10 +83,13 @@ class Decoder:
         The prompts have one length; `frames` are how many of the encoder's positions hold sound.
         """
         states = self._model.model.encoder(features).last_hidden_state
-        with self._looks.watching():
-            chosen, scores, no_speech = self._greedily(states, prompts)
-        rows = zip(chosen.tolist(), scores.tolist(), no_speech.tolist(), frames, strict=True)
-        return [self._row(number, *row) for number, row in enumerate(rows)]
+        try:
+            with self._looks.watching():
+                chosen, scores, no_speech = self._greedily(states, prompts)
+            rows = zip(chosen.tolist(), scores.tolist(), no_speech.tolist(), frames, strict=True)
+            return [self._row(number, *row) for number, row in enumerate(rows)]
+        finally:
+            self._looks.forget()
 
     def _greedily(
         self, states: torch.Tensor, prompts: Sequence[Sequence[int]]

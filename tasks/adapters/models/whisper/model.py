@@ -61,6 +61,8 @@ class Whisper:
         logging.disable_progress_bar()
         logging.set_verbosity_error()  # what is missing is refused below
         choose_attention_kernels()
+        # The encoder begins with convolutions. In TF32 what is written could depend on the batch.
+        torch.backends.cudnn.allow_tf32 = False
         self.checkpoint = checkpoint
         self.device = device or pick_device()
         self.tokens = read_tokens(checkpoint)

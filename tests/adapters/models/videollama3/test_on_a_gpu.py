@@ -157,7 +157,7 @@ def test_prompts_are_waited_for_once_each_to_be_written_and_never_to_be_read(lla
         encoded = EncodedFrames(encoder, read, range(60))
         windows = Window(0, 40), Window(20, 60)
         counted.begin()
-        question = Question("", "reasons_first", fps=1, n_ticks=60, max_new_tokens=300)
+        question = Question("", "reasons_first", fps=1, n_ticks=60, max_new_tokens=300, said={})
         prompts = there._prompts(Attempt(windows, max_frames=128, max_segments=2), encoded, question)
         assert counted.copies == len(windows)
         seen.clear()
