@@ -15,6 +15,7 @@ from tasks.core.records import (
     Timeline,
     Window,
 )
+from tasks.core.scoring.fast_scores import fast_reason
 from tasks.core.scoring.moments import with_moments
 from tasks.core.scoring.ranking import explained, rank_segments
 from tasks.core.scoring.said import with_transcript
@@ -24,13 +25,14 @@ from tasks.work.analyses import Analyses
 
 def rank_video(scored: ScoredVideo, analyses: Analyses, settings: Ranking) -> RankedVideo:
     """The ranked segments of one video, with what went wrong on the way."""
+    why = fast_reason(scored)
     weights = {"deep_weight": settings.deep_weight, "fast_weight": settings.fast_weight}
-    if scored.fast_reason:  # a number that says nothing gives no segment its place in the run
+    if why:  # a number that says nothing gives no segment its place in the run
         weights = {"deep_weight": Decimal(1), "fast_weight": Decimal(0)}
     every = rank_segments(scored.candidates, analyses.by_window, top_n=settings.candidates, **weights)
     ranked, missed = every[: settings.top_n], every[settings.top_n :]
     ranked = [with_transcript(segment, scored.timeline) for segment in ranked]
-    ranked = explained(ranked, missed, scored.windows, fast_reason=scored.fast_reason, **weights)
+    ranked = explained(ranked, missed, scored.windows, fast_reason=why, **weights)
     return RankedVideo(
         scored,
         tuple(with_moments(ranked, same_moment=settings.same_moment)),

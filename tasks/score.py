@@ -71,8 +71,10 @@ def score_video(
 
     `scored` has the features of each batch of windows, in the order of `batched`.
     """
+    half = np.concatenate([batch.embeddings for batch in scored]).astype(np.float16)
     features = WindowFeatures(
-        embeddings=np.concatenate([batch.embeddings for batch in scored]),
+        # What is stored: scored from storage, the same windows have the same scores.
+        embeddings=half.astype(np.float32),
         change=np.concatenate([batch.change for batch in scored]),
         seconds=sum(batch.seconds for batch in scored),
     )
@@ -81,12 +83,16 @@ def score_video(
     scores = spec.head(features) if spec.head else salience(features)
     every = scored_windows(chain(*batched), scores, timeline)
     ranking = spec.settings.ranking
+    chosen = choose_candidates(
+        every, count=ranking.candidates, max_overlap=ranking.max_overlap, rank_all=True
+    )
     return ScoredVideo(
         timeline,
-        tuple(choose_candidates(every, count=ranking.candidates, max_overlap=ranking.max_overlap)),
-        features.embeddings.astype(np.float16),
+        tuple(chosen),
+        half,
         "head" if spec.head else "salience",
         features.seconds,
         frozenset(batch.device for batch in scored if batch.device),
         tuple(batch.work for batch in scored if batch.work),
+        change=features.change,
     )

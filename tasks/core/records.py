@@ -178,22 +178,27 @@ class WindowFeatures:
 
 @dataclass(frozen=True, slots=True)
 class ScoredWindow:
-    """A window, its fast score (0-100), whether it is a candidate or suppressed by another, and its cut."""
+    """A window, its fast score (0-100), whether it is a candidate or suppressed by another, and its cut.
+
+    `pack_rank` is its place among the windows that do not repeat each other, None if it is none of them or
+    nobody asked.
+    """
 
     window: Window
     score: int
     is_candidate: bool = False
     suppressed_by: Window | None = None
     cut: Cut | None = None
+    pack_rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredVideo:
     """All windows of one video with their fast scores, and the candidates among them.
 
-    `embeddings` is float16, one row a window, in the windows' order; `seconds` what scoring took,
-    on `devices`, by the `works` of its batches. `failures` say why nobody knows what is said, where nobody
-    does; to write it down took `speech_seconds`.
+    `embeddings` is float16, one row a window, in the windows' order, and so is `change`, float32; None where
+    nobody knows it. `seconds` is what scoring took, on `devices`, by the `works` of its batches. `failures`
+    say why nobody knows what is said, where nobody does; to write it down took `speech_seconds`.
     """
 
     timeline: Timeline
@@ -205,20 +210,11 @@ class ScoredVideo:
     works: tuple[Work, ...] = ()
     failures: tuple[Failure, ...] = ()
     speech_seconds: float = 0.0
+    change: npt.NDArray[np.float32] | None = None
 
     @property
     def candidates(self) -> list[ScoredWindow]:
         return [scored for scored in self.windows if scored.is_candidate]
-
-    @property
-    def fast_reason(self) -> str | None:
-        """Why its fast scores say nothing, None if they do: salience compares the windows of one video.
-
-        `one_window` has nothing to be compared with, `all_alike` is a video that stands still.
-        """
-        if self.fast_kind == "head" or len({scored.score for scored in self.windows}) > 1:
-            return None
-        return "one_window" if len(self.windows) == 1 else "all_alike"
 
 
 Score = Annotated[int, Field(ge=0, le=100)]

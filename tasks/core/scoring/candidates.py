@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -27,26 +28,50 @@ def overlaps_more_than(a: Span, b: Span, limit: Decimal) -> bool:
 
 
 def choose_candidates(
-    scored: Sequence[ScoredWindow], *, count: int, max_overlap: Decimal
+    scored: Sequence[ScoredWindow], *, count: int, max_overlap: Decimal, rank_all: bool = False
 ) -> list[ScoredWindow]:
     """Mark the best `count` windows as candidates, greedily from the strongest, in the given order.
 
     Of two windows whose cuts overlap more than `max_overlap`, the weaker is suppressed, and names the window
     that suppressed it. Equal scores go to the earlier, then the shorter window. Once `count` windows are
-    chosen, the rest are below the cut: they are neither chosen nor suppressed. (Greedy temporal
-    non-maximum suppression, as in Neubeck & Van Gool 2006, on intervals.)
+    chosen, the rest are below the cut: they are neither chosen nor suppressed.
+
+    A candidate has its place among the chosen as `pack_rank`. With `rank_all`, so has every window that a
+    larger `count` would choose.
     """
-    order = sorted(range(len(scored)), key=lambda i: (-scored[i].score, scored[i].window))
-    marked = list(scored)
-    chosen: list[tuple[Window, Span]] = []
-    for i in order:
-        if len(chosen) == count:
+    marked, place = list(scored), 0
+    for i, stronger in packed(scored, max_overlap=max_overlap):
+        if place >= count and not rank_all:
             break
-        stretch = stretch_of(scored[i])
-        stronger = next((c for c, other in chosen if overlaps_more_than(stretch, other, max_overlap)), None)
         if stronger is None:
-            chosen.append((scored[i].window, stretch))
-            marked[i] = replace(scored[i], is_candidate=True)
-        else:
+            place += 1
+            marked[i] = replace(scored[i], is_candidate=place <= count, pack_rank=place)
+        elif place < count:
             marked[i] = replace(scored[i], suppressed_by=stronger)
     return marked
+
+
+def packed(scored: Sequence[ScoredWindow], *, max_overlap: Decimal) -> Iterator[tuple[int, Window | None]]:
+    """Each window's number, from the strongest down, and the stronger chosen one that it overlaps too much.
+
+    Where there is none, the window is chosen. (Greedy temporal non-maximum suppression, as in Neubeck & Van
+    Gool 2006, on intervals.)
+    """
+    stretches = [stretch_of(item) for item in scored]
+    longest = max((end - start for start, end in stretches), default=0)
+    order = sorted(range(len(scored)), key=lambda i: (-scored[i].score, scored[i].window))
+    chosen: list[tuple[int, int, int]] = []  # start, place in `order`, number: by start
+    for place, i in enumerate(order):
+        start, end = stretches[i]
+        near = chosen[bisect_left(chosen, (start - longest,)) : bisect_left(chosen, (end,))]
+        stronger = min(
+            (
+                (before, number)
+                for _, before, number in near
+                if overlaps_more_than(stretches[i], stretches[number], max_overlap)
+            ),
+            default=None,
+        )
+        if stronger is None:
+            insort(chosen, (start, place, i))
+        yield i, scored[stronger[1]].window if stronger else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.records import WindowFeatures
+from tasks.core.records import ScoredVideo, WindowFeatures
 
 HEAD_KINDS = ("ridge", "logistic")
 
@@ -18,10 +18,20 @@ def salience(features: WindowFeatures) -> list[int]:
     Two measures are standardised over the video and added: the cosine distance of the window's
     embedding from the video's mean embedding, and the change inside the window. A video of one
     window, or of windows that are all alike, scores 50: there is nothing that could stand out (see
-    `ScoredVideo.fast_reason`).
+    `fast_reason`).
     """
     distance = 1 - cosine(features.embeddings, features.embeddings.mean(axis=0, keepdims=True))
     return percentiles(standardised(distance) + standardised(features.change))
+
+
+def fast_reason(scored: ScoredVideo) -> str | None:
+    """Why the fast scores of a video say nothing, None if they do: salience compares windows of one video.
+
+    `one_window` has nothing to be compared with, `all_alike` is a video that stands still.
+    """
+    if scored.fast_kind == "head" or len({item.score for item in scored.windows}) > 1:
+        return None
+    return "one_window" if len(scored.windows) == 1 else "all_alike"
 
 
 def percentiles(values: Floats) -> list[int]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from tasks.core.geometry import FrameBudget
 from tasks.core.settings import Settings
 
-SCORES_VERSION = "3"
+SCORES_VERSION = "4"
 """Part of the digest of scores: raise it when decoding or the fast stage changes the scores."""
 
 

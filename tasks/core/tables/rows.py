@@ -156,6 +156,7 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "moment": segment.moment,
         "best_of_moment": segment.best_of_moment,
         "models": dict(stamp.models),
+        "head_revision": stamp.models.get("head_revision"),
         **_cut(segment, timeline, stamp),
         **({name: stamp.models.get(name) for name in BACKEND} if analysis.answer else {}),
         **(_why(segment.why, timeline) if segment.why else {}),
@@ -218,8 +219,25 @@ def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa
         "cut_start": [cut.start_ms / 1000 if (cut := item.cut) else None for item in scored.windows],
         "cut_end": [cut.end_ms / 1000 if (cut := item.cut) else None for item in scored.windows],
         **_heard(scored),
+        "change": [None] * count if scored.change is None else scored.change,
+        **_judged(video),
     }
     return pa.Table.from_pydict(columns, schema=schema)
+
+
+def _judged(video: RankedVideo) -> dict[str, list[Any]]:
+    """What the deep model said of each window, and how it came to be asked; null of the others."""
+    windows = video.scored.windows
+    analyses = {segment.window: segment.analysis for segment in (*video.segments, *video.missed)}
+    judged = [analyses.get(item.window) for item in windows]
+    return {
+        "deep_status": [each and each.status for each in judged],
+        "deep_score": [each and each.answer and each.answer.virality_score for each in judged],
+        "deep_expected_score": [each and each.expected_score for each in judged],
+        "pack_rank": [item.pack_rank for item in windows],
+        "audited": [False] * len(windows),
+        "audit_probability": [1.0 if item.is_candidate else None for item in windows],
+    }
 
 
 def _heard(scored: ScoredVideo) -> dict[str, list[Any]]:

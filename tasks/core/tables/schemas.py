@@ -99,6 +99,8 @@ RANKINGS = pa.schema(
         pa.field("speech_reason", pa.string()),
         # Since 4: what is said, in which language.
         pa.field("language", pa.string()),
+        # Since 4: which head, wherever it lies; a column of its own, as what the deep model computes on is.
+        pa.field("head_revision", pa.string()),
     ]
 )
 
@@ -221,6 +223,14 @@ def windows_schema(dimensions: int) -> pa.Schema:
             pa.field("speech_ratio", pa.float32()),
             pa.field("cut_start", pa.float64()),
             pa.field("cut_end", pa.float64()),
+            # Since 4: what a head of the fast score is fitted on, and how good its choice was.
+            pa.field("change", pa.float32()),
+            pa.field("deep_status", pa.string()),
+            pa.field("deep_score", pa.int32()),
+            pa.field("deep_expected_score", pa.float32()),
+            pa.field("pack_rank", pa.int32()),
+            pa.field("audited", pa.bool_()),
+            pa.field("audit_probability", pa.float64()),
         ]
     )
 

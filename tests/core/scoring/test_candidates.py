@@ -162,3 +162,18 @@ def test_the_order_of_the_windows_does_not_matter(
 @pytest.mark.parametrize("count", [1, 30])
 def test_no_windows_give_no_candidates(count: int) -> None:
     assert choose_candidates([], count=count, max_overlap=DEFAULT) == []
+
+
+@given(rows, st.integers(1, 20), st.integers(1, 40), overlaps)
+def test_a_window_has_the_place_at_which_more_candidates_would_reach_it(
+    given_rows: list[ScoredWindow], count: int, more: int, limit: Decimal
+) -> None:
+    ranked = choose_candidates(given_rows, count=count, max_overlap=limit, rank_all=True)
+    assert [replace(item, pack_rank=None) for item in ranked] == [
+        replace(item, pack_rank=None)
+        for item in choose_candidates(given_rows, count=count, max_overlap=limit)
+    ]
+    reached = choose_candidates(given_rows, count=more, max_overlap=limit)
+    assert [bool(item.pack_rank and item.pack_rank <= more) for item in ranked] == [
+        item.is_candidate for item in reached
+    ]

@@ -119,8 +119,8 @@ def test_candidates_are_chosen_anew_from_stored_scores() -> None:
     assert scored
     assert scored.windows == (
         ScoredWindow(Window(0, 5), 10),
-        ScoredWindow(Window(3, 8), 90, is_candidate=True),
-        ScoredWindow(Window(6, 11), 80, is_candidate=True),
+        ScoredWindow(Window(3, 8), 90, is_candidate=True, pack_rank=1),
+        ScoredWindow(Window(6, 11), 80, is_candidate=True, pack_rank=2),
         ScoredWindow(Window(7, 12), 20),
     )
     assert scored.fast_kind == "salience"

@@ -150,6 +150,25 @@ def test_a_segment_without_an_answer_has_nulls_and_a_reason() -> None:
     assert row["analysis_method"] == "VideoMAE only"
 
 
+def test_windows_say_what_the_deep_model_said_of_candidates_ranked_or_not() -> None:
+    ranked = video("a.mp4")
+    failed = Analysis.failed("out_of_memory", "no room")
+    missed = Segment(Window(60, 119), 40, 40, failed, 2)
+    table = windows_table([replace(ranked, missed=(missed,))], STAMP, dimensions=8)
+    assert column(table, "deep_status") == ["ok", None, "failed", None]
+    assert column(table, "deep_score") == [82, None, None, None]
+    assert column(table, "deep_expected_score") == [81.5, None, None, None]
+    assert column(table, "audit_probability") == [1.0, None, 1.0, None]
+    assert column(table, "audited") == [False] * 4
+
+
+def test_rows_tell_the_contents_of_the_head_that_made_their_fast_scores() -> None:
+    stamp = replace(STAMP, models={**STAMP.models, "head": "heads/a", "head_revision": "sha256:0123456789ab"})
+    (row,) = rankings_table([video("a.mp4")], stamp).to_pylist()
+    assert row["head_revision"] == "sha256:0123456789ab"
+    assert "head_revision" not in row["models"]
+
+
 def test_the_last_segment_ends_with_the_video_not_with_the_grid() -> None:
     skipped = Analysis.skipped("disabled")
     (row,) = rankings_table(
