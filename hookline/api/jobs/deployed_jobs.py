@@ -35,7 +35,10 @@ LOST_AFTER_S = 30.0
 """A server that has not answered for so long is away."""
 
 SETTLED_S = 10.0
-"""A run says within this time after its end why it failed."""
+"""A run says within this time after its end what came of it."""
+
+CANCELED_WITHIN_S = 120.0
+"""A worker that is there has ended a canceled run by then; nobody waits longer for one that is not."""
 
 log = logging.getLogger("hookline.jobs")
 
@@ -145,7 +148,7 @@ class DeployedJobs:
         return time.monotonic() - self._looked_at < LOST_AFTER_S
 
     def close(self, *, within_s: float) -> None:
-        """Follow what callers wait for so long; the jobs themselves go on without this service."""
+        """Follow the jobs that callers wait for so long; they themselves go on without this service."""
         self._is_draining, ends_at = True, time.monotonic() + within_s
         while not self._is_over and self._follows() and time.monotonic() < ends_at:
             time.sleep(LOOK_EVERY_S / 2)
@@ -154,7 +157,8 @@ class DeployedJobs:
         self._thread.join()
 
     def _follows(self) -> bool:
-        return any(job.status == Status.RUNNING for job in [*self._held.values()])
+        jobs = [*self._held.values()]
+        return self.is_connected and any(job.waiting and job.status == Status.RUNNING for job in jobs)
 
     def _keep_looking(self) -> None:
         while not self._is_over:
@@ -181,6 +185,8 @@ class DeployedJobs:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 self._deleted(job)
+        for run in active:
+            self._end_canceled(run)
         for run in [*self._runs.newest(MAX_KNOWN, kinds=("CRASHED",))]:
             self._take_up(run)
         if time.monotonic() - self._tallied_at >= TALLY_EVERY_S:
@@ -193,14 +199,25 @@ class DeployedJobs:
             self._tallied_at = time.monotonic()
         self._looked_at = time.monotonic()
 
+    def _end_canceled(self, run: Mapping[str, Any]) -> None:
+        """End a run whose worker was told to, and has not done it: it is not there any more."""
+        if run["state_type"] != "CANCELLING" or age_s(run["state"]) < CANCELED_WITHIN_S:
+            return
+        self._runs.set_state(run["id"], "CANCELLED", "Cancelled", force=True)
+        log.warning("job %s is canceled: its worker is gone", run["id"])
+
     def _take_up(self, run: Mapping[str, Any]) -> None:
-        job_id, deaths = run["id"], deaths_of(run) + 1
-        if deaths >= MAX_DEATHS:
-            why = Outcome.crashed(deaths)
-            self._runs.note(job_id, {REASON: why.reason, KIND: why.kind, DETAIL: why.detail})
+        """Have a run that lost its worker wait again, or end, unless another service has meanwhile."""
+        now = self._runs.find(job_id := run["id"])
+        if now is None or now["state_id"] != run["state_id"]:
+            return
+        deaths = deaths_of(now)
+        why = Outcome.crashed(len(deaths)) if len(deaths) >= MAX_DEATHS else Outcome()
+        noted = {DEATHS: " ".join(deaths), PROGRESS: ""}
+        self._runs.note(job_id, noted | {REASON: why.reason, KIND: why.kind, DETAIL: why.detail})
+        if why.reason:
             self._runs.set_state(job_id, "FAILED", "Failed", message=why.detail, force=True)
-        else:  # another service may do so at the same time: the same labels, the same state
-            self._runs.note(job_id, {DEATHS: str(deaths), PROGRESS: ""})
+        else:
             self._runs.set_state(job_id, "SCHEDULED", "AwaitingRetry", force=True)
             log.info("job %s has lost its worker: it waits again", job_id)
 
@@ -259,10 +276,14 @@ def settle(job: Job, run: Mapping[str, Any]) -> None:
     elif kind not in ("COMPLETED", "FAILED"):  # one that crashed is taken up again
         job.status = Status.QUEUED
     elif job.status == Status.QUEUED:  # ended, but without a note
-        ended_s = time.time() - job.ended_at.timestamp() if job.ended_at else SETTLED_S
-        job.status = Status.FAILED if ended_s >= SETTLED_S else Status.RUNNING
+        job.status = Status.FAILED if age_s(run["state"]) >= SETTLED_S else Status.RUNNING
         job.reason, job.kind = "unexpected", "failed"
-        job.detail = "The job failed: see the log of its run."
+        job.detail = "The job ended without saying what came of it: see the log of its run."
+
+
+def age_s(state: Mapping[str, Any]) -> float:
+    """For how long a run has been in this state, by the clock of this machine."""
+    return time.time() - datetime.fromisoformat(state["timestamp"]).timestamp()
 
 
 def _has_result(job: Job) -> bool:

@@ -106,6 +106,8 @@ class Job:
     progress: JobProgress = field(default_factory=JobProgress)
     done: Future[None] = field(default_factory=Future)
     host: Host | None = None
+    waiting: int = 0
+    """Callers who wait for its answer here."""
 
     @property
     def is_final(self) -> bool:

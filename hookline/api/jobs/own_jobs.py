@@ -96,10 +96,10 @@ class OwnJobs:
             self._runs.set_state(job.id, "CANCELLED", "Cancelled", force=True)
         elif job.status == Status.QUEUED and kind != "SCHEDULED":
             # What was handed back in good order waits as SCHEDULED: this one lost its process.
-            deaths = deaths_of(run) + 1
-            self._runs.note(job.id, {DEATHS: str(deaths)})
-            if deaths >= MAX_DEATHS:
-                self._fail(job, Outcome.crashed(deaths))
+            deaths = deaths_of(run)
+            self._runs.note(job.id, {DEATHS: " ".join(deaths)})
+            if len(deaths) >= MAX_DEATHS:
+                self._fail(job, Outcome.crashed(len(deaths)))
             else:
                 self._runs.set_state(job.id, "SCHEDULED", "AwaitingRetry", force=True)
                 log.info("job %s was under way when the service ended: it waits again", job.id)

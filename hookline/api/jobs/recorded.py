@@ -15,7 +15,7 @@ from tasks.run.labels import CONTENT, DETAIL, KIND, REASON, RUN_ID, WHOLE
 VIDEO_PATH, ETAG, REQUEST = "hookline.video_path", "hookline.video_etag", "hookline.request"
 
 DEATHS = "hookline.deaths"
-"""How often a job was under way when what ran it died."""
+"""The states in which what ran a job was found dead."""
 
 MAX_DEATHS = 3
 """A job under which so much has died fails."""
@@ -31,9 +31,9 @@ def labels_of(wanted: Wanted) -> dict[str, str]:
     }
 
 
-def deaths_of(run: Mapping[str, Any]) -> int:
-    """How often this run has lost what ran it."""
-    return int(run["labels"].get(DEATHS, 0))
+def deaths_of(run: Mapping[str, Any]) -> list[str]:
+    """The states in which this run has lost what ran it, and its own: whoever counts that, counts it once."""
+    return [*dict.fromkeys([*run["labels"].get(DEATHS, "").split(), run["state_id"]])]
 
 
 def loaded(run: Mapping[str, Any]) -> Job:

@@ -207,10 +207,14 @@ async def _is_done(job: Job, service: Service, *, within_s: float) -> bool:
     """
     done, clock = asyncio.wrap_future(job.done), asyncio.get_running_loop().time
     ends_at, leaves_at = clock() + within_s, math.inf
-    while not done.done() and (left_s := ends_at - clock()) > 0:
-        if service.jobs.is_draining:
-            leaves_at = min(leaves_at, clock() + service.serve.shutdown_seconds)
-            if job.status == Status.QUEUED or clock() >= leaves_at:
-                raise Draining
-        await asyncio.wait([done], timeout=min(left_s, DRAIN_POLL_S))
+    job.waiting += 1
+    try:
+        while not done.done() and (left_s := ends_at - clock()) > 0:
+            if service.jobs.is_draining:
+                leaves_at = min(leaves_at, clock() + service.serve.shutdown_seconds)
+                if job.status == Status.QUEUED or clock() >= leaves_at:
+                    raise Draining
+            await asyncio.wait([done], timeout=min(left_s, DRAIN_POLL_S))
+    finally:
+        job.waiting -= 1
     return done.done()
