@@ -15,6 +15,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import deployment, flow_run
 
 from tasks.adapters.counters import push
+from tasks.core.errors import NotTold
 from tasks.core.manifest import Manifest
 from tasks.core.records import Analysis, RankedVideo
 from tasks.core.views.run_page import counted, failure_rows, ranking_rows, summary
@@ -23,6 +24,7 @@ from tasks.run.labels import CONTENT, DETAIL, KIND, MAX_DETAIL, REASON, RUN_ID, 
 from tasks.run.ledger import Ledger
 from tasks.run.logs import log_event
 from tasks.run.outcome import FAILED
+from tasks.run.retries import retried
 from tasks.run.run import Run
 
 MAX_ROWS = 100
@@ -41,6 +43,9 @@ def show_results(manifest: Manifest, ledger: Ledger, run: Run) -> Manifest:
     """Put the results of a published run on its page. A result that cannot be shown does not fail the run.
 
     A run that is one of many in its process has no page: its server has no UI.
+
+    Raises:
+        NotTold: this is a job of a deployment, and no service would find its result.
     """
     if not run.host:
         for show in (
@@ -49,9 +54,10 @@ def show_results(manifest: Manifest, ledger: Ledger, run: Run) -> Manifest:
             show_summary,
             show_picture,
             push_counters,
-            tell_the_service,
         ):
             _try_to(show, manifest, ledger, run)
+        if CONTENT in labels() and (job := flow_run.id):
+            tell_services(job, manifest, ledger)
     return manifest
 
 
@@ -112,16 +118,27 @@ def push_counters(manifest: Manifest, ledger: Ledger, run: Run) -> None:
     push(manifest, deployment=deployment.name or "none")
 
 
-def tell_the_service(manifest: Manifest, ledger: Ledger, run: Run) -> None:
-    """Say what came of a job in the labels of its flow run, where the service looks for it."""
-    if CONTENT not in labels() or not flow_run.id:
-        return
+def tell_services(job: str, manifest: Manifest, ledger: Ledger) -> None:
+    """Say what came of a job in the labels of its flow run: nowhere else does a service look for its result.
+
+    Raises:
+        NotTold: the server does not take them.
+    """
     whole = "no" if manifest.counts["unanswered"] + manifest.counts["untranscribed"] else "yes"
     about = {RUN_ID: manifest.run_id, WHOLE: whole}
     if manifest.state == FAILED and ledger.failures:
         why = ledger.failures[0]
         about |= {REASON: why.reason, KIND: why.kind, DETAIL: why.detail[:MAX_DETAIL]}
-    note(UUID(flow_run.id), about)
+    try:
+        note_on_the_run(UUID(job), about)
+    except Exception as error:
+        raise NotTold(
+            f"The job is done, as run {manifest.run_id}, but the Prefect server could not be told "
+            f"({type(error).__name__}): ask for it again."
+        ) from error
+
+
+note_on_the_run = retried("tell services", pauses_s=(2, 10, 30))(note)
 
 
 def rows_of(path: Path, columns: list[str] | None = None) -> Iterator[Mapping[str, Any]]:

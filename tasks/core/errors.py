@@ -9,7 +9,8 @@
     ├── DecoderUnfit        this decoder cannot be trusted with this file: another one is needed
     ├── ModelError          a model cannot be loaded or run
     ├── GpuLost             CUDA works no more in this process: another one has to do its work
-    └── WorkerLost          a GPU worker died or took too long: another one may do the work
+    ├── WorkerLost          a GPU worker died or took too long: another one may do the work
+    └── NotTold             a job is done, and the Prefect server does not take what services look for
 
 `RunEnded` is not among them: it is no failure of what was being done.
 
@@ -106,6 +107,12 @@ class WorkerLost(HooklineError):
     def __init__(self, message: str, *, reason: str = "worker_lost") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class NotTold(HooklineError):
+    """What came of a job is nowhere where services look for it."""
+
+    reason = "unavailable"
 
 
 class RunEnded(BaseException):

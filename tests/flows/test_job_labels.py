@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL
 
 from flows.rank_videos import rank_videos
 from hookline.api.jobs.prefect_runs import PrefectRuns
+from tasks import show
 from tests.library import quick_settings
 from tests.media import numbered_video
 
@@ -54,3 +57,32 @@ def test_a_job_is_told_by_its_labels(demo_models: Path, tmp_path: Path) -> None:
     assert "gone.mp4" in lost["hookline.detail"]
 
     assert labels_after({**gone, "source": str(tmp_path / "gone-too.mp4")}) == {}  # a run that is no job
+
+
+@pytest.mark.logs_error
+def test_a_result_that_the_server_does_not_take_at_once_is_told_later_and_is_never_lost_in_silence(
+    demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, take = numbered_video(tmp_path / "first.mp4", seconds=9), SyncPrefectClient.update_flow_run_labels
+    refusals = iter(range(1))
+
+    def refuse(client: SyncPrefectClient, run_id: UUID, about: dict[str, Any]) -> None:
+        if "hookline.run_id" in about and next(refusals, None) is not None:
+            raise ConnectionResetError("reset")
+        take(client, run_id, about)
+
+    monkeypatch.setattr(SyncPrefectClient, "update_flow_run_labels", refuse)
+    monkeypatch.setattr(show, "note_on_the_run", show.note_on_the_run.with_options(retry_delay_seconds=0))
+    settings = quick_settings(video, tmp_path / "jobs", demo_models, deep={"enabled": False})
+    asked = {"hookline.content": "c"}
+
+    told = labels_after(settings.model_dump(mode="json"), **asked)
+    (manifest,) = (tmp_path / "jobs").glob("runs/*.json")
+    assert (told["hookline.run_id"], told.get("hookline.reason")) == (manifest.stem, None)
+
+    refusals = iter(range(99))
+    again = settings.model_copy(update={"output": str(tmp_path / "again")})
+    lost = labels_after(again.model_dump(mode="json"), **asked)
+    (manifest,) = (tmp_path / "again").glob("runs/*.json")
+    assert lost["hookline.reason"] == "unavailable"
+    assert f"as run {manifest.stem}, but the Prefect server could not be told" in lost["hookline.detail"]
