@@ -5,17 +5,24 @@ Where a Prefect server is configured (PREFECT_API_URL or an active profile), tha
 
 from __future__ import annotations
 
+import concurrent.futures
 import importlib
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from hookline.server import EmbeddedServer, check_healthy, is_healthy
+from rich.console import Console
+
+from hookline.server import CONNECTIONS_S, PATIENCE_S, EmbeddedServer, check_healthy, is_healthy
 from tasks.adapters.garbage import no_garbage
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from prefect.client.schemas.objects import State
 
 QUIET_AND_LOCAL = {
@@ -32,6 +39,10 @@ QUIET_AND_LOCAL = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
 }
 """The environment of embedded runs; what the environment already says is left alone."""
+
+
+LOOK_S = 2.0
+"""How often a server is looked at that is being told the rest."""
 
 
 def prepare_environment(environment: Mapping[str, str] = QUIET_AND_LOCAL) -> None:
@@ -63,36 +74,61 @@ def prefect_server(*, imports: Sequence[str] = ()) -> Iterator[Callable[[State[A
                 temporary_settings,
             )
 
-        if configured := PREFECT_API_URL.value():
+        own: dict[Any, Any] = {}
+        if api_url := PREFECT_API_URL.value():
             server.stop()  # a profile names another one
-            check_healthy(configured)
-            yield partial(sent, configured)
-            return
-        with no_garbage():
-            for name in ("flows.rank_videos", *imports):
-                importlib.import_module(name)
-        server.wait()
-        # Nobody waits for heartbeats of this run, and their thread takes up to a second to end.
-        own = {PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+            check_healthy(api_url)
+        else:
+            with no_garbage():
+                for name in ("flows.rank_videos", *imports):
+                    importlib.import_module(name)
+            server.wait()
+            api_url = server.api_url
+            # Nobody waits for heartbeats of this run, and their thread takes up to a second to end.
+            own = {PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
         with temporary_settings(own):
             try:
-                yield partial(sent, server.api_url)
+                yield partial(sent, api_url)
             finally:
-                flush()  # what still waits when the server is gone would hold up the exit for ever
+                tell(flush(api_url))
     finally:
-        server.stop()
+        tell(server.stop())
 
 
-def flush() -> None:
-    """Send all events and log lines that still wait in this process."""
+def flush(api_url: str, *, patience_s: float = PATIENCE_S) -> str:
+    """Send all events and log lines that still wait in this process; says what of them is lost.
+
+    What is left when nothing could be sent for `patience_s` is given up: Prefect would try each of them for
+    seven seconds, and let the process end only then.
+    """
     from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
 
-    EventsWorker.drain_all()
-    APILogWorker.drain_all()
+    senders = [*EventsWorker._instances.values()]  # type: ignore[misc]  # those of log lines, too
+    tasks = [sender._task for sender in senders]
+    found = cast("tuple[set[Future[bool]], set[Future[bool]]]", EventsWorker.drain_all(timeout=LOOK_S))
+    busy, before, since = found[1], math.inf, time.monotonic()
+    while busy:
+        waiting = sum(sender._queue.qsize() for sender in senders)
+        if waiting < before and is_healthy(api_url):
+            before, since = waiting, time.monotonic()
+        elif time.monotonic() - since > patience_s:
+            for sender, task in zip(senders, tasks, strict=True):
+                if sender._loop and task:
+                    sender._loop.call_soon_threadsafe(task.cancel)
+            concurrent.futures.wait(busy, timeout=CONNECTIONS_S)
+            break
+        busy = concurrent.futures.wait(busy, timeout=LOOK_S).not_done
+    lost = sum(sender._queue.qsize() for sender in senders)
+    return f"The Prefect server is away: {lost} events and log lines were not sent." if lost else ""
+
+
+def tell(lost: str) -> None:
+    """Say on stderr what is missing in the history, if something is: whatever level logs have."""
+    if lost:
+        Console(stderr=True).print(f"hookline: {lost}", markup=False, highlight=False, soft_wrap=True)
 
 
 def sent(api_url: str, _: State[Any]) -> bool:
     """Send what the server has not heard of yet. It records it in its own time, if it is there."""
-    flush()
-    return is_healthy(api_url)
+    tell(lost := flush(api_url))
+    return not lost and is_healthy(api_url)

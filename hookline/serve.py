@@ -20,7 +20,7 @@ from rich.console import Console
 from hookline import ExitCode
 from hookline.api.contract.request_id import WithRequestId
 from hookline.api.contract.settings import Serve
-from hookline.embedded import flush
+from hookline.embedded import flush, tell
 from hookline.server import KeptServer, check_healthy
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError, SettingsError
@@ -145,9 +145,9 @@ def own_prefect(serve: Serve) -> Iterator[KeptServer]:
         try:
             yield server
         finally:
-            flush()  # what still waits when the server is gone would hold up the exit for ever
+            tell(flush(server.api_url))
     finally:
-        server.stop()
+        tell(server.stop())
 
 
 @contextmanager

@@ -57,6 +57,11 @@ PATIENCE_S = 30
 STOP_S = 600
 """In that time it has recorded what the fastest night can leave in its queues."""
 
+IN_ORDER = (0, -signal.SIGTERM)
+"""Exit codes of a server that has recorded all: uvicorn ends by the signal that it was told to end with."""
+
+LOST = "some of the history that it was told of is lost."
+
 STEADY_S = 60
 """A server that ends so soon after its start would do so again."""
 
@@ -95,22 +100,28 @@ class EmbeddedServer:
                     return
                 time.sleep(0.05)
         self.stop(within_s=CONNECTIONS_S)
+        ended, self.process = self.process, None
         raise HooklineError(
             f"The embedded Prefect server did not start within {STARTUP_S} s (exit code "
-            f"{self.process and self.process.returncode}): see what it printed, or set PREFECT_API_URL to "
+            f"{ended and ended.returncode}): see what it printed, or set PREFECT_API_URL to "
             "a server that runs."
         )
 
-    def stop(self, *, within_s: float = STOP_S) -> None:
-        """End the server, if it was started, once it has recorded what it was told."""
+    def stop(self, *, within_s: float = STOP_S) -> str:
+        """End the server, if it was started, once it has recorded what it was told.
+
+        Returns why it may not have recorded all of it: nothing if it has.
+        """
         if not self.process:
-            return
+            return ""
         self.process.terminate()
         try:
-            self.process.wait(within_s)
+            code = self.process.wait(within_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+            return f"The Prefect server was still recording after {within_s:g} s, and was killed: {LOST}"
+        return "" if code in IN_ORDER else f"The Prefect server ended with exit code {code}: {LOST}"
 
 
 class KeptServer(EmbeddedServer):
@@ -134,10 +145,10 @@ class KeptServer(EmbeddedServer):
             if not self._is_over:
                 super().launch()
 
-    def stop(self, *, within_s: float = STOP_S) -> None:
+    def stop(self, *, within_s: float = STOP_S) -> str:
         with self._launching:
             self._is_over = True
-        super().stop(within_s=within_s)
+        return super().stop(within_s=within_s)
 
     def _keep(self, on_lost: Callable[[], None]) -> None:
         again_at = -math.inf

@@ -116,7 +116,7 @@ def prefect() -> Iterator[None]:
         server.wait()
         with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield
-            flush()
+            flush(server.api_url)
     finally:
         server.stop()
 

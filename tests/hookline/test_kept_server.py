@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from hookline.server import KeptServer
+from hookline.server import EmbeddedServer, KeptServer
 from tests.waiting import wait_for
 
 
@@ -46,3 +46,31 @@ def test_a_server_that_ends_again_and_again_is_given_up() -> None:
     server.keep(on_lost=lost.set)
     assert lost.wait(60)
     assert (server.launched, server.is_lost, server.is_up) == (2, True, False)
+
+
+class Deaf(EmbeddedServer):
+    """Its process does not end when it is told to."""
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True)"
+        process = subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(600)"], stdout=subprocess.PIPE)
+        assert process.stdout
+        process.stdout.readline()
+        process.stdout.close()
+        return process
+
+
+def test_a_server_says_how_it_ended_if_it_may_not_have_recorded_all() -> None:
+    assert EmbeddedServer().stop() == ""
+    deaf = Deaf()
+    deaf.launch()
+    assert "still recording after 0.1 s, and was killed" in deaf.stop(within_s=0.1)
+    killed = Ending(ending=0)
+    killed.launch()
+    assert killed.process
+    killed.process.kill()
+    killed.process.wait()
+    assert "exit code -9" in killed.stop()
+    in_order = Ending(ending=0)
+    in_order.launch()
+    assert in_order.stop() == ""

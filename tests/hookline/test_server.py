@@ -70,10 +70,10 @@ def test_queues_have_no_limit_and_the_database_was_not_migrated(server: Embedded
 
 def test_a_server_ends_when_all_is_recorded(server: EmbeddedServer, home: Path) -> None:
     """It is stopped while most of what it was told still waits."""
-    flush()  # whatever in this process talks to another server; what comes from here on talks to this one
+    flush(server.api_url)  # whatever talks to another server; what comes from here on talks to this one
     with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         many_tasks(TASKS)
-        flush()
+        flush(server.api_url)
     server.stop()
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         states = database.execute("SELECT state_type, count(*) FROM task_run GROUP BY 1").fetchall()
