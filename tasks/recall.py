@@ -216,27 +216,44 @@ def rerank(
         return None
     ranked = rank_video(scored, analyses, spec.settings.ranking)
     if spec.settings.publish.thumbnails:
-        ranked = with_kept_thumbnails(ranked, spec.output)
+        ranked = with_kept_thumbnails(ranked, spec)
     # There may be many such videos at once: only what will be published is kept in memory.
     timeline = replace(timeline, heard=heard and heard.outcome)
     return replace(ranked, scored=replace(scored, timeline=timeline, windows=tuple(scored.candidates)))
 
 
-def with_kept_thumbnails(ranked: RankedVideo, output: Store) -> RankedVideo:
+def with_kept_thumbnails(ranked: RankedVideo, spec: RunSpec) -> RankedVideo:
     """The same video, which was not opened, with those of its thumbnails that earlier runs have written.
+
+    Those of another output's library are copied: what is published names nothing outside of its output.
 
     Raises:
         StorageError: the output cannot be reached.
     """
     timeline, video = ranked.timeline, ranked.timeline.video
-    kept = set(output.names(thumbnail_folder(video)))
+    kept = set(spec.output.names(thumbnail_folder(video)))
     ticks = [strongest_tick(segment, timeline) for segment in ranked.segments]
     names = [thumbnail_name(video, tick, timeline.fps) for tick in ticks]
+    if spec.library:
+        kept |= copied_thumbnails({*names} - kept, video, spec)
     segments = (
         replace(segment, thumbnail_uri=name if name in kept else None)
         for segment, name in zip(ranked.segments, names, strict=True)
     )
     return replace(ranked, segments=tuple(segments))
+
+
+def copied_thumbnails(names: Collection[str], video: VideoRef, spec: RunSpec) -> set[str]:
+    """Copy those of these pictures that the library has; says which. One that cannot be is left out."""
+    copied, library = set[str](), open_store(spec.library)
+    try:
+        for name in {*names} & {*library.names(thumbnail_folder(video))}:
+            spec.output.write_bytes(name, library.read_bytes(name))
+            copied.add(name)
+    except StorageError as error:  # no picture is worth a ranking
+        message = f"{video.label} is ranked without some of its pictures. {error}"
+        log_event(spec.run_id, "recall", message, level=logging.WARNING)
+    return copied
 
 
 def _ranked_again(entry: LibraryEntry, ranked: RankedVideo, spec: RunSpec) -> LibraryEntry:

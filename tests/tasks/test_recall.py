@@ -34,6 +34,7 @@ from tasks.core.records import (
 from tasks.core.settings import Ranking
 from tasks.core.speech.heard import Heard
 from tasks.core.tables.rows import rankings_table
+from tasks.core.views.pictures import thumbnail_name
 from tasks.publish import publish
 from tasks.recall import plan_reuse, read_previous_run
 from tasks.run.ledger import Ledger
@@ -183,3 +184,18 @@ def test_a_video_is_not_opened_for_what_an_earlier_version_did_not_keep(run: Run
     assert found == ([0.0, 6.0, True, pytest.approx(1 / 3, abs=0.001), "ok"] if is_recorded else [None] * 5)
     (video,) = reuse.reranked
     assert video.timeline.heard == (heard.outcome if is_recorded else None)  # of many videos that is much
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_job_has_the_pictures_of_the_night_that_scored_its_video(run: Run) -> None:
+    night = Path(run.spec.settings.output)
+    picture = night / thumbnail_name(RANKED, 3, 1)
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"jpeg")
+    job = Run(replace(with_settings(run, output=str(night / "jobs")), library=str(night)), run.scratch)
+    previous = read_previous_run.fn(job.spec, [RANKED])
+    assert previous
+    (video,) = plan_reuse([RANKED], previous, job).reranked
+    (segment,) = video.segments
+    assert segment.thumbnail_uri
+    assert (night / "jobs" / segment.thumbnail_uri).read_bytes() == b"jpeg"
