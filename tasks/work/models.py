@@ -77,15 +77,18 @@ class Loaded(NamedTuple):
 
     videomae: bool
     videollama3: bool
+    whisper: bool
     gpu_memory: tuple[int, int] | None
 
 
 def loaded_models() -> Loaded:
     """What this process holds."""
     from tasks.adapters.models import memory, videomae
-    from tasks.adapters.models.videollama3 import model
+    from tasks.adapters.models.videollama3 import model as videollama3
+    from tasks.adapters.models.whisper import model as whisper
 
-    return Loaded(videomae.is_loaded(), model.is_loaded(), memory.of_gpu())
+    loaded = (videomae.is_loaded(), videollama3.is_loaded(), whisper.is_loaded())
+    return Loaded(*loaded, memory.of_gpu())
 
 
 def window_features(batch: Sequence[Window], timeline: Timeline, spec: RunSpec) -> WindowFeatures:

@@ -225,13 +225,18 @@ def test_jobs_are_listed_in_pages(client: httpx.Client, videos: Path) -> None:
     assert times == sorted(times, reverse=True)
 
 
-def test_the_service_says_how_it_is(client: httpx.Client, videos: Path) -> None:
+def test_the_service_says_how_it_is(
+    client: httpx.Client, videos: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rank(client, videos / "first.mp4", top_n=1)
     health = client.get("/health").json()
     assert health["status"] == "healthy"
     assert health["device"] in ("cpu", "cuda")
     wait_for(lambda: client.get("/health").json()["videollama3_loaded"])
+    assert health["whisper_loaded"] is False
     assert client.get("/livez").json() == client.get("/readyz").json() == {"status": "ok"}
+    monkeypatch.setattr(service.known, "_has_looked", False)  # its videos would become jobs
+    assert "being read" in client.get("/readyz").json()["detail"]
 
 
 def test_a_job_can_be_watched(client: httpx.Client, videos: Path) -> None:

@@ -23,7 +23,7 @@ class Machine:
         self._workers: Workers | None = None
         self._backend: Backend | None = None
         self._starting = threading.Lock()
-        self.videomae_loaded = self.videollama3_loaded = False
+        self.videomae_loaded = self.videollama3_loaded = self.whisper_loaded = False
         self.gpu_memory: list[tuple[int, int]] = []
         """Bytes of each GPU that are used, and that it has."""
 
@@ -60,6 +60,7 @@ class Machine:
         found = self.workers().on_all(loaded_models)
         self.videomae_loaded = any(each.videomae for each in found)
         self.videollama3_loaded = any(each.videollama3 for each in found)
+        self.whisper_loaded = any(each.whisper for each in found)
         self.gpu_memory = [each.gpu_memory for each in found if each.gpu_memory]
 
     def close(self) -> None:

@@ -60,6 +60,7 @@ class _Now:
         loaded = GaugeMetricFamily("hookline_model_loaded", "Models in memory.", labels=["model"])
         loaded.add_metric(["videomae"], machine.videomae_loaded)
         loaded.add_metric(["videollama3"], machine.videollama3_loaded)
+        loaded.add_metric(["whisper"], machine.whisper_loaded)
         yield loaded
         memory = GaugeMetricFamily("hookline_gpu_memory_bytes", "Memory of each GPU.", labels=["gpu", "kind"])
         for gpu, (used, total) in enumerate(machine.gpu_memory):

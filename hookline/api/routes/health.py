@@ -32,6 +32,7 @@ async def health(service: TheService) -> JSONResponse:
         free_memory_bytes=int(psutil.virtual_memory().available),
         queue_length=service.jobs.tally().get(Status.QUEUED, 0),
         versions=_versions(),
+        whisper_loaded=service.machine.whisper_loaded,
     )
     return JSONResponse(shown.model_dump())
 
@@ -49,6 +50,8 @@ async def readyz(service: TheService) -> dict[str, str]:
         raise Draining
     if not service.jobs.is_connected:
         raise Problem(503, "unavailable", "The Prefect server is not there now.", retry_after_s=10)
+    if not service.known.has_looked:
+        raise Problem(503, "unavailable", "The last ranking is being read.", retry_after_s=1)
     return {"status": "ok"}
 
 

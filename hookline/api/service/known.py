@@ -86,7 +86,7 @@ class Known:
         self._pointer: bytes | None = None
         self._index: Index | None = None
         self._held: TemporaryDirectory[str] | None = None
-        self._over = threading.Event()
+        self._over, self._has_looked = threading.Event(), False
         self._thread = threading.Thread(target=self._look, name="known", daemon=True)
 
     def start(self) -> None:
@@ -94,6 +94,11 @@ class Known:
         shutil.rmtree(self._folder, ignore_errors=True)  # of a service that was killed
         self._folder.mkdir(parents=True)
         self._thread.start()
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether the newest run is known by now, or none can be: before, its videos would become jobs."""
+        return self._has_looked
 
     def close(self) -> None:
         """Look no more."""
@@ -122,6 +127,7 @@ class Known:
                 self.refresh()
             except Exception as error:  # jobs are run all the same
                 log.warning("The newest ranking under %s cannot be used: %s", self._store.uri, error)
+            self._has_looked = True
             if self._over.wait(LOOK_EVERY_S):
                 return
 

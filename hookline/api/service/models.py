@@ -127,6 +127,7 @@ class Health(BaseModel):
     free_memory_bytes: int
     queue_length: int
     versions: dict[str, str]
+    whisper_loaded: bool
 
 
 class Alive(BaseModel):

@@ -12,9 +12,13 @@ import pytest
 
 from hookline.api.jobs import machine as module
 from hookline.api.jobs.machine import Machine
+from hookline.api.jobs.metrics import Metrics
+from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.adapters.models.whisper.model import _load, load_whisper
 from tasks.adapters.workers.processes import GpuProcesses
 from tasks.core.devices import Backend
 from tasks.run.host import Host
+from tests.api.jobs.runs import Runs, queue
 from tests.spec import make_spec
 
 T = TypeVar("T")
@@ -62,3 +66,15 @@ def test_a_job_is_stopped_while_a_worker_is_asked_and_the_next_does_not_wait_for
         thread.join(60)
     assert machine.workers() is next_ones
     assert machine.device == "cpu"
+
+
+def test_the_models_in_memory_are_seen(demo_models: Path, tmp_path: Path) -> None:
+    _load.cache_clear()
+    machine = Machine(make_spec(tmp_path, tmp_path, engine={"device": "cpu"}).settings)
+    machine.look()
+    assert not machine.whisper_loaded
+    load_whisper(resolve_checkpoint(str(demo_models / "whisper")), device="cpu")
+    machine.look()
+    assert machine.whisper_loaded
+    assert 'hookline_model_loaded{model="whisper"} 1.0' in Metrics().page(queue(Runs()), machine).decode()
+    machine.close()

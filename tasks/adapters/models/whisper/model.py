@@ -211,6 +211,11 @@ def load_whisper(checkpoint: Checkpoint, *, device: str = "auto") -> Whisper:
         return _load(checkpoint, pick_device(device))
 
 
+def is_loaded() -> bool:
+    """Whether this process holds one."""
+    return _load.cache_info().currsize > 0
+
+
 @cache
 def _load(checkpoint: Checkpoint, device: torch.device) -> Whisper:
     try:
