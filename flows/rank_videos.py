@@ -9,6 +9,7 @@ from prefect import flow, unmapped
 from prefect.client.schemas.objects import State
 
 from tasks.analyse import analyse_candidates, load_deep_model
+from tasks.core.learning.audit import judged
 from tasks.core.records import Failure, Timeline
 from tasks.core.settings import Settings
 from tasks.list import list_videos
@@ -25,7 +26,7 @@ from tasks.run.progress_artifact import progress_on_the_page
 from tasks.run.run import Run, start_run
 from tasks.run.settings import checking_settings, run_name
 from tasks.run.suspension import announce_end, result_of
-from tasks.score import load_fast_model, score_video, score_windows, window_batches
+from tasks.score import draw_audit, load_fast_model, score_video, score_windows, window_batches
 from tasks.show import show_results
 from tasks.transcribe import transcribe_candidates
 
@@ -47,16 +48,18 @@ def rank_videos(settings: Settings) -> State[Any]:
     with announce_end(), progress_on_the_page(), start_run(settings) as run:
         known = recall(listing.videos, run)
         ledger = Ledger(listing, known, run_id=run.spec.run_id)
+        audited = draw_audit(known.to_open, run)
         if known.to_open:
             load_fast_model(run)
             load_deep_model.submit(run)  # while the first videos are decoded
         opened = open_timelines(known.to_open, run)  # the next videos are fetched and decoded meanwhile
-        run_concurrently(partial(rank_opened, run=run, ledger=ledger), opened, at_once=run.ranked_at_once)
+        rank = partial(rank_opened, run=run, ledger=ledger, audited=audited)
+        run_concurrently(rank, opened, at_once=run.ranked_at_once)
         manifest = publish(ledger, run, final_state(ledger, settings))
         return conclude(show_results(manifest, ledger, run))
 
 
-def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None:
+def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger, audited: frozenset[str]) -> None:
     """One video: score its windows, write down what is said in the candidates, analyse them, rank, render."""
     if isinstance(opened, Failure):
         ledger.refuse(opened)
@@ -64,8 +67,8 @@ def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger) -> None
     with ledger.account_for(opened), closing_video(opened, run):
         batches = window_batches(opened, run.spec.settings.windows)
         features = score_windows.map(batches, unmapped(opened), unmapped(run))
-        scored = score_video(opened, batches, features.result(), run.spec)
+        scored = score_video(opened, batches, features.result(), run.spec, audited=audited)
         scored = transcribe_candidates(scored, run)
-        analyses = analyse_candidates.submit(scored.candidates, scored.timeline, run)
+        analyses = analyse_candidates.submit(judged(scored), scored.timeline, run)
         ranked = rank_video(scored, result_of(analyses), run.spec.settings.ranking)
         ledger.rank(render_media(ranked, run))

@@ -54,6 +54,7 @@ def print_run(
     hidden files that were left out.
     """
     counts, seconds = manifest.counts, manifest.seconds
+    audited = counts.get("audited")
     cached = counts.get("cached")  # runs of the first versions had no cache
     source = manifest.source
     columns = [*SHOWN, *(f"videollama3.{name}" for name in SHOWN_OF_ANSWER)]
@@ -72,6 +73,7 @@ def print_run(
     console.print(
         f"[bold]{manifest.state}[/]: {manifest.message}; "
         f"{counts['windows']} windows, {counts['candidates']} candidates "
+        f"{f'and {audited} audited windows ' if audited else ''}"
         f"{f'({cached} analysed before) ' if cached else ''}in {seconds['whole']:.0f} s"
     )
     if manifest.left_out:  # earlier versions did not count it

@@ -26,6 +26,7 @@ from tasks.work.analyses import Analyses
 def rank_video(scored: ScoredVideo, analyses: Analyses, settings: Ranking) -> RankedVideo:
     """The ranked segments of one video, with what went wrong on the way."""
     why = fast_reason(scored)
+    candidates = dict.fromkeys(item.window for item in scored.candidates)
     weights = {"deep_weight": settings.deep_weight, "fast_weight": settings.fast_weight}
     if why:  # a number that says nothing gives no segment its place in the run
         weights = {"deep_weight": Decimal(1), "fast_weight": Decimal(0)}
@@ -36,12 +37,13 @@ def rank_video(scored: ScoredVideo, analyses: Analyses, settings: Ranking) -> Ra
     return RankedVideo(
         scored,
         tuple(with_moments(ranked, same_moment=settings.same_moment)),
-        tuple(analyses.by_window.values()),
+        tuple(analyses.by_window[window] for window in candidates),
         (*damage(scored.timeline), *scored.failures, *failed_analyses(scored.timeline, analyses.by_window)),
         analyses.cached,
         analyses.seconds,
         tuple(missed),
         analyses.works,
+        audits={window: each for window, each in analyses.by_window.items() if window not in candidates},
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from itertools import chain
 
 import numpy as np
 
-from tasks.core.records import ScoredVideo, Timeline, Window, WindowFeatures
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.core.learning.audit import videos_to_audit, with_audit
+from tasks.core.records import ScoredVideo, Timeline, VideoRef, Window, WindowFeatures
 from tasks.core.scoring.candidates import choose_candidates
 from tasks.core.scoring.fast_scores import salience
 from tasks.core.scoring.window_cuts import scored_windows
@@ -21,6 +23,17 @@ from tasks.run.retries import WORK_PAUSES_S, retried
 from tasks.run.run import Run
 from tasks.work.models import check_fast_model, window_features
 from tasks.work.spec import RunSpec
+
+
+def draw_audit(opened: Sequence[VideoRef], run: Run) -> frozenset[str]:
+    """The keys of the videos, among those that a run opens, in which windows are drawn for the audit.
+
+    None without a deep model, nor in a job of the service: somebody waits for it.
+    """
+    if run.spec.library or not isinstance(run.spec.deep, Checkpoint):
+        return frozenset()
+    audit = run.spec.settings.audit
+    return videos_to_audit(opened, windows=audit.windows, most=audit.most, seed=audit.seed)
 
 
 @retried("load fast model", pauses_s=WORK_PAUSES_S)
@@ -65,11 +78,17 @@ def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFe
 
 
 def score_video(
-    timeline: Timeline, batched: Sequence[list[Window]], scored: Sequence[WindowFeatures], spec: RunSpec
+    timeline: Timeline,
+    batched: Sequence[list[Window]],
+    scored: Sequence[WindowFeatures],
+    spec: RunSpec,
+    *,
+    audited: Collection[str] = (),
 ) -> ScoredVideo:
     """The fast scores of all windows of a video, with candidates and suppressed windows marked.
 
-    `scored` has the features of each batch of windows, in the order of `batched`.
+    `scored` has the features of each batch of windows, in the order of `batched`. In the `audited` videos,
+    which are named by their keys, windows are drawn for the audit.
     """
     half = np.concatenate([batch.embeddings for batch in scored]).astype(np.float16)
     features = WindowFeatures(
@@ -86,7 +105,7 @@ def score_video(
     chosen = choose_candidates(
         every, count=ranking.candidates, max_overlap=ranking.max_overlap, rank_all=True
     )
-    return ScoredVideo(
+    video = ScoredVideo(
         timeline,
         tuple(chosen),
         half,
@@ -96,3 +115,6 @@ def score_video(
         tuple(batch.work for batch in scored if batch.work),
         change=features.change,
     )
+    if timeline.video.key not in audited:
+        return video
+    return with_audit(video, count=spec.settings.audit.windows, seed=spec.settings.audit.seed)

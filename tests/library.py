@@ -42,7 +42,7 @@ def write_broken_videos(folder: Path) -> None:
 
 
 def quick_settings(source: object, output: object, models: Path, **groups: Any) -> Settings:
-    """Short windows, few candidates, demo models; what is said is not written down."""
+    """Short windows, few candidates, no audit, demo models; what is said is not written down."""
     quick: dict[str, Any] = {
         "source": str(source),
         "output": str(output),
@@ -51,6 +51,7 @@ def quick_settings(source: object, output: object, models: Path, **groups: Any) 
         "deep": {"model": str(models / "videollama3"), "max_new_tokens": 160},
         "speech": {"transcribe": False},
         "ranking": {"top_n": 2, "candidate_multiplier": 2},
+        "audit": {"windows": 0},
     }
     for name, group in groups.items():
         quick[name] = quick.get(name, {}) | group if isinstance(group, dict) else group

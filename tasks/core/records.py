@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -181,7 +181,7 @@ class ScoredWindow:
     """A window, its fast score (0-100), whether it is a candidate or suppressed by another, and its cut.
 
     `pack_rank` is its place among the windows that do not repeat each other, None if it is none of them or
-    nobody asked.
+    nobody asked. `audit_probability`: of a window that was drawn for the audit, how likely that was.
     """
 
     window: Window
@@ -190,6 +190,7 @@ class ScoredWindow:
     suppressed_by: Window | None = None
     cut: Cut | None = None
     pack_rank: int | None = None
+    audit_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,9 +323,9 @@ class Segment:
 class RankedVideo:
     """The results for one video: its scored windows, the ranked segments, and what went wrong.
 
-    `analyses` has one entry for each candidate, ranked or not; `cached` of them had been made before,
-    the others took `deep_seconds`, and `deep_works` from the model. `missed` are the candidates that did not
-    make it, best first.
+    `analyses` has one entry for each candidate, ranked or not, `audits` one for each audited window; `cached`
+    of both had been made before, the others took `deep_seconds`, and `deep_works` from the model. `missed`
+    are the candidates that did not make it, best first.
     """
 
     scored: ScoredVideo
@@ -335,6 +336,7 @@ class RankedVideo:
     deep_seconds: float = 0.0
     missed: tuple[Segment, ...] = ()
     deep_works: tuple[Work, ...] = ()
+    audits: Mapping[Window, Analysis] = field(default_factory=dict)
 
     @property
     def timeline(self) -> Timeline:

@@ -90,9 +90,9 @@ class Ledger:
 
         `truncated` counts the ranked and unchanged videos of whose file a part is missing or not used,
         `unheard` those whose sound is broken,
-        `windows` those scored in this run, `candidates` those to be analysed, `cached` those with an analysis
-        in the cache, and `unanswered` those without an answer. `untranscribed` are the videos in which nobody
-        knows what is said, because it could not be written down.
+        `windows` those scored in this run, `candidates` and `audited` those to be analysed, `cached` those of
+        both with an analysis in the cache, and `unanswered` the candidates without an answer. `untranscribed`
+        are the videos in which nobody knows what is said, because it could not be written down.
         """
         ranked, unchanged = self.ranked, self.known.unchanged
         timelines = [video.timeline for video in ranked] + [e.timeline for e in unchanged if e.timeline]
@@ -107,6 +107,7 @@ class Ledger:
             "unheard": sum(bool(timeline.sound_damage) for timeline in timelines),
             "windows": sum(len(video.scored.windows) for video in ranked),
             "candidates": sum(len(video.analyses) for video in self.ranked_now),
+            "audited": sum(len(video.audits) for video in self.ranked_now),
             "cached": sum(video.cached for video in self.ranked_now),
             "unanswered": sum(video.unanswered for video in self.ranked_now),
             "untranscribed": sum(bool(video.scored.failures) for video in self.ranked_now),

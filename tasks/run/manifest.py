@@ -24,6 +24,7 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
     """The content of `runs/<run_id>.json`."""
     ended_at = datetime.now(UTC)
     counts = ledger.counts
+    analysed = counts["candidates"] + counts["audited"]
     hours = sum(video.timeline.duration_s for video in ledger.ranked) / 3600
     seconds = {
         "fetch": sum(video.timeline.fetch_seconds or 0 for video in ledger.ranked),
@@ -44,7 +45,7 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
         counts=counts,
         left_out=ledger.left_out,
         windows_per_second=_rate(counts["windows"], seconds["fast"]),
-        segments_per_second=_rate(counts["candidates"] - counts["cached"], seconds["deep"]),
+        segments_per_second=_rate(analysed - counts["cached"], seconds["deep"]),
         hours_of_video=hours,
         throughput=throughput(
             [work for video in ledger.ranked for work in video.scored.works],

@@ -9,6 +9,7 @@ from functools import partial
 from tasks.adapters.models.checkpoints import Checkpoint, on_this_machine
 from tasks.adapters.stopping import raise_if_stopped
 from tasks.adapters.video.timeline import read_sound
+from tasks.core.learning.audit import judged
 from tasks.core.records import Failure, FailureKind, ScoredVideo, Stage, Timeline
 from tasks.core.scoring.analyses import model_identity
 from tasks.core.scoring.said import span_of
@@ -43,13 +44,17 @@ def transcribed_before(scored: ScoredVideo, spec: RunSpec) -> ScoredVideo | None
 
 
 def unwritten_chunks(scored: ScoredVideo, spec: RunSpec) -> list[Span]:
-    """The chunks of speech in the candidates of a video that are not written down."""
+    """The chunks of speech in the candidates of a video that are not written down.
+
+    Those of audited windows too, if the deep model is told what is said: it judges both alike.
+    """
     timeline, whisper = scored.timeline, spec.whisper
     if (heard := timeline.heard) is None or whisper is None:
         return []
     any_model = heard.transcript.model if heard.transcript else ()
     model = any_model if isinstance(whisper, Missing) else written_by(whisper, spec)
-    return unwritten(heard, [span_of(candidate, timeline) for candidate in scored.candidates], model)
+    shown = judged(scored) if spec.settings.speech.in_prompt else scored.candidates
+    return unwritten(heard, [span_of(item, timeline) for item in shown], model)
 
 
 def without_foreign_words(scored: ScoredVideo, spec: RunSpec) -> ScoredVideo:

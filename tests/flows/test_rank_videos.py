@@ -70,7 +70,7 @@ def finished(
 ) -> tuple[Path, State[Any], dict[str, Any]]:
     """One complete run over the good videos, for several tests to look at."""
     output = tmp_path_factory.mktemp("output")
-    return output, *run(good_videos, output, demo_models)
+    return output, *run(good_videos, output, demo_models, audit={"windows": 1})
 
 
 Finished = tuple[Path, State[Any], dict[str, Any]]
@@ -109,6 +109,24 @@ def test_every_ranked_segment_was_analysed_and_its_score_is_the_weighted_sum(fin
         assert row["models"]["videomae_revision"].startswith("sha256:")
         for name, value in (("device", HERE.device), ("dtype", HERE.dtype)):
             assert row[f"videollama3_{name}"] == manifest["models"][f"videollama3_{name}"] == value
+
+
+def test_a_window_below_the_cut_is_judged_and_not_ranked(finished: Finished) -> None:
+    output, _, manifest = finished
+    rows = read_table(output, "windows", manifest["run_id"]).to_pylist()
+    audited = [row for row in rows if row["audited"]]
+    assert len(audited) == manifest["counts"]["audited"] > 0
+    for row in audited:
+        below = [each for each in rows if each["video_uri"] == row["video_uri"] and each["pack_rank"]]
+        others = [each for each in below if not each["is_candidate"]]
+        assert row in others
+        assert (row["deep_status"], row["reason"]) == ("ok", "below_cut")
+        assert 0 <= row["deep_expected_score"] <= 100
+        assert row["audit_probability"] == 1 / len(others)
+    assert manifest["throughput"]["deep"]["segments"] == sum(row["deep_status"] == "ok" for row in rows)
+    ranked = read_table(output, "rankings", manifest["run_id"]).to_pylist()
+    place = [(row["video_uri"], row["start"]) for row in audited]
+    assert not {(row["video_uri"], row["start"]) for row in ranked} & {*place}
 
 
 def test_every_window_is_kept_with_its_embedding(finished: Finished) -> None:

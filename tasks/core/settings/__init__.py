@@ -7,9 +7,10 @@ from tasks.core.settings.engine import Engine
 from tasks.core.settings.ranking import Ranking
 from tasks.core.settings.select import Select
 from tasks.core.settings.speech import Speech
-from tasks.core.settings.tree import Fast, Limits, Publish, Settings, Windows
+from tasks.core.settings.tree import Audit, Fast, Limits, Publish, Settings, Windows
 
 __all__ = [
+    "Audit",
     "Deep",
     "Engine",
     "Fast",

@@ -76,6 +76,31 @@ class Fast(Group):
     )
 
 
+class Audit(Group):
+    """What tells how many good moments the fast score keeps from the deep model. No rank depends on it."""
+
+    windows: int = Field(
+        2,
+        title="Windows a video",
+        description="Windows that are no candidates, drawn at random, which VideoLLaMA3 judges all the same; "
+        "they are never ranked. 0 = none.",
+        ge=0,
+        le=10,
+    )
+    most: int = Field(
+        200,
+        title="Windows a night",
+        description="Windows that are audited in one run; of more videos, some are drawn at random.",
+        ge=0,
+    )
+    seed: int = Field(
+        0,
+        title="Seed",
+        description="Another number draws other windows; with the same one, a video has the same every time.",
+        ge=0,
+    )
+
+
 class Publish(Group):
     """What is made of the ranking for people to look at. None of it decides what is ranked."""
 
@@ -176,6 +201,7 @@ class Settings(Group):
     deep: Deep = Field(Deep(), title="Deep stage (VideoLLaMA3)")
     speech: Speech = Field(Speech(), title="Sound and speech")
     ranking: Ranking = Field(Ranking(), title="Ranking", json_schema_extra=forms.default_by_field)
+    audit: Audit = Field(Audit(), title="Audit of the fast stage")
     publish: Publish = Field(Publish(), title="Report, pictures and clips")
     limits: Limits = Field(Limits(), title="Limits")
     engine: Engine = Field(Engine(), title="Machines")

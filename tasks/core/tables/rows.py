@@ -228,15 +228,16 @@ def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa
 def _judged(video: RankedVideo) -> dict[str, list[Any]]:
     """What the deep model said of each window, and how it came to be asked; null of the others."""
     windows = video.scored.windows
-    analyses = {segment.window: segment.analysis for segment in (*video.segments, *video.missed)}
+    ranked_or_not = (*video.segments, *video.missed)
+    analyses = {segment.window: segment.analysis for segment in ranked_or_not} | dict(video.audits)
     judged = [analyses.get(item.window) for item in windows]
     return {
         "deep_status": [each and each.status for each in judged],
         "deep_score": [each and each.answer and each.answer.virality_score for each in judged],
         "deep_expected_score": [each and each.expected_score for each in judged],
         "pack_rank": [item.pack_rank for item in windows],
-        "audited": [False] * len(windows),
-        "audit_probability": [1.0 if item.is_candidate else None for item in windows],
+        "audited": [item.window in video.audits for item in windows],
+        "audit_probability": [1.0 if item.is_candidate else item.audit_probability for item in windows],
     }
 
 

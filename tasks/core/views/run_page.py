@@ -96,14 +96,15 @@ def summary(manifest: Manifest, failures: Mapping[tuple[str, str, str], int], *,
 
 def _work(manifest: Manifest) -> list[tuple[str, str]]:
     counts, seconds = manifest.counts, manifest.seconds
+    asked = counts["candidates"] + counts.get("audited", 0)
     return [
         ("video opened", f"{manifest.hours_of_video:.2f} h"),
         ("windows scored", f"{counts['windows']} ({_rate(manifest.windows_per_second)})"),
         (
             "segments analysed",
-            f"{counts['candidates'] - counts['cached']} ({_rate(manifest.segments_per_second)})",
+            f"{asked - counts['cached']} ({_rate(manifest.segments_per_second)})",
         ),
-        ("taken from the cache", f"{counts['cached']} of {counts['candidates']} candidates"),
+        ("taken from the cache", f"{counts['cached']} of {asked} segments"),
         ("models on", devices(manifest) or UNKNOWN),
         *((f"seconds {name}", f"{seconds[stage]:.1f}") for stage, name in STAGES.items()),
     ]
