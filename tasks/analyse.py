@@ -52,7 +52,7 @@ def analyse_candidates(candidates: list[ScoredWindow], timeline: Timeline, run: 
     cached, began, works = sum(each in by_window for each in seen.values()), time.perf_counter(), list[Work]()
     unknown = [window for window in windows if window not in by_window]
     try:
-        work = (new_analyses, unknown, timeline, said, spec.deep, spec)
+        work = (new_analyses, unknown, timeline.silent, said, spec.deep, spec)
         for made in run.workers.each(*work, prefer=timeline.worker) if unknown else ():
             if isinstance(made, Work):
                 works.append(made)

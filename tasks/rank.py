@@ -18,7 +18,7 @@ from tasks.core.records import (
 from tasks.core.scoring.fast_scores import fast_reason
 from tasks.core.scoring.moments import with_moments
 from tasks.core.scoring.ranking import explained, rank_segments
-from tasks.core.scoring.said import with_transcript
+from tasks.core.scoring.said import with_transcripts
 from tasks.core.settings import Ranking
 from tasks.work.analyses import Analyses
 
@@ -32,7 +32,7 @@ def rank_video(scored: ScoredVideo, analyses: Analyses, settings: Ranking) -> Ra
         weights = {"deep_weight": Decimal(1), "fast_weight": Decimal(0)}
     every = rank_segments(scored.candidates, analyses.by_window, top_n=settings.candidates, **weights)
     ranked, missed = every[: settings.top_n], every[settings.top_n :]
-    ranked = [with_transcript(segment, scored.timeline) for segment in ranked]
+    ranked = with_transcripts(ranked, scored.timeline)
     ranked = explained(ranked, missed, scored.windows, fast_reason=why, **weights)
     return RankedVideo(
         scored,

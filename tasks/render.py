@@ -32,7 +32,7 @@ def render_segments(segments: Sequence[Segment], timeline: Timeline, run: Run) -
     """Their pictures and clips. An error that is transient is tried again; any other is a failure."""
     try:
         with _told_of_clips(segments, timeline, run):
-            media = run.do(make_media, segments, timeline, gpu=False, prefer=timeline.worker)
+            media = run.do(make_media, segments, timeline.silent, gpu=False, prefer=timeline.worker)
         for segment, sheet in zip(media.segments, media.sheets, strict=False):
             keep_sheet(sheet, timeline.video, segment.window, run.scratch)
     except Exception as error:  # no picture is worth a ranking

@@ -72,7 +72,7 @@ def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFe
         RunEnded: the run was stopped.
     """
     run.raise_if_stopped()
-    features = run.do(window_features, batch, timeline, prefer=timeline.worker)
+    features = run.do(window_features, batch, timeline.silent, prefer=timeline.worker)
     current_progress.get().advance("windows", len(batch))
     return features
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -140,6 +140,11 @@ class Timeline:
     sound_damage: str | None = None
     heard: Heard | None = field(default=None, compare=False, repr=False)
     loudness: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def silent(self) -> Timeline:
+        """The same without its sound: all that workers need to see it, and little to send."""
+        return replace(self, heard=None, loudness=None)
 
     def seconds(self, tick: int) -> float:
         """The time of a tick in seconds; the last one ends with the video, not with the grid."""

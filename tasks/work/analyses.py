@@ -71,7 +71,8 @@ def quotes(candidates: Sequence[ScoredWindow], timeline: Timeline, spec: RunSpec
     """For the ticks that the deep model sees of candidates, what it is told that is said in them."""
     if not spec.settings.speech.in_prompt:
         return {}
-    by_ticks = {ticks_of(each, timeline): said_in(each, timeline) for each in candidates}
+    ticks = [ticks_of(each, timeline) for each in candidates]
+    by_ticks = dict(zip(ticks, said_in(candidates, timeline), strict=True))
     return {ticks: said for ticks, said in by_ticks.items() if said}
 
 

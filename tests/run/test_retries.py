@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
-from prefect import flow
+from prefect import flow, unmapped
+from prefect.context import TaskRunContext
 
 from tasks.core.errors import ModelError, ObjectChanged, SettingsError, StorageError, WorkerLost
 from tasks.run.retries import attempt, is_transient, retried
@@ -43,3 +47,40 @@ def test_a_task_is_tried_again_after_each_pause_and_only_if_that_can_help() -> N
 
     assert asking() == "FAILEDFAILED"
     assert attempts == {"busy": [1, 2, 3], "gone": [1]}
+
+
+class Watched(tuple[int, ...]):
+    """Knows how often somebody has looked at what is in it."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[int]:
+        Watched.looks += 1
+        return super().__iter__()
+
+
+@pytest.mark.usefixtures("prefect")
+def test_prefect_looks_into_no_argument_of_a_task_and_knows_where_it_is_from() -> None:
+    """Of the words of a talk of ten hours it would look at each one, twice for each batch of windows."""
+    taken: list[Any] = []
+
+    @retried("make", pauses_s=())
+    def make() -> dict[str, Watched]:
+        return {"words": Watched((1, 2, 3))}
+
+    @retried("take", run_name="take {one[words]}", pauses_s=())
+    def take(one: dict[str, Watched], other: Watched) -> None:
+        context = TaskRunContext.get()
+        assert context
+        taken.append((one["words"], other, context.task_run.name, any(context.task_run.task_inputs.values())))
+
+    @flow
+    def taking() -> None:
+        made, other = make(), Watched((4,))
+        take(made, other=other)
+        take.submit(made, other).wait()
+        take.map([made, made], unmapped(other)).wait()
+
+    taking()
+    assert taken == [((1, 2, 3), (4,), "take (1, 2, 3)", True)] * 4
+    assert Watched.looks == 0

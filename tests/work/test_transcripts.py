@@ -13,7 +13,7 @@ import pytest
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
 from tasks.adapters.models.whisper.model import Whisper
 from tasks.core.records import ScoredVideo, ScoredWindow, Stage, Timeline, Window
-from tasks.core.scoring.said import with_transcript
+from tasks.core.scoring.said import with_transcripts
 from tasks.core.settings import Ranking
 from tasks.core.speech.heard import Heard, Transcript
 from tasks.rank import rank_video
@@ -158,7 +158,7 @@ def test_without_the_model_what_is_known_is_taken_and_what_is_not_is_a_failure(
     assert (failure.stage, failure.kind, failure.reason) == (Stage.SPEECH, "failed", "model_unavailable")
     assert failure.detail.startswith("What is said is not known, and the video is ranked all the same.")
     assert failure.detail.endswith("The hub is silent.")
-    texts = [with_transcript(each, unknown.timeline) for each in ranked(unknown)]
+    texts = with_transcripts(ranked(unknown), unknown.timeline)
     assert [text.transcript is None for text in texts] == [False, True]
 
 

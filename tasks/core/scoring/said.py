@@ -1,11 +1,13 @@
-"""What is said in a window, as far as it is known."""
+"""What is said in windows of a video, as far as it is known."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tasks.core.records import ScoredWindow, Segment, Timeline
 from tasks.core.scoring.window_cuts import seconds_of
+from tasks.core.speech.chunks import touching
 from tasks.core.speech.spans import Span
 from tasks.core.speech.transcripts import said, unwritten
 
@@ -16,19 +18,22 @@ def span_of(item: ScoredWindow | Segment, timeline: Timeline) -> Span:
     return round(start_s * 1000), round(end_s * 1000)
 
 
-def said_in(item: ScoredWindow | Segment, timeline: Timeline) -> str | None:
-    """What is said in it: empty if nobody speaks, None if nobody knows."""
+def said_in(items: Sequence[ScoredWindow] | Sequence[Segment], timeline: Timeline) -> list[str | None]:
+    """What is said in each of them: empty if nobody speaks, None if nobody knows."""
     heard = timeline.heard
     if heard is None or heard.status == "failed":
-        return None
-    span, transcript = span_of(item, timeline), heard.transcript
-    if unwritten(heard, [span], transcript.model if transcript else ()):
-        return None
-    return said(transcript.words, span) if transcript else ""
+        return [None] * len(items)
+    spans, transcript = [span_of(item, timeline) for item in items], heard.transcript
+    missing = unwritten(heard, spans, transcript.model if transcript else ())
+    words = transcript.words if transcript else ()
+    return [None if touching(missing, [span]) else said(words, span) for span in spans]
 
 
-def with_transcript(segment: Segment, timeline: Timeline) -> Segment:
-    """The same segment with what is said in it."""
-    heard = timeline.heard
+def with_transcripts(segments: Sequence[Segment], timeline: Timeline) -> list[Segment]:
+    """The same segments with what is said in them."""
+    heard, texts = timeline.heard, said_in(segments, timeline)
     language = heard.transcript.language if heard and heard.transcript else None
-    return replace(segment, transcript=said_in(segment, timeline), language=language)
+    return [
+        replace(segment, transcript=text, language=language)
+        for segment, text in zip(segments, texts, strict=True)
+    ]

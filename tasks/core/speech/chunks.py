@@ -6,6 +6,7 @@ the same video always has the same chunks.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
@@ -93,14 +94,11 @@ def _talks(speech: Sequence[Span]) -> Iterator[list[Span]]:
 
 def _cut(talk: Sequence[Span]) -> Iterator[Span]:
     """Chunks of a talk. Each but the last ends at the longest pause of those that make it long enough."""
-    rest = list(talk)
-    while rest:
-        begin = rest[0][0]
-        fitting = [n for n, (_, end) in enumerate(rest, 1) if end - begin <= MAX_CHUNK_MS]
-        if len(fitting) == len(rest):
-            yield begin, rest[-1][1]
-            return
-        long = [n for n in fitting if rest[n - 1][1] - begin >= MAX_CHUNK_MS / 2] or fitting[-1:]
-        count = max(long, key=lambda n: (rest[n][0] - rest[n - 1][1], n))
-        yield begin, rest[count - 1][1]
-        rest = rest[count:]
+    ends, first = [end for _, end in talk], 0
+    while ends[-1] - (begin := talk[first][0]) > MAX_CHUNK_MS:
+        fitting = bisect_right(ends, begin + MAX_CHUNK_MS) - 1
+        long = bisect_left(ends, begin + MAX_CHUNK_MS // 2)
+        last = max(range(min(long, fitting), fitting + 1), key=lambda n: (talk[n + 1][0] - ends[n], n))
+        yield begin, ends[last]
+        first = last + 1
+    yield begin, ends[-1]

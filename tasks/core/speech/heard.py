@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -90,8 +90,13 @@ class _Record(BaseModel):
     heard: Heard
 
     def content(self) -> bytes:
-        fields = {"version": self.version, "heard": asdict(self.heard)}
-        return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        record = {"version": self.version, "heard": self.heard}
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_fields)
+        return text.encode()
+
+
+def _fields(part: Heard | Transcript | Word) -> dict[str, Any]:
+    return {name: getattr(part, name) for name in part.__slots__}  # in order, as `asdict`, which copies
 
 
 def heard_key(video: Sequence[str | int], *, vad: str, threshold: float) -> str:

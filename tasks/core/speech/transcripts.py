@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import replace
 
-from tasks.core.speech.chunks import chunks, touching
+from tasks.core.speech.chunks import MAX_CHUNK_MS, PAD_MS, chunks, touching
 from tasks.core.speech.heard import Heard, Transcript, Word
 from tasks.core.speech.spans import Span
 
@@ -15,6 +17,8 @@ MAX_QUOTED_CHARS = 1_500
 """Of what is said in a segment the judge reads so much: some 100 s of quick talk."""
 FRAME_MS = 20
 """No word is shorter."""
+MAX_WORD_MS = MAX_CHUNK_MS + 2 * PAD_MS
+"""No word is longer than its chunk."""
 TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """These change the direction in which text is written, that of others around it too."""
 
@@ -35,23 +39,38 @@ def _is_invisible(char: str) -> bool:
     return char in TURNING or unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
 
 
-def said(words: Iterable[Word], span: Span) -> str:
+def said(words: Sequence[Word], span: Span) -> str:
     """What is said from and to these milliseconds: the words whose middle lies there."""
-    return plain("".join(each.word for each in words if _lies_in(each, span))).strip()
+    return plain("".join(each.word for each in words_in(words, [span]))).strip()
+
+
+def words_in(words: Sequence[Word], spans: Sequence[Span]) -> list[Word]:
+    """The words whose middle lies in one of these spans. Both are in order of time, and no spans overlap."""
+    if not spans:
+        return []
+    first = bisect_left(words, spans[0][0] - MAX_WORD_MS, key=_start)
+    end = bisect_left(words, spans[-1][1], key=_start)
+    return [word for word in words[first:end] if _lies_in_any(word, spans)]
+
+
+def _start(word: Word) -> int:
+    return word.start_ms
 
 
 def added(known: Transcript | None, new: Transcript) -> Transcript:
     """A transcript with the chunks that are written down by now; one of another model is left behind."""
     if known is None or known.model != new.model:
         return new
-    others = [word for word in known.words if not any(_lies_in(word, chunk) for chunk in new.chunks)]
+    others = [word for word in known.words if not _lies_in_any(word, new.chunks)]
     # What begins at the same time stays in the order in which it is said.
-    words = sorted((*others, *new.words), key=lambda word: word.start_ms)
+    words = sorted((*others, *new.words), key=_start)
     return replace(known, words=tuple(words), chunks=tuple(sorted({*known.chunks, *new.chunks})))
 
 
-def _lies_in(word: Word, span: Span) -> bool:
-    return 2 * span[0] <= word.start_ms + word.end_ms < 2 * span[1]
+def _lies_in_any(word: Word, spans: Sequence[Span]) -> bool:
+    middle = (word.start_ms + word.end_ms) / 2
+    before = bisect_right(spans, (middle, math.inf))
+    return before > 0 and middle < spans[before - 1][1]
 
 
 def unwritten(heard: Heard, spans: Sequence[Span], model: Sequence[str]) -> list[Span]:
@@ -60,7 +79,7 @@ def unwritten(heard: Heard, spans: Sequence[Span], model: Sequence[str]) -> list
     Of another `model` than this nothing counts.
     """
     known = heard.transcript
-    written = known.chunks if known and known.model == tuple(model) else ()
+    written = set(known.chunks if known and known.model == tuple(model) else ())
     wanted = touching(chunks(heard.speech, end_ms=heard.end_ms), spans)
     return [chunk for chunk in wanted if chunk not in written]
 
@@ -92,12 +111,14 @@ def in_speech(words: Sequence[Word], speech: Sequence[Span]) -> list[Word]:
 
 
 def _in_speech(word: Word, speech: Sequence[Span]) -> Word:
-    common = [span for span in speech if span[0] < word.end_ms and word.start_ms < span[1]]
-    if common:
-        start_ms, end_ms = max(word.start_ms, common[0][0]), min(word.end_ms, common[-1][1])
+    first = bisect_right(speech, word.start_ms, key=lambda span: span[1])
+    behind = bisect_left(speech, (word.end_ms,))
+    if first < behind:  # these have something of it
+        start_ms, end_ms = max(word.start_ms, speech[first][0]), min(word.end_ms, speech[behind - 1][1])
         return Word(start_ms, end_ms, word.word, word.probability)
     middle = (word.start_ms + word.end_ms) // 2
-    begin, end = min(speech, key=lambda span: max(span[0] - middle, middle - span[1]))
+    near = speech[max(0, first - 1) : first + 1]
+    begin, end = min(near, key=lambda span: max(span[0] - middle, middle - span[1]))
     if middle < begin:
         return Word(begin, min(begin + FRAME_MS, end), word.word, word.probability)
     return Word(max(end - FRAME_MS, begin), end, word.word, word.probability)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.core.speech.chunks import MAX_CHUNK_MS, PAD_MS, chunks, telling, touching, vote
 from tasks.core.speech.spans import Span
+from tests.steps import steps
 
 HOUR_MS = 3_600_000
 
@@ -69,6 +71,13 @@ def test_what_is_said_later_moves_no_chunk_that_has_ended_before(speech: list[Sp
 )
 def test_chunks_end_where_the_speech_pauses(speech: list[Span], found: list[Span]) -> None:
     assert chunks(speech, end_ms=HOUR_MS) == found
+
+
+def test_four_times_the_talk_is_four_times_the_work() -> None:
+    """Ten hours without a long pause are ten thousand stretches of speech."""
+    talk = [(3_000 * k, 3_000 * k + 2_800) for k in range(800)]
+    short, long = (steps(partial(chunks, talk[:count], end_ms=HOUR_MS)) for count in (200, 800))
+    assert long < 5 * short
 
 
 def test_the_end_of_the_video_ends_the_last_chunk() -> None:
