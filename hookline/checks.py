@@ -151,7 +151,7 @@ def check_video(limits: Limits, speech: Speech) -> Finding:
 
 
 def _decode_and_cut(folder: Path, *, memory_bytes: int, speech: Speech) -> None:
-    from tasks.adapters.video.clips import cut_clip
+    from tasks.adapters.video.clips.cutting import cut_clip
     from tasks.adapters.video.timeline import DecodeLimits, decode_timeline
 
     sample = folder / "source" / "sample.mkv"

@@ -79,8 +79,7 @@ class VideoRef:
 class Failure:
     """One row of `failures`: a video, or a segment of one, that could not be used.
 
-    `reason` is a short stable code, `detail` a sentence for people. `start_s` and `end_s` are null
-    unless the failure concerns one segment.
+    `reason` is a short stable code, `detail` a sentence for people; `start_s` and `end_s` are of a segment.
     """
 
     video: VideoRef
@@ -104,7 +103,6 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """One video decoded onto the sampling grid: tick `k` is the last picture shown before `(k + 1) / fps` s.
-
     VideoLLaMA3 was trained so: its frames are those of ffmpeg's filter `fps=1:round=down`.
 
     The frames lie at `path` on scratch as raw uint8, `n_ticks x height x width x 3`, RGB, upright
@@ -169,8 +167,7 @@ class WindowFeatures:
 
     `embeddings` is `n x d` float32: the mean of the last layer's tokens.
     `change` is `n` float32: the mean cosine distance between consecutive moments inside the window.
-    `seconds` is how long frames and model took, on `device`, and `loop` when; `work` is what the whole call
-    did.
+    `seconds` is how long frames and model took, on `device`; `loop` when; `work` what the whole call did.
     """
 
     embeddings: npt.NDArray[np.float32]
@@ -307,6 +304,7 @@ class Segment:
     `thumbnail_uri` and `clip_uri` say where its picture and its clip lie under the output, if they do.
     Ranked segments with one `moment` show the same, which counts from 1 within the video. `transcript`:
     what is said in it, empty if nobody speaks, None if nobody knows; `language`: that of the whole video.
+    `clip_span_s`: from when to when its clip goes.
     """
 
     window: Window
@@ -322,6 +320,7 @@ class Segment:
     cut: Cut | None = None
     transcript: str | None = None
     language: str | None = None
+    clip_span_s: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

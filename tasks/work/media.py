@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.adapters.storage import Store
-from tasks.adapters.video.clips import cut_clip
+from tasks.adapters.video.clips.cutting import cut_clip
 from tasks.adapters.video.pictures import contact_sheet, jpeg
 from tasks.adapters.video.timeline import read_frames
 from tasks.core.errors import HooklineError
@@ -97,14 +97,14 @@ def keep_clips(
             made.append(segment)
             continue
         try:
-            made.append(replace(segment, clip_uri=_keep_clip(segment, timeline, spec)))
+            made.append(_with_clip(segment, timeline, spec))
         except (HooklineError, OSError) as error:
             made.append(segment)
             failures.append(_failure(segment, timeline, error))
     return made, failures
 
 
-def _keep_clip(segment: Segment, timeline: Timeline, spec: RunSpec) -> str:
+def _with_clip(segment: Segment, timeline: Timeline, spec: RunSpec) -> Segment:
     cut, limits = cut_of(segment, timeline), spec.settings.limits
     name = clip_name(timeline.video, segment, cut, run_id=spec.run_id)
     with TemporaryDirectory(dir=Path(timeline.path).parent, prefix="clip-") as folder:
@@ -119,7 +119,7 @@ def _keep_clip(segment: Segment, timeline: Timeline, spec: RunSpec) -> str:
         )
         spec.output.publish(clip.poster, name.removesuffix(".mp4") + ".jpg")
         spec.output.publish(clip.video, name)
-    return name
+    return replace(segment, clip_uri=name, clip_span_s=(clip.start_s, clip.end_s))
 
 
 def _failure(segment: Segment, timeline: Timeline, error: Exception) -> Failure:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from flows.rank_videos import rank_videos
 from tasks.adapters.storage import open_store
-from tasks.adapters.video.clips import cut_clip
+from tasks.adapters.video.clips.cutting import cut_clip
 from tasks.adapters.video.pictures import jpeg
 from tasks.core.errors import DecodeFailed, WorkerLost
 from tests.library import quick_settings, read_table
@@ -79,8 +79,10 @@ def test_every_row_names_a_picture_and_a_clip_that_are_there(with_clips: WithCli
         with av.open(str(clip)) as container:
             video = container.streams.video[0]
             assert video.width == video.height == 96
-            assert video.frames / 25 == pytest.approx(row["duration"], abs=1 / 25)
+            assert video.frames / 25 == pytest.approx(row["clip_end"] - row["clip_start"], abs=1 / 25)
             assert len(container.streams.audio) == row["video_uri"].endswith("first.mp4")
+        assert row["cut_start"] <= row["clip_start"] <= row["cut_start"] + 0.5
+        assert row["cut_end"] - 0.5 <= row["clip_end"] <= row["cut_end"]
     assert [path for path in scratch.rglob("*") if path.is_file() and path.name != "lock"] == []
 
 

@@ -101,6 +101,9 @@ RANKINGS = pa.schema(
         pa.field("language", pa.string()),
         # Since 4: which head, wherever it lies; a column of its own, as what the deep model computes on is.
         pa.field("head_revision", pa.string()),
+        # Since 4: what the clip shows.
+        pa.field("clip_start", pa.float64()),
+        pa.field("clip_end", pa.float64()),
     ]
 )
 

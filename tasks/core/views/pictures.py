@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.core.records import Segment, Timeline, VideoRef, Window
 from tasks.core.scoring.window_cuts import seconds_of, ticks_of
+from tasks.core.speech.spans import Span
 
 SHEET_FRAMES = 6
 """Pictures on a contact sheet, evenly spread over the segment."""
@@ -14,17 +16,27 @@ SHEET_FRAMES = 6
 NAME_LENGTH = 60
 """Characters of a video's name that the folder of its clips keeps."""
 
+MAX_FLASH_MS = 500
+"""A shot that is seen for less at an end of a clip is a flash. No end moves further for one, and none by more
+than a quarter of the clip."""
+
 Crop = tuple[int, int]
 """Width to height of a picture, as `9:16`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A stretch of a video in seconds on its own clock; its poster is the last picture before `poster_s`."""
+    """A stretch of a video in seconds on its own clock; its poster is the last picture before `poster_s`.
+
+    Its start may come up to `start_room_s` later, its end up to `end_room_s` earlier, where the picture there
+    is a flash of another shot.
+    """
 
     start_s: float
     end_s: float
     poster_s: float
+    start_room_s: float = 0.0
+    end_room_s: float = 0.0
 
 
 def strongest_tick(segment: Segment, timeline: Timeline) -> int:
@@ -51,7 +63,26 @@ def sheet_ticks(window: Window) -> list[int]:
 def cut_of(segment: Segment, timeline: Timeline) -> Cut:
     """The stretch that is watched of a ranked segment."""
     start_s, end_s = seconds_of(segment, timeline)
-    return Cut(start_s, end_s, min(timeline.seconds(strongest_tick(segment, timeline) + 1), end_s))
+    poster_s = min(timeline.seconds(strongest_tick(segment, timeline) + 1), end_s)
+    speech = timeline.heard.speech if timeline.heard else ()
+    start_room, end_room = _rooms(round(start_s * 1000), round(end_s * 1000), speech)
+    return Cut(start_s, end_s, poster_s, start_room / 1000, end_room / 1000)
+
+
+def _rooms(start_ms: int, end_ms: int, speech: Sequence[Span]) -> tuple[int, int]:
+    """How far the start and the end of a cut may move inward; one that lies in a pause stays in it.
+
+    >>> _rooms(1000, 9000, [(1200, 3000), (4000, 8900)]), _rooms(1000, 9000, [(900, 9100)])
+    ((200, 100), (500, 500))
+    """
+    most = min(MAX_FLASH_MS, (end_ms - start_ms) // 4)
+    begins = [begin - start_ms for begin, _ in speech if start_ms <= begin and _is_pause(start_ms, speech)]
+    ends = [end_ms - end for _, end in speech if end <= end_ms and _is_pause(end_ms, speech)]
+    return min([most, *begins]), min([most, *ends])
+
+
+def _is_pause(at_ms: int, speech: Sequence[Span]) -> bool:
+    return not any(begin < at_ms < end for begin, end in speech)
 
 
 def thumbnail_name(video: VideoRef, tick: int, fps: int) -> str:

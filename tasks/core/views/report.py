@@ -67,10 +67,16 @@ class Card:
     def end_s(self) -> float:
         return watched(self.row)[1]
 
+    @property
+    def clip_start_s(self) -> float:
+        """With which second of the video its clip begins; those of earlier versions begin with the cut."""
+        begins: float | None = self.row.get("clip_start")
+        return self.start_s if begins is None else begins
+
     def watch(self, at_s: float) -> str | None:
         """A link to this second of the video: into the clip, or where a browser reaches the file."""
         if self.clip:
-            return f"{self.clip}#t={max(0.0, at_s - self.start_s):g}"
+            return f"{self.clip}#t={max(0.0, at_s - self.clip_start_s):g}"
         uri: str = self.row["video_uri"]
         if uri.startswith("file://"):
             return f"file://{quote(uri.removeprefix('file://'))}#t={at_s:g}"

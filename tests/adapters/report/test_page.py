@@ -65,6 +65,8 @@ def test_a_card_is_of_the_cut_and_its_clip_begins_there() -> None:
     html = render(made_report(video))
     assert 'data-copy="0:01.3-0:04.8"' in html
     assert "#t=1.2" in html  # the moment at 2.5 s
+    later = replace(video, segments=tuple(replace(item, clip_span_s=(1.5, 4.0)) for item in video.segments))
+    assert '#t=1" data-at="1.0"' in render(made_report(later))
     assert "Somebody is cut off." in html
     assert "Somebody is cut off." not in render(made_report(ranked_video()))
 

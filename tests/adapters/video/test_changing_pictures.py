@@ -9,8 +9,8 @@ import av
 import pytest
 
 from tasks.core.views.pictures import Cut
+from tests.adapters.video.clips.test_clips import RATE, cut, pictures_of
 from tests.adapters.video.sample_descriptions import with_two_descriptions
-from tests.adapters.video.test_clips import RATE, cut, pictures_of
 from tests.adapters.video.test_timeline import B_FRAMES, MPEG4, TEN_BIT, VP8, VP9, numbers_of, timeline_of
 from tests.media import H264, joined, numbered_video, with_display_rotation
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tasks.core.colours import HLG, PQ, Colours, as_bt709
 from tasks.core.views.pictures import Cut
-from tests.adapters.video.test_clips import cut
+from tests.adapters.video.clips.test_clips import cut
 from tests.adapters.video.test_timeline import H264, VP9, frames_of, timeline_of
 from tests.media import run_ffmpeg
 

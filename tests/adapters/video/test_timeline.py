@@ -24,7 +24,7 @@ from tasks.core.geometry import FrameBudget
 from tasks.core.records import Timeline, VideoRef
 from tasks.core.views.pictures import Cut
 from tests import ROOT
-from tests.adapters.video.test_clips import cut_here
+from tests.adapters.video.clips.test_clips import cut_here
 from tests.media import (
     H264,
     cut_short,

@@ -8,6 +8,7 @@ import pytest
 
 from tasks.core.records import Analysis, Answer, Moment, Segment, VideoRef, Window
 from tasks.core.speech.cuts import Cut
+from tasks.core.speech.heard import Heard
 from tasks.core.views.pictures import clip_name, cut_of, sheet_ticks, strongest_tick, thumbnail_name
 from tests.report import ranked_video
 
@@ -49,6 +50,20 @@ def test_a_clip_and_its_pictures_are_of_the_cut() -> None:
     assert clip_name(timeline.video, item, cut, run_id="run").endswith("/0001_0m11.3s-0m29.1s.mp4")
     short = replace(item, window=Window(10, 12), cut=Cut(10_200, 10_900, is_clean=True, speech_ratio=1.0))
     assert cut_of(short, timeline).poster_s == 10.9
+
+
+def test_the_ends_of_a_clip_move_where_nobody_is_cut_off() -> None:
+    timeline = replace(
+        ranked_video().timeline, heard=Heard("ok", 43_000, ((11_500, 20_000), (24_000, 29_000)))
+    )
+    clean = replace(segment(), cut=Cut(11_350, 29_120, is_clean=True, speech_ratio=1.0))
+    assert (cut_of(clean, timeline).start_room_s, cut_of(clean, timeline).end_room_s) == (0.15, 0.12)
+    cut_off = replace(segment(), cut=Cut(12_000, 28_000, is_clean=False, speech_ratio=1.0))
+    assert (cut_of(cut_off, timeline).start_room_s, cut_of(cut_off, timeline).end_room_s) == (0.5, 0.5)
+    short = replace(segment(), cut=Cut(20_500, 21_500, is_clean=True, speech_ratio=0.0))
+    assert (cut_of(short, timeline).start_room_s, cut_of(short, timeline).end_room_s) == (0.25, 0.25)
+    unheard = cut_of(clean, replace(timeline, heard=None))
+    assert (unheard.start_room_s, unheard.end_room_s) == (0.5, 0.5)
 
 
 def test_a_sheet_stays_inside_its_segment() -> None:

@@ -13,7 +13,7 @@ import pytest
 from tasks.adapters.video.containers.clock import SoundTimes
 from tasks.adapters.video.packet_times import PacketTimes
 from tasks.core.views.pictures import Cut
-from tests.adapters.video.test_clips import beeps_of, cut_here, pictures_of, with_beeps
+from tests.adapters.video.clips.test_clips import beeps_of, cut_here, pictures_of, with_beeps
 from tests.adapters.video.test_timeline import B_FRAMES, decoded_here, numbers_of
 from tests.media import numbered_video, program_table, remuxed, run_ffmpeg
 

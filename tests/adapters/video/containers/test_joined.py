@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.views.pictures import Cut
-from tests.adapters.video.test_clips import beeps_of, cut_here, pictures_of, with_beeps
+from tests.adapters.video.clips.test_clips import beeps_of, cut_here, pictures_of, with_beeps
 from tests.adapters.video.test_timeline import B_FRAMES, MPEG4, VP8, decoded_here, numbers_of, timeline_of
 from tests.media import numbered_video, run_ffmpeg
 

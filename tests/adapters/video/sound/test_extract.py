@@ -19,8 +19,8 @@ from tasks.adapters.video.sound.extract import RATE, write_sound
 from tasks.core.errors import VideoRefused
 from tasks.core.speech.heard import Heard
 from tasks.core.views.pictures import Cut
+from tests.adapters.video.clips.test_clips import cut_here
 from tests.adapters.video.sound.beeping import beeping_video, beeps_s, white_pictures_s
-from tests.adapters.video.test_clips import cut_here
 from tests.adapters.video.test_timeline import job_for
 from tests.media import numbered_video, run_ffmpeg
 

@@ -12,8 +12,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from tasks.adapters.video.clip_child import cut_out
-from tasks.adapters.video.clips import Clip, ClipJob, cut_clip
+from tasks.adapters.video.clips.child import cut_out
+from tasks.adapters.video.clips.cutting import Clip, ClipJob, cut_clip
 from tasks.core.errors import DecodeFailed
 from tasks.core.views.pictures import Crop, Cut
 from tests.media import H264, numbered_video, read_number, run_ffmpeg, sound_only, with_display_rotation

@@ -8,7 +8,7 @@ from pathlib import Path
 from tasks.adapters.video.sandbox import Job, run_sandboxed
 from tasks.core.views.pictures import Crop, Cut
 
-CHILD = "tasks.adapters.video.clip_child"
+CHILD = "tasks.adapters.video.clips.child"
 MAX_CLIP_BYTES = 2 * 10**9
 """Ten minutes at the highest rate we code in are 0.9 GB."""
 
@@ -25,10 +25,12 @@ class ClipJob(Job):
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """The files of a clip: an mp4 and a JPEG."""
+    """The files of a clip, an mp4 and a JPEG, and the cut that was made."""
 
     video: Path
     poster: Path
+    start_s: float
+    end_s: float
 
 
 def cut_clip(
@@ -43,14 +45,15 @@ def cut_clip(
 ) -> Clip:
     """Cuts `cut` out of `source`, which messages call `name`, into `folder`.
 
-    The clip begins with the picture on screen at `cut.start_s` and ends within a picture of `cut.end_s`:
+    The clip begins with the picture on screen at `cut.start_s` and ends within a picture of `cut.end_s`,
+    unless another shot flashes up there: as far as the cut allows, its ends then move.
     H.264 (yuv420p) at a constant rate with square pixels, upright, its short side at most 1080; AAC of the
     first audio stream, if there is one (of several programs: that of the video's); the index in front.
     `deadline_s` is wall time, `memory_bytes` the address space of each process.
 
     Raises `DecodeFailed` (reason `clip_failed`, `deadline`, `out_of_memory` or `crashed`).
     """
-    clip = Clip(folder.resolve() / "clip.mp4", folder.resolve() / "clip.jpg")
+    video, poster = folder.resolve() / "clip.mp4", folder.resolve() / "clip.jpg"
     job = ClipJob(
         source=str(source.resolve()),
         name=name,
@@ -58,8 +61,8 @@ def cut_clip(
         file_bytes=MAX_CLIP_BYTES,
         cut=asdict(cut),
         crop=crop,
-        video=str(clip.video),
-        poster=str(clip.poster),
+        video=str(video),
+        poster=str(poster),
     )
-    run_sandboxed(CHILD, job, doing="Cutting a clip of", folder=folder, deadline_s=deadline_s)
-    return clip
+    made = run_sandboxed(CHILD, job, doing="Cutting a clip of", folder=folder, deadline_s=deadline_s)
+    return Clip(video, poster, **made)

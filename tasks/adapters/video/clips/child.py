@@ -1,0 +1,155 @@
+"""The program that cuts one clip with ffmpeg; `tasks.adapters.video.clips.cutting` runs it in the sandbox."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import ffmpeg
+
+from tasks.adapters.video.clips.cutting import ClipJob
+from tasks.adapters.video.clips.program import quiet, run
+from tasks.adapters.video.clips.shots import free_of_flashes
+from tasks.adapters.video.clips.source import THREADS, TOLERANCE_S, SourceInfo, read_info
+from tasks.adapters.video.probe import open_video
+from tasks.adapters.video.sandbox import run_job
+from tasks.adapters.video.shaping import TURNS, colour_table, table_filters
+from tasks.core.errors import DecodeFailed, VideoRefused
+from tasks.core.views.pictures import Crop, Cut
+
+MAX_SHORT_SIDE = 1080
+
+VIDEO_CODING = {
+    "c:v": "libx264",
+    "preset": "veryfast",
+    "crf": 21,
+    "maxrate": "12M",
+    "bufsize": "24M",
+    "profile:v": "high",
+    "pix_fmt": "yuv420p",
+}
+AUDIO_CODING = {"c:a": "aac", "b:a": "160k", "ar": 48000, "ac": 2}
+
+
+def do_job(job: ClipJob) -> dict[str, float]:
+    """Writes the clip and its poster; the start and the end of the cut that was made.
+
+    Raises `DecodeFailed`, with a message about the clip.
+    """
+    try:
+        cut = cut_out(job)
+    except MemoryError as error:
+        message = f"Cutting a clip of '{job.name}' ran out of memory: raise limits.memory_gb."
+        raise DecodeFailed(message, reason="out_of_memory") from error
+    except (DecodeFailed, VideoRefused, av.FFmpegError) as error:
+        message = f"No clip could be cut out of '{job.name}' ({error})."
+        raise DecodeFailed(message, reason="clip_failed") from error
+    return {"start_s": cut.start_s, "end_s": cut.end_s}
+
+
+def cut_out(job: ClipJob) -> Cut:
+    """Writes the clip and its poster; the cut that was made."""
+    source, video, poster, cut = Path(job.source), Path(job.video), Path(job.poster), Cut(**job.cut)
+    info = read_info(source, name=job.name)
+    cut = free_of_flashes(cut, source, info)
+    count = max(1, round((cut.end_s - cut.start_s) * info.rate))
+    with colour_table(info.colours, folder=video.parent) as table:
+        run(clip_command(source, video, cut, info, crop=job.crop, count=count, table=table))
+    _expect_pictures(video, count)
+    number = max(1, min(math.ceil((cut.poster_s - cut.start_s) * info.rate - TOLERANCE_S), count)) - 1
+    run(poster_command(video, poster, at_s=max(0.0, float((number - Fraction(1, 2)) / info.rate))))
+    return cut
+
+
+def clip_command(
+    source: Path,
+    target: Path,
+    cut: Cut,
+    info: SourceInfo,
+    *,
+    crop: Crop | None,
+    count: int,
+    table: Path | None,
+) -> list[str]:
+    """The ffmpeg command for a clip of `count` pictures, whose clock starts at 0 with the cut."""
+    opened = info.opened(source, start_s=cut.start_s)
+    picture = info.pictures(opened, start_s=cut.start_s)
+    picture = picture.filter("tpad", stop_mode="clone", stop_duration=1)
+    streams = [_coloured(_shaped(_upright(picture, info.quarter_turns), crop), table)]
+    if info.sound is not None:
+        streams.append(
+            _audio(opened[str(info.sound)], info.shift_s(cut.start_s), seconds=float(count / info.rate))
+        )
+    output = ffmpeg.output(
+        *streams,
+        f"file:{target}",
+        **VIDEO_CODING,
+        **({} if info.sound is None else AUDIO_CODING),
+        **{"frames:v": count, "g": round(2 * info.rate), "threads": THREADS, "map_metadata": -1},
+        map_chapters=-1,
+        movflags="+faststart",
+        format="mp4",
+    )
+    return quiet(output)
+
+
+def poster_command(video: Path, target: Path, *, at_s: float) -> list[str]:
+    """The ffmpeg command for the first picture that begins at `at_s` of a clip or later."""
+    opened = ffmpeg.input(f"file:{video}", ss=f"{at_s:.6f}", protocol_whitelist="file")
+    # JPEG has the matrix of BT.601, whatever its pixels say (ITU-T T.871, 6.2).
+    picture = opened["0"].filter("scale", out_color_matrix="smpte170m", out_range="pc")
+    output = picture.output(
+        f"file:{target}", **{"frames:v": 1, "q:v": 3, "update": 1}, pix_fmt="yuvj420p", format="image2"
+    )
+    return quiet(output)
+
+
+def _upright(picture: Any, quarter_turns: int | None) -> Any:
+    if quarter_turns is None:
+        return picture  # ffmpeg does it
+    for name, options in TURNS.get(quarter_turns, ()):
+        picture = picture.filter(name, **options)
+    return picture.filter("sidedata", mode="delete", type="DISPLAYMATRIX")
+
+
+def _shaped(picture: Any, crop: Crop | None) -> Any:
+    """Makes pixels square, crops to the middle, scales down to `MAX_SHORT_SIDE`, makes both sides even."""
+    picture = picture.filter("scale", "iw*sar", "ih").filter("setsar", 1)
+    if crop:
+        wide, high = crop
+        picture = picture.filter("crop", f"min(iw,ih*{wide}/{high})", f"min(ih,iw*{high}/{wide})")
+    shrink = f"min(1,{MAX_SHORT_SIDE}/min(iw,ih))"
+    return picture.filter("scale", f"trunc(iw*{shrink}/2)*2", f"trunc(ih*{shrink}/2)*2", flags="bicubic")
+
+
+def _coloured(picture: Any, table: Path | None) -> Any:
+    """Limited range; where there is a `colour_table`, BT.709 without what describes the colours before."""
+    if table is None:
+        return picture.filter("scale", out_range="tv")
+    for name, options in table_filters(table):
+        picture = picture.filter(name, **options)
+    picture = picture.filter("sidedata", mode="delete")
+    picture = picture.filter("setparams", color_primaries="bt709", color_trc="bt709")
+    return picture.filter("scale", out_color_matrix="bt709", out_range="tv")
+
+
+def _audio(audio: Any, shift_s: float, *, seconds: float) -> Any:
+    """As long as the picture, filled up with silence at both ends."""
+    audio = audio.filter("asetpts", f"PTS+({shift_s:.6f})/TB").filter("atrim", start=0, end=seconds)
+    audio = audio.filter("aresample", AUDIO_CODING["ar"], **{"async": 1, "first_pts": 0})
+    return audio.filter("apad", whole_dur=f"{seconds:.6f}")
+
+
+def _expect_pictures(video: Path, count: int) -> None:
+    """Raises `DecodeFailed` for a clip cut short: ffmpeg reports no error if the source is broken midway."""
+    with open_video(video) as container:
+        found = container.streams.video[0].frames
+    if found < count:
+        raise DecodeFailed(f"only {found} of {count} pictures can be decoded", reason="clip_failed")
+
+
+if __name__ == "__main__":
+    run_job(ClipJob, do_job)
