@@ -301,10 +301,9 @@ class Why:
 class Segment:
     """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100.
 
-    `thumbnail_uri` and `clip_uri` say where its picture and its clip lie under the output, if they do.
+    `thumbnail_uri` and `clip_uri` say where its picture and clip lie, `clip_span_s` what that shows.
     Ranked segments with one `moment` show the same, which counts from 1 within the video. `transcript`:
     what is said in it, empty if nobody speaks, None if nobody knows; `language`: that of the whole video.
-    `clip_span_s`: from when to when its clip goes.
     """
 
     window: Window
@@ -327,9 +326,8 @@ class Segment:
 class RankedVideo:
     """The results for one video: its scored windows, the ranked segments, and what went wrong.
 
-    `analyses` has one entry for each candidate, ranked or not, `audits` one for each audited window; `cached`
-    of both had been made before, the others took `deep_seconds`, and `deep_works` from the model. `missed`
-    are the candidates that did not make it, best first.
+    `analyses` has one entry for each candidate, `audits` one for each audited window; `cached` of both were
+    known, the others took `deep_seconds`, `deep_works`. `missed` are candidates that came later, best first.
     """
 
     scored: ScoredVideo
