@@ -253,6 +253,37 @@ def labels(output: str, file: Path, /) -> int:
     return ExitCode.COMPLETE
 
 
+@app.command
+def evaluate(output: str, /, *, since: str = "", fail_below: tuple[str, ...] = ()) -> int:
+    """Say how good the scores of all nights are, beside chance: by the judge, and by the verdicts of editors.
+
+    Reads tables alone. What is unknown is said to be, such as what the fast score left out where nothing was
+    audited. The result is kept under evaluations/.
+
+    Parameters
+    ----------
+    output
+        Where the rankings are: s3://bucket/prefix, or a folder.
+    since
+        Only runs from here on: an id, or the beginning of it, such as a day: 20261124.
+    fail_below
+        Exit with 3 if a metric is lower, or unknown: recall_at_own_bar=0.5, or of another score than the fast
+        one auc_of_verdicts.combined=0.6. May be given several times.
+    """
+    from hookline.evaluation import missed_bars, print_evaluation
+    from tasks.adapters.storage import open_store
+    from tasks.evaluate import evaluate, keep
+
+    store = open_store(output)
+    found = evaluate(store, since=since)
+    missed = missed_bars(found, fail_below)
+    console = Console()
+    print_evaluation(console, found, keep(store, found))
+    for sentence in missed:
+        console.print(f"[bold red]{escape(sentence)}[/]", soft_wrap=True)
+    return ExitCode.WITH_FAILURES if missed else ExitCode.COMPLETE
+
+
 def one_form(json: bool, csv: bool) -> None:
     """Rows are written in one form.
 

@@ -17,7 +17,8 @@ from tasks.adapters.storage.store import Store
 from tasks.core.errors import StorageError
 from tasks.core.manifest import Manifest
 from tasks.core.scoring.answers import first_error
-from tasks.core.tables.schemas import table_name
+from tasks.core.tables.labels import newest_labels
+from tasks.core.tables.schemas import LABELS, table_name, upgraded
 
 MANIFEST_NAME = re.compile(r"runs/[A-Za-z0-9-]+\.json")
 
@@ -185,3 +186,16 @@ def _parquet(
         raise StorageError.invalid(
             f"{uri} is not a table that can be read ({error}). Rank again to replace it."
         ) from error
+
+
+def read_labels(store: Store) -> pa.Table:
+    """What editors decided, of all imports: the newest label of each segment.
+
+    Raises:
+        StorageError: one cannot be read.
+    """
+    tables = [LABELS.empty_table()]
+    for name in sorted(name for name in store.names("labels") if name.endswith(".parquet")):
+        content = pa.BufferReader(store.read_bytes(name))
+        tables.append(upgraded(_parquet(content, None, f"{store.uri}/{name}"), LABELS))
+    return newest_labels(pa.concat_tables(tables))

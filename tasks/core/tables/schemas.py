@@ -199,6 +199,25 @@ WORDS = pa.schema(
 """What is said in the candidates of videos; `segment` counts the stretches that were heard at once."""
 
 
+EVALUATIONS = pa.schema(
+    [
+        pa.field("head", pa.string(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("score", pa.string(), nullable=False),
+        pa.field("scope", pa.string(), nullable=False),
+        pa.field("value", pa.float64()),
+        pa.field("low", pa.float64()),
+        pa.field("high", pa.float64()),
+        pa.field("n_videos", pa.int32(), nullable=False),
+        pa.field("n_rows", pa.int64(), nullable=False),
+        pa.field("n_undefined", pa.int32(), nullable=False),
+        pa.field("weighted", pa.bool_(), nullable=False),
+        pa.field("note", pa.string()),
+    ]
+)
+"""How good each score is, as `hookline evaluate` found it."""
+
+
 def windows_schema(dimensions: int) -> pa.Schema:
     """Schema of `windows`; `dimensions` is the length of an embedding (768 for VideoMAE base)."""
     return pa.schema(

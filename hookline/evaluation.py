@@ -1,0 +1,123 @@
+"""An evaluation as people read it in a terminal, and the bars it may have to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from hookline.show import titled
+from tasks.core.errors import SettingsError
+from tasks.core.learning.evaluation import Measured
+from tasks.evaluate import Evaluation
+
+MAX_NIGHTS = 30
+"""Nights that are printed, the newest."""
+
+SCORES = ("random", "position", "salience", "fast", "deep", "combined")
+
+TITLES = {
+    "concordance_with_judge": "in the judge's order",
+    "auc_of_verdicts": "published, AUC",
+    "ap_of_verdicts": "published, AP",
+    "ndcg_at_15_of_views": "views, NDCG@15",
+}
+
+
+def print_evaluation(console: Console, evaluation: Evaluation, uri: str) -> None:
+    """Print what was measured over all videos, and what of it changed from night to night."""
+    whole = {(each.metric, each.score): each for each in evaluation.measured if each.scope == "all"}
+    table = titled(f"How good the scores are ({evaluation.head})", first_column="")
+    for name in (*SCORES, "videos"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for metric, title in TITLES.items():
+        found = [whole.get((metric, score)) for score in SCORES]
+        videos = max((each.estimate.videos for each in found if each), default=0)
+        if videos:
+            table.add_row(title, *(_value(each) for each in found), str(videos))
+    console.print(table)
+    for sentence in _sentences(whole):
+        console.print(sentence, soft_wrap=True)
+    console.print()
+    nights = sorted({each.scope for each in evaluation.measured} - {"all"})[-MAX_NIGHTS:]
+    if nights:
+        console.print(_by_night(evaluation.measured, nights))
+    for note in evaluation.notes:
+        console.print(escape(note), soft_wrap=True)
+    console.print(f"Kept in {escape(uri)}", soft_wrap=True)
+
+
+def missed_bars(evaluation: Evaluation, bars: Iterable[str]) -> list[str]:
+    """What is below its bar, in a sentence each. A bar is `metric=value`, of the fast score, or
+    `metric.score=value`. What is unknown has not passed.
+
+    Raises:
+        SettingsError: there is no such metric, or the value is no number.
+    """
+    measured = {(each.metric, each.score): each for each in evaluation.measured if each.scope == "all"}
+    missed = []
+    for bar in bars:
+        name, _, least = bar.partition("=")
+        metric, _, score = name.partition(".")
+        found = measured.get((metric, score or "fast"))
+        if found is None:
+            known = ", ".join(sorted({f"{metric}.{score}" for metric, score in measured if score}))
+            raise SettingsError(f"--fail-below {bar}: there is no such metric; there are {known}")
+        try:
+            wanted = float(least)
+        except ValueError as error:
+            raise SettingsError(f"--fail-below {bar}: write it as {name}=0.5") from error
+        value = found.estimate.value
+        if value is None or value < wanted:
+            text = found.note or "unknown" if value is None else f"{value:.3f}"
+            missed.append(f"{name} is {text}, not {wanted:g} or more")
+    return missed
+
+
+def _value(each: Measured | None) -> str:
+    return "" if each is None or each.estimate.value is None else f"{each.estimate.value:.3f}"
+
+
+def _interval(each: Measured) -> str:
+    found = each.estimate
+    return "" if found.low is None else f"{found.low:.3f}-{found.high:.3f}"
+
+
+def _sentences(whole: Mapping[tuple[str, str], Measured]) -> Iterator[str]:
+    recall, chance = (whole["recall_at_own_bar", of] for of in ("fast", "random"))
+    known = f"{_value(recall)} ({_interval(recall) or 'too few for an interval'}), by chance {_value(chance)}"
+    yield (
+        f"Recall of the fast score: {recall.note or known}. Of the windows that the judge likes as well as "
+        f"the last ranked one, the share that it was shown; from {recall.rows} audited windows of "
+        f"{recall.estimate.videos} videos."
+    )
+    for metric, name in (("spearman_fast_deep", "Spearman"), ("kendall_fast_deep", "Kendall")):
+        alike = whole[metric, "fast"]
+        value = f"{_value(alike)} ({_interval(alike)})" if alike.estimate.videos else "unknown"
+        yield f"Fast and deep score alike, {name} among the candidates of a video: {value}."
+    counts = {metric: each.rows for (metric, score), each in whole.items() if not score}
+    yield (
+        f"{counts['labels']} labels, of which {counts['labels_joined']} are of windows that were scored: "
+        f"{counts.get('labels_published', 0)} published, {counts.get('labels_rejected', 0)} rejected."
+    )
+
+
+def _by_night(measured: Sequence[Measured], nights: Sequence[str]) -> object:
+    table = titled("Night by night", first_column="run")
+    shown = ("recall_at_own_bar", "spearman_fast_deep")
+    for name in ("recall", "95 %", "audited", "agreement", "95 %", "videos"):
+        table.add_column(name, justify="right", no_wrap=True)
+    by_key = {(each.metric, each.scope): each for each in measured if each.score == "fast"}
+    for run_id in nights:
+        recall, agreement = (by_key[name, run_id] for name in shown)
+        table.add_row(
+            run_id,
+            _value(recall) or recall.note.removesuffix(": no audits"),
+            _interval(recall),
+            str(recall.rows),
+            _value(agreement),
+            _interval(agreement),
+            str(agreement.estimate.videos),
+        )
+    return table

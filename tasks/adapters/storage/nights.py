@@ -1,0 +1,102 @@
+"""The windows of all nights, video by video: however many there are, few are in memory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.adapters.storage.published import manifest_of, run_ids
+from tasks.adapters.storage.store import Store
+from tasks.core.errors import StorageError
+from tasks.core.learning.videos import FEATURES, NEEDED, SINCE_4, ScoredVideoRows, rows_by_video
+from tasks.core.manifest import Manifest
+from tasks.core.tables.schemas import table_name
+
+SCORED_BY = (
+    *("videomae_revision", "head_revision", "videollama3", "videollama3_revision"),
+    *("videollama3_quantization", "prompt_hash"),
+)
+"""What of a run's models decides its scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nights:
+    """The complete runs under an output that kept what the deep model said, the oldest first.
+
+    `earlier` are those of versions that did not; `gone` fills with those whose windows were deleted.
+    """
+
+    store: Store
+    runs: Sequence[Manifest]
+    earlier: Sequence[Manifest]
+    gone: list[str] = field(default_factory=list)
+
+    def videos(self, scratch: Path, *, features: bool = False) -> Iterator[ScoredVideoRows]:
+        """The newest windows of each version of a video; with `features`, what the fast model saw in them.
+
+        Raises:
+            StorageError: the output cannot be reached, or a table cannot be read.
+        """
+        seen: set[tuple[str, str]] = set()
+        for run in reversed(self.runs):
+            try:
+                for video in self._of_run(run, scratch, features=features):
+                    if (video.uri, video.etag) not in seen:
+                        seen.add((video.uri, video.etag))
+                        yield video
+            except StorageError as error:
+                if error.reason != "not_found":
+                    raise
+                self.gone.append(run.run_id)
+
+    def _of_run(self, run: Manifest, scratch: Path, *, features: bool) -> Iterator[ScoredVideoRows]:
+        name = table_name("windows", run_date=run.run_date, run_id=run.run_id)
+        local = scratch / f"{run.run_id}.parquet"
+        try:
+            top_n = int(run.settings["ranking"]["top_n"])
+            self.store.fetch(name, local)
+            for table in whole_videos(local, [*NEEDED, *SINCE_4, *(FEATURES if features else ())]):
+                yield from rows_by_video(table, run_id=run.run_id, top_n=top_n)
+        except (KeyError, ValueError, pa.ArrowException) as error:
+            raise StorageError.invalid(
+                f"{self.store.uri}/{name} is not a table that can be read ({error})."
+            ) from error
+        finally:
+            local.unlink(missing_ok=True)
+
+
+def find_nights(store: Store, *, since: str = "") -> Nights:
+    """The complete runs under an output; with `since`, those whose id is not before it, such as a day.
+
+    Raises:
+        StorageError: there is none, or the output cannot be reached.
+    """
+    manifests = [manifest_of(store, run_id) for run_id in run_ids(store) if run_id >= since]
+    ranked = [manifest for manifest in manifests if manifest.state != "Failed"]
+    if not ranked:
+        when = f" since {since}" if since else " yet"
+        raise StorageError.not_found(
+            f"There is no complete run{when} under {store.uri}: run `hookline rank SOURCE {store.uri}`."
+        )
+    kept = [manifest for manifest in ranked if "head_revision" in manifest.models]
+    return Nights(store, kept, [manifest for manifest in ranked if manifest not in kept])
+
+
+def whole_videos(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """A table that is sorted by video, in parts that break no video apart."""
+    parquet = pq.ParquetFile(path)
+    rest: pa.Table | None = None
+    for batch in parquet.iter_batches(batch_size=8192, columns=list(columns), use_threads=False):
+        table = pa.Table.from_batches([batch])
+        table = pa.concat_tables([rest, table]) if rest is not None else table
+        last = table["video_uri"][-1]
+        begins = pa.compute.index(table["video_uri"], last).as_py()
+        if begins:
+            yield table.slice(0, begins)
+        rest = table.slice(begins)
+    if rest is not None and len(rest):
+        yield rest

@@ -1,0 +1,114 @@
+"""What the nights know of one video: its windows, their scores, and what the deep model said of some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.core.records import WindowFeatures
+from tasks.core.scoring.fast_scores import salience
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+NEEDED = ("video_uri", "video_etag", "start", "end", "videomae_score", "fast_kind", "is_candidate", "score")
+SINCE_4 = ("deep_expected_score", "pack_rank", "audited", "audit_probability")
+FEATURES = ("embedding", "change")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredVideoRows:
+    """The windows of one version of a video, as a run left them, by start.
+
+    `deep` is the judge's expected score, NaN where it was not asked or gave no answer; `combined` the score
+    that ranks, NaN of windows that are no candidates; `top_n` of them are ranked. `probability` is how likely
+    a window was to be judged: 1 of candidates, NaN of those that nobody drew. `in_packing` are the windows
+    that would be candidates if there were enough of them. `salience` is the fast score without a head, None
+    where nobody can tell; `features` are there where they were asked for, and stored.
+    """
+
+    uri: str
+    etag: str
+    run_id: str
+    top_n: int
+    fast_kind: str
+    start: Floats
+    end: Floats
+    fast: Floats
+    deep: Floats
+    combined: Floats
+    is_candidate: Flags
+    in_packing: Flags
+    audited: Flags
+    probability: Floats
+    salience: Floats | None = None
+    features: WindowFeatures | None = None
+
+    @property
+    def judged(self) -> Flags:
+        """The windows that the deep model answered about."""
+        return ~np.isnan(self.deep)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the fast score kept any window from the deep model."""
+        return bool((self.in_packing & ~self.is_candidate).any())
+
+    def weights(self) -> Floats:
+        """For how many windows of the packing each judged one stands; NaN of the others."""
+        return np.where(self.judged, 1 / self.probability, np.nan)
+
+
+def rows_by_video(table: pa.Table, *, run_id: str, top_n: int) -> Iterator[ScoredVideoRows]:
+    """The videos of a part of a `windows` table, where the rows of a video lie together."""
+    ends = pc.run_end_encode(table["video_uri"].combine_chunks()).run_ends.to_pylist()
+    for begin, end in zip([0, *ends], ends, strict=False):
+        yield _rows(table.slice(begin, end - begin), run_id, top_n)
+
+
+def _rows(table: pa.Table, run_id: str, top_n: int) -> ScoredVideoRows:
+    def numbers(name: str) -> Floats:
+        if name not in table.column_names:
+            return np.full(len(table), np.nan)
+        return np.asarray(table[name].cast(pa.float64()).fill_null(np.nan).to_numpy())
+
+    def flags(name: str) -> Flags:
+        if name not in table.column_names:
+            return np.zeros(len(table), bool)
+        return np.asarray(table[name].fill_null(False).to_numpy())
+
+    fast, fast_kind, features = numbers("videomae_score"), table["fast_kind"][0].as_py(), _features(table)
+    known = fast if fast_kind == "salience" else None
+    if known is None and features is not None:
+        known = np.array(salience(features), float)
+    return ScoredVideoRows(
+        uri=table["video_uri"][0].as_py(),
+        etag=table["video_etag"][0].as_py(),
+        run_id=run_id,
+        top_n=top_n,
+        fast_kind=fast_kind,
+        start=numbers("start"),
+        end=numbers("end"),
+        fast=fast,
+        deep=numbers("deep_expected_score"),
+        combined=numbers("score"),
+        is_candidate=flags("is_candidate"),
+        in_packing=~np.isnan(numbers("pack_rank")),
+        audited=flags("audited"),
+        probability=numbers("audit_probability"),
+        salience=known,
+        features=features,
+    )
+
+
+def _features(table: pa.Table) -> WindowFeatures | None:
+    if not {*FEATURES} <= {*table.column_names} or table["change"].null_count:
+        return None
+    embedding = table["embedding"].combine_chunks()
+    values = embedding.flatten().to_numpy().reshape(len(embedding), -1)
+    return WindowFeatures(values.astype(np.float32), table["change"].to_numpy().astype(np.float32))

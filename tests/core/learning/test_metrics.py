@@ -1,0 +1,116 @@
+"""Every metric is what its definition says, ties included, and None where there is no answer."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise, permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.learning.metrics import (
+    average_precision,
+    concordance,
+    kendall,
+    mean_of,
+    ndcg,
+    ratio_of,
+    roc_auc,
+    spearman,
+)
+
+SCORE = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3]
+OTHER = [2, 7, 1, 8, 2, 8, 1, 8, 2, 8]
+TRUE = [0, 0, 1, 0, 1, 1, 0, 0, 1, 0]
+SPEARMAN, KENDALL = 0.13471506281091267, 0.13041013273932525
+NDCG_4, NDCG_10 = 0.7275118290496237, 0.9102201531079528
+AUC, AP = 0.8750000000000001, 0.825
+
+
+def test_they_are_those_of_scipy_and_scikit_learn() -> None:
+    """scipy 1.17.1 and scikit-learn 1.9.1 on the same numbers."""
+    assert spearman(SCORE, OTHER) == pytest.approx(SPEARMAN, abs=1e-12)
+    assert kendall(SCORE, OTHER) == pytest.approx(KENDALL, abs=1e-12)
+    assert ndcg(OTHER, SCORE, k=4) == pytest.approx(NDCG_4, abs=1e-12)
+    assert ndcg(OTHER, SCORE, k=10) == pytest.approx(NDCG_10, abs=1e-12)
+    assert roc_auc(TRUE, SCORE) == pytest.approx(AUC, abs=1e-12)
+    assert average_precision(TRUE, SCORE) == pytest.approx(AP, abs=1e-12)
+
+
+some = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.booleans()), min_size=1, max_size=7)
+
+
+@given(some)
+def test_auc_is_the_share_of_pairs_in_order(rows: list[tuple[int, int, bool]]) -> None:
+    pairs = [(a, b) for a, _, x in rows for b, _, y in rows if x and not y]
+    expected = np.mean([(a > b) + (a == b) / 2 for a, b in pairs]) if pairs else None
+    assert roc_auc([x for *_, x in rows], [a for a, *_ in rows]) == (
+        None if expected is None else pytest.approx(expected)
+    )
+
+
+@given(some)
+def test_tied_scores_have_the_mean_ndcg_of_all_their_orders(rows: list[tuple[int, int, bool]]) -> None:
+    rows = rows[:5]
+    score, gain = [a for a, *_ in rows], [b for _, b, _ in rows]
+    found = ndcg(gain, score, k=3)
+    if not any(gain):
+        assert found is None
+        return
+    discount = [1 / np.log2(place + 2) if place < 3 else 0 for place in range(len(rows))]
+    orders = [
+        order
+        for order in permutations(range(len(rows)))
+        if all(score[a] >= score[b] for a, b in pairwise(order))
+    ]
+    dcg = np.mean([sum(gain[i] * d for i, d in zip(order, discount, strict=True)) for order in orders])
+    ideal = sum(g * d for g, d in zip(sorted(gain, reverse=True), discount, strict=True))
+    assert found == pytest.approx(dcg / ideal)
+
+
+@given(some)
+def test_concordance_counts_pairs_by_the_product_of_their_weights(rows: list[tuple[int, int, bool]]) -> None:
+    score, truth = [a for a, *_ in rows], [b for _, b, _ in rows]
+    weight = [3.0 if x else 1.0 for *_, x in rows]
+    total = agreed = 0.0
+    for i, j in combinations(range(len(rows)), 2):
+        if truth[i] != truth[j]:
+            total += weight[i] * weight[j]
+            same = (score[i] - score[j]) * (truth[i] - truth[j])
+            agreed += weight[i] * weight[j] * (1 if same > 0 else 0 if same < 0 else 0.5)
+    found = concordance(score, truth, weight)
+    assert found == (pytest.approx(agreed / total) if total else None)
+
+
+def test_without_an_answer_there_is_none() -> None:
+    assert spearman([1, 2], [1, 2]) is None
+    assert spearman([1, 1, 1], [1, 2, 3]) is None
+    assert kendall([1, 2, 3], [5, 5, 5]) is None
+    assert roc_auc([1, 1], [1, 2]) is None
+    assert average_precision([0, 0], [1, 2]) is None
+    assert ndcg([0, 0], [1, 2], k=2) is None
+    assert mean_of([None, None]).value is None
+
+
+def test_a_video_without_an_answer_is_counted_and_not_a_zero() -> None:
+    found = mean_of([0.5, None, 0.7])
+    assert (found.value, found.videos, found.undefined) == (pytest.approx(0.6), 2, 1)
+    assert (found.low, found.high) == (None, None), "three videos are too few for an interval"
+
+
+def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """A ratio of totals over 40 videos of very different sizes, drawn 200 times."""
+    rng, held = np.random.default_rng(1), 0
+    for _ in range(200):
+        size = rng.integers(1, 60, 40)
+        found = ratio_of(rng.binomial(size, 0.3), size)
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= 0.3 <= found.high
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_the_same_values_have_the_same_interval() -> None:
+    values = np.random.default_rng(2).random(50).tolist()
+    assert mean_of(values) == mean_of(values)

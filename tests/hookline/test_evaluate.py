@@ -1,0 +1,152 @@
+"""`hookline evaluate` measures what nights have left, and says what nobody knows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hookline.cli import run
+from tasks.core.tables.schemas import EVALUATIONS
+from tests import FIXTURES
+from tests.learning_world import World, publish_nights
+
+NIGHTS, VIDEOS = 2, 15
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two nights of a made-up library, with verdicts that go by the judge's score."""
+    output = tmp_path_factory.mktemp("nights")
+    publish_nights(output, World(dimensions=16), nights=NIGHTS, videos=VIDEOS)
+    labels = []
+    for path in sorted(output.glob("windows/*/*.parquet")):
+        ranked = [row for row in pq.ParquetFile(path).read().to_pylist() if row["reason"] is None]
+        for n, row in enumerate(ranked):
+            published = row["deep_expected_score"] > 55
+            about = {name: row[name] for name in ("video_uri", "video_etag", "start", "end")}
+            verdict = "published" if published else "rejected"
+            views = round(np.exp(row["deep_expected_score"] / 10)) if published else None
+            labels.append(about | {"verdict": verdict, "views": views} | ({"start": 1.5} if n == 0 else {}))
+    table = pa.Table.from_pylist(labels).append_column("match", [["ranked"] * len(labels)])
+    imported = pa.array([0] * len(labels)).cast(pa.timestamp("us", tz="UTC"))
+    (output / "labels").mkdir()
+    pq.write_table(table.append_column("imported_at", imported), output / "labels" / "one.parquet")
+    return output
+
+
+@pytest.fixture
+def output(nights: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(nights, tmp_path / "out"))
+
+
+def kept(output: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
+    (path,) = output.glob("evaluations/run_date=*/*.parquet")
+    table = pq.ParquetFile(path).read()
+    assert table.schema.remove_metadata().equals(EVALUATIONS)
+    return {(row["metric"], row["score"], row["scope"]): row for row in table.to_pylist()}
+
+
+def true_recall(output: Path) -> float:
+    """What the judge would say of all windows, of which the nights asked about a few."""
+    world, found, every = World(dimensions=16), 0, 0
+    for path in sorted(output.glob("windows/*/*.parquet")):
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for row in pq.ParquetFile(path).read().to_pylist():
+            rows.setdefault(row["video_uri"], []).append(row)
+        for uri, windows in rows.items():
+            night, number = map(int, uri.removesuffix(".mp4").rpartition("/")[2].split("-"))
+            (made,) = world.videos(1, first=night * VIDEOS + number)
+            judged = zip(windows, made.judged, strict=True)
+            packed = [(row, truth) for row, truth in judged if row["pack_rank"]]
+            best = sorted((truth for row, truth in packed if row["is_candidate"]), reverse=True)
+            if len(packed) > 30 and any(row["audited"] for row, _ in packed):
+                found += 15
+                every += sum(truth >= best[14] for _, truth in packed)
+    return found / every
+
+
+def test_it_measures_every_score_beside_chance(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", str(output)]) == 0
+    found = kept(output)
+    recall, chance = (found["recall_at_own_bar", of, "all"] for of in ("fast", "random"))
+    assert 0 < chance["value"] < 1
+    assert recall["low"] <= true_recall(output) <= recall["high"]
+    assert recall["value"] == pytest.approx(true_recall(output), abs=0.1)
+    assert recall["n_rows"] > 0
+    assert recall["weighted"]
+    order = {of: found["concordance_with_judge", of, "all"]["value"] for of in ("random", "position", "fast")}
+    assert order["fast"] > max(order["random"], order["position"], 0.55)
+    auc = {of: found["auc_of_verdicts", of, "all"]["value"] for of in ("random", "deep", "combined")}
+    assert auc["deep"] == 1.0
+    assert auc["deep"] > auc["combined"] > auc["random"]
+    assert found["ndcg_at_15_of_views", "deep", "all"]["value"] == pytest.approx(1)
+    # One label of each night is of no window.
+    labels = NIGHTS * VIDEOS * 15
+    counts = [found[name, "", "all"]["value"] for name in ("labels", "labels_joined")]
+    assert counts == [labels, labels - NIGHTS]
+    agreement = [row["value"] for (metric, _, scope), row in found.items() if metric == "spearman_fast_deep"]
+    assert len(agreement) == 1 + NIGHTS
+    text = " ".join(capsys.readouterr().out.split())
+    assert "How good the scores are (salience)" in text
+    assert "Night by night" in text
+
+
+def test_without_audits_recall_is_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish_nights(tmp_path, World(dimensions=16), nights=1, videos=3, audited=False)
+    assert run(["evaluate", str(tmp_path), "--fail-below", "recall_at_own_bar=0"]) == 3
+    row = kept(tmp_path)["recall_at_own_bar", "fast", "all"]
+    assert (row["value"], row["note"]) == (None, "unknown: no audits")
+    assert "recall_at_own_bar is unknown: no audits" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_bar_that_is_missed_fails_and_one_that_is_passed_does_not(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passed = ["--fail-below", "auc_of_verdicts.deep=0.9", "--fail-below", "recall_at_own_bar=0.01"]
+    assert run(["evaluate", str(output), *passed]) == 0
+    assert run(["evaluate", str(output), *passed, "--fail-below", "concordance_with_judge.random=0.9"]) == 3
+    assert "concordance_with_judge.random is 0." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("bar", "says"),
+    [("nonsense=1", "no such metric; there are ap_of_verdicts.combined"), ("auc_of_verdicts=x", "=0.5")],
+)
+def test_a_bar_that_is_none_is_refused(
+    output: Path, capsys: pytest.CaptureFixture[str], bar: str, says: str
+) -> None:
+    assert run(["evaluate", str(output), "--fail-below", bar]) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+    assert not (output / "evaluations").exists()
+
+
+def test_runs_with_another_judge_are_not_counted_together(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = max(output.glob("runs/*.json"))
+    manifest = json.loads(newest.read_text())
+    manifest["models"]["videollama3_revision"] = "2"
+    newest.write_text(json.dumps(manifest))
+    assert run(["evaluate", str(output)]) == 0
+    assert kept(output)["spearman_fast_deep", "fast", "all"]["n_videos"] == VIDEOS
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"{VIDEOS} videos are of runs with another head or other models" in text
+
+
+def test_runs_of_earlier_versions_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = shutil.copytree(FIXTURES / "published-schema-2", tmp_path / "out")
+    assert run(["evaluate", str(output)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "1 runs of earlier versions did not keep what the deep model said" in text
+
+
+def test_an_output_without_a_run_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", str(tmp_path)]) == 1
+    assert "hookline rank SOURCE" in " ".join(capsys.readouterr().err.split())

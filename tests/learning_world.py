@@ -1,0 +1,190 @@
+"""A made-up library whose truth is known: videos, a judge, and what the nights would have left of them.
+
+A second of video has a hidden state: a part that its video has, and parts that drift on several time scales.
+An embedding is the window's mean state, turned into as many numbers as wanted. How good a window is within
+its video is 30 % linear in what the embedding shows, 15 % a product of two parts, 8 % what salience sees, and
+47 % cannot be seen in it at all. The judge has a bias by video, and noise that neighbouring windows share.
+Directions carry over to real libraries, levels do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+from prefect.logging import disable_run_logger
+
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.models.head import Head
+from tasks.core.learning.audit import judged
+from tasks.core.manifest import Manifest
+from tasks.core.records import Analysis, Answer, RankedVideo, Timeline, VideoRef, Window, WindowFeatures
+from tasks.core.tables.parquet_options import write_options
+from tasks.core.tables.rows import windows_table
+from tasks.core.tables.schemas import table_name
+from tasks.rank import rank_video
+from tasks.score import score_video
+from tasks.work.analyses import Analyses
+from tasks.work.spec import RunSpec
+from tests.spec import NO_MODEL, make_spec
+
+SECONDS, STRIDE, STATES = 59, 3, 96
+LINEAR, PRODUCT, SALIENT, HIDDEN = 0.30, 0.15, 0.08, 0.47
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class MadeVideo:
+    """`starts` in seconds, float32 `embeddings` and `change` of the windows, what the judge says of each."""
+
+    seconds: int
+    starts: npt.NDArray[np.int64]
+    embeddings: npt.NDArray[np.float32]
+    change: npt.NDArray[np.float32]
+    judged: Floats
+    worth: Floats
+
+
+class World:
+    """Videos one by one; the same seed makes the same."""
+
+    def __init__(self, *, seed: int = 11, dimensions: int = 768, median_minutes: float = 11.0) -> None:
+        rng = np.random.default_rng(99)
+        self.seed, self.median = seed, median_minutes
+        self.turn, _ = np.linalg.qr(rng.standard_normal((max(dimensions, STATES), STATES)))
+        self.turn = self.turn[:dimensions]
+        self.spectrum = np.arange(1, STATES + 1) ** -0.5
+        self.offset = rng.standard_normal(dimensions) * 0.5
+        self.scales = rng.choice([8.0, 20.0, 60.0, 180.0], size=STATES)
+        self.good, self.bias = (v / np.linalg.norm(v) for v in rng.standard_normal((2, STATES)))
+
+    def videos(self, count: int, *, first: int = 0) -> Iterator[MadeVideo]:
+        for number in range(first, first + count):
+            yield self.video(np.random.default_rng([self.seed, number]))
+
+    def video(self, rng: np.random.Generator) -> MadeVideo:
+        minutes = np.clip(np.exp(rng.normal(np.log(self.median), 0.55)), 3, 60)
+        seconds = int(minutes * 60)
+        own, drift = rng.standard_normal(STATES) * 1.6, drifting(rng, seconds, self.scales)
+        starts = np.unique(np.append(np.arange(0, seconds - SECONDS + 1, STRIDE), seconds - SECONDS))
+        state = means(drift, starts)
+        embeddings = ((own + state) * self.spectrum) @ self.turn.T + self.offset
+        embeddings += rng.standard_normal(embeddings.shape) * 0.01
+        change = means(np.abs(np.diff(drift, axis=0, prepend=drift[:1])).mean(1), starts)
+        mean = embeddings.mean(0)
+        norms = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(mean)
+        salient = standard(1 - embeddings @ mean / norms) + standard(change)
+        hidden = means(drifting(rng, seconds, np.array([45.0]))[:, 0], starts)
+        hidden += 0.5 * means(drifting(rng, seconds, np.array([6.0]))[:, 0], starts, seconds=3)
+        product = means(drift[:, 5] * drift[:, 11], starts) + state[:, 2] * state[:, 7]
+        parts = (state @ self.good / 0.55, product / 0.45, salient / 1.4, hidden / 0.75)
+        within = sum(np.sqrt(share) * part for share, part in zip(SHARES, parts, strict=True))
+        worth = 0.8 * (0.6 * own / 1.6 @ self.good + 0.8 * rng.standard_normal()) + within
+        noise = 0.8 * means(drifting(rng, seconds, np.array([30.0]))[:, 0], starts) / 0.65
+        noise += 0.6 * rng.standard_normal(len(starts))
+        mood = 0.8 * (0.7 * own / 1.6 @ self.bias + 0.7 * rng.standard_normal())
+        judged = np.clip(46 + 9 * (worth + mood + 0.9 * noise), 0, 100)
+        return MadeVideo(
+            seconds, starts, embeddings.astype(np.float32), change.astype(np.float32), judged, worth
+        )
+
+
+SHARES = (LINEAR, PRODUCT, SALIENT, HIDDEN)
+
+
+def drifting(rng: np.random.Generator, seconds: int, scales: Floats) -> Floats:
+    """Ornstein-Uhlenbeck processes of unit variance, one a column, sampled each second."""
+    keep = np.exp(-1 / scales)
+    noise = rng.standard_normal((seconds + 200, len(scales))) * np.sqrt(1 - keep**2)
+    for second in range(1, len(noise)):
+        noise[second] += keep * noise[second - 1]
+    return noise[200:]
+
+
+def means(values: Floats, starts: npt.NDArray[np.int64], *, seconds: int = SECONDS) -> Floats:
+    """The mean of each window."""
+    total = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, 0)])
+    return np.asarray((total[starts + seconds] - total[starts]) / seconds)
+
+
+def standard(values: Floats) -> Floats:
+    return np.asarray((values - values.mean()) / (values.std() or 1))
+
+
+JUDGE = Checkpoint(Path("/nowhere"), "made-up/judge", "1")
+FIRST_NIGHT = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def night_of(spec: RunSpec, number: int) -> RunSpec:
+    """The run of a night: its id is of that day."""
+    began = FIRST_NIGHT + timedelta(days=number)
+    return replace(spec, run_id=f"{began:%Y%m%dT%H%M%SZ}-{number:06x}", started_at=began)
+
+
+def ranked(made: MadeVideo, name: str, spec: RunSpec, *, audited: bool = True) -> RankedVideo:
+    """A video as a run with this head and these settings leaves it: the judge saw candidates and audits."""
+    ref = VideoRef(f"s3://world/{name}.mp4", f"etag {name}", 1)
+    timeline = Timeline(ref, "", made.seconds, 1, 28, 28, float(made.seconds), "pyav")
+    windows = [Window(int(start), int(start) + SECONDS) for start in made.starts]
+    features = WindowFeatures(made.embeddings, made.change)
+    scored = score_video(timeline, [windows], [features], spec, audited={ref.key} if audited else ())
+    said = dict(zip(windows, made.judged, strict=True))
+    answers = {item.window: answered(float(said[item.window])) for item in judged(scored)}
+    return rank_video(scored, Analyses(answers), spec.settings.ranking)
+
+
+def answered(score: float) -> Analysis:
+    return Analysis.ok(Answer(round(score), 50, 50, (), (), "", ""), expected_score=score)
+
+
+def world_spec(output: object, *, head: Head | None = None, **groups: object) -> RunSpec:
+    spec = make_spec("s3://world", output, fast=NO_MODEL, **groups)
+    return replace(spec, deep=JUDGE, head=head)
+
+
+def publish_night(videos: Sequence[RankedVideo], spec: RunSpec, output: Path) -> str:
+    """Write the windows and the manifest of a night, as `publish` does; returns the id of the run."""
+    dimensions = videos[0].scored.embeddings.shape[1]
+    table = windows_table(videos, spec.stamp, dimensions=dimensions)
+    path = output / table_name("windows", run_date=spec.run_date, run_id=spec.run_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, **write_options(table))
+    manifest = Manifest(
+        run_id=spec.run_id,
+        run_date=spec.run_date,
+        state="Completed",
+        models=dict(spec.stamp.models),
+        settings=spec.settings.model_dump(mode="json"),
+    )
+    (output / "runs").mkdir(exist_ok=True)
+    (output / "runs" / f"{spec.run_id}.json").write_text(manifest.model_dump_json())
+    return spec.run_id
+
+
+def publish_nights(
+    output: Path,
+    world: World,
+    *,
+    nights: int,
+    videos: int,
+    head: Head | None = None,
+    first: int = 0,
+    audited: bool = True,
+) -> list[list[MadeVideo]]:
+    """Nights of so many new videos each; returns what they were made from."""
+    made = []
+    with disable_run_logger():
+        for night in range(first, first + nights):
+            spec = night_of(world_spec(output, head=head), night)
+            new = list(world.videos(videos, first=night * videos))
+            names = [f"{night:03}-{n:05}" for n in range(videos)]
+            left = [ranked(each, name, spec, audited=audited) for each, name in zip(new, names, strict=True)]
+            publish_night(left, spec, output)
+            made.append(new)
+    return made
