@@ -4,7 +4,7 @@
 
 With another checkout of Hookline, its commands and ours take turns, with the same Python, so that what else
 the machine does meets both. Both demo models, deep stage on. Wall seconds, and those that the command and all
-it started spent on the CPU; medians. They go to benchmarks/results/start.json.
+it started and ended spent on the CPU; medians. They go to benchmarks/results/start.json.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
 from deep_stage_report import at_most, machine, provenance, table
 from footage import ffmpeg
 
 from hookline.demo_models import write_demo_models
+from hookline.lingering import NOTE, VARIABLE
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "start.json"
@@ -65,6 +67,7 @@ def measure(folder: Path, trees: dict[str, Path], *, rounds: int) -> dict[str, A
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=10:duration=10", str(folder / "videos/one.mp4"))
     for tree in trees.values():  # all is compiled and read once, and counts for nobody
         command(tree, folder, folder / "warm", "rank")
+        end_server(folder / "warm" / "prefect")
         shutil.rmtree(folder / "warm")
     found: dict[str, dict[str, list[Seconds]]] = {}
     for number in range(rounds):
@@ -73,6 +76,7 @@ def measure(folder: Path, trees: dict[str, Path], *, rounds: int) -> dict[str, A
             for what, arguments in commands(output).items():
                 seconds = command(tree, folder, home, *arguments)
                 found.setdefault(what, {}).setdefault(name, []).append(seconds)
+            end_server(home / "prefect")
     return {
         what: {
             name: {
@@ -103,17 +107,27 @@ def command(tree: Path, folder: Path, home: Path, verb: str, *outputs: str | Pat
     arguments = [verb, *map(str, outputs)]
     if verb == "rank":
         output = str(outputs[0]) if outputs else str(home / "output")
-        models = [f"--{stage}.model={folder / 'models' / name}" for stage, name in MODELS.items()]
+        stages = [stage for stage in MODELS if (tree / f"tasks/core/settings/{stage}.py").exists()]
+        models = [f"--{stage}.model={folder / 'models' / MODELS[stage]}" for stage in stages]
         arguments = [verb, str(folder / "videos"), output, *models]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    for name in ("PYTHONDONTWRITEBYTECODE", VARIABLE):
+        environment.pop(name, None)
     environment |= {"PREFECT_HOME": str(home / "prefect"), "PYTHONPATH": str(tree)}
     began, used = time.perf_counter(), cpu_seconds()
     subprocess.run([*CLI, *arguments], cwd=tree, env=environment, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - began, cpu_seconds() - used
 
 
-MODELS = {"fast": "videomae", "deep": "videollama3"}
+def end_server(home: Path) -> None:
+    """End the server that waits for another command: it would take its share of the machine from the next."""
+    if (note := home / NOTE).exists():
+        server = psutil.Process(json.loads(note.read_bytes())["pid"])
+        server.terminate()
+        server.wait()
+
+
+MODELS = {"fast": "videomae", "deep": "videollama3", "speech": "whisper"}
 
 
 def cpu_seconds() -> float:

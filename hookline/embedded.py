@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
-from hookline.server import CONNECTIONS_S, PATIENCE_S, EmbeddedServer, check_healthy, is_healthy
+from hookline.lingering import LingeringServer
+from hookline.server import CONNECTIONS_S, PATIENCE_S, check_healthy, is_healthy
 from tasks.adapters.garbage import no_garbage
 
 if TYPE_CHECKING:
@@ -52,10 +53,13 @@ def prepare_environment(environment: Mapping[str, str] = QUIET_AND_LOCAL) -> Non
 
 
 @contextmanager
-def prefect_server(*, imports: Sequence[str] = ()) -> Iterator[Callable[[State[Any]], bool]]:
+def prefect_server(
+    *, imports: Sequence[str] = (), lingers_s: float = 0
+) -> Iterator[Callable[[State[Any]], bool]]:
     """A Prefect server for the block: the configured one, or a subprocess that ends with it.
 
     The subprocess starts while Prefect, the flow and the modules `imports` are imported: all take seconds.
+    With `lingers_s`, it goes on for so long when the block has ended, and the next such block finds it.
 
     Yields what to call with the final state of a flow run before the block ends: it sends what the server
     has not heard of the run yet, and tells whether that is there to record it. Our own ends when it has.
@@ -63,7 +67,7 @@ def prefect_server(*, imports: Sequence[str] = ()) -> Iterator[Callable[[State[A
     Raises:
         HooklineError: the configured server does not answer, or ours did not start.
     """
-    server = EmbeddedServer()
+    server = LingeringServer(lingers_s)
     if not os.environ.get("PREFECT_API_URL"):
         server.launch()
     try:

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from hookline import ExitCode
 from hookline.embedded import prefect_server
+from hookline.lingering import lingers_s
 from hookline.show import failures_table, print_left_out, print_run
 from tasks.adapters.models.gpus import is_without_cuda
 from tasks.adapters.storage import open_store
@@ -34,7 +35,7 @@ def run_embedded(settings: Settings, *, verbose: bool = False) -> int:
     with ExitStack() as server:
         with err.status("Starting Prefect ..."):
             imports = ["tasks.adapters.models.videomae"] if needs_models_here(settings) else []
-            sent = server.enter_context(prefect_server(imports=imports))
+            sent = server.enter_context(prefect_server(imports=imports, lingers_s=lingers_s()))
         # They take seconds to import, in which the server starts.
         from flows.rank_videos import rank_videos
         from hookline.progress import shown_progress

@@ -1,9 +1,4 @@
-"""The Prefect server of an embedded run, in a process of its own: `python -m hookline.server PORT PARENT`.
-
-It runs in a session of its own, so that Ctrl-C does not take it away from the run that still has to
-report to it; and it ends when its parent is gone, so that a killed run leaves no server behind. Before it
-ends, it records all that it was told.
-"""
+"""The Prefect server of an embedded run, seen from the run: started, waited for, kept up, ended."""
 
 from __future__ import annotations
 
@@ -16,34 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tasks.adapters.garbage import no_garbage
-from tasks.adapters.workers.parent import end_with_parent
 from tasks.core.errors import HooklineError
 
 if TYPE_CHECKING:
     import httpx
-    from fastapi import FastAPI
-
-SETTINGS = {
-    "PREFECT_SERVER_EVENTS_MESSAGING_BROKER": "hookline.broker",
-    # No page offers blocks here. Without the second, Prefect would note that they are registered, and the
-    # user's own server on this database would go without them.
-    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
-    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
-}
-"""The environment of the server; what the environment already says is left alone."""
-
-RECORDERS = (
-    "prefect.server.utilities.messaging.memory",
-    "prefect.server.services.task_run_recorder",
-    "prefect.server.events.services.event_persister",
-)
-"""The loggers that say when history is lost. Nobody hears the others."""
 
 STARTUP_S = 120
 """Where migrations have to run, the first start takes 6-30 s, and more where the machine is busy."""
@@ -53,6 +27,9 @@ CONNECTIONS_S = 10
 
 PATIENCE_S = 30
 """A server that records nothing for so long ends with what it has."""
+
+HISTORY = "/hookline/history"
+"""Where a server tells the id of its process (GET), and records all that it was told (POST)."""
 
 STOP_S = 600
 """In that time it has recorded what the fastest night can leave in its queues."""
@@ -75,14 +52,15 @@ class EmbeddedServer:
         self.port = _free_port()
         self.api_url = f"http://127.0.0.1:{self.port}/api"
         self.process: subprocess.Popen[bytes] | None = None
+        self.options: tuple[str, ...] = ()
 
     def launch(self) -> None:
         """Start the server; the caller has other things to do until it answers."""
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "hookline.server", str(self.port), str(os.getpid())]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        command = [sys.executable, "-m", "hookline.server_process", str(self.port), str(os.getpid())]
+        return subprocess.Popen([*command, *self.options], stdin=subprocess.DEVNULL, start_new_session=True)
 
     def wait(self) -> None:
         """Wait until the server answers.
@@ -207,69 +185,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def main() -> None:
-    """Serve until told to stop."""
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    port, parent = map(int, sys.argv[1:])
-    end_with_parent(parent, partial(os.kill, os.getpid(), signal.SIGTERM))
-
-    with no_garbage():
-        import uvicorn
-        from prefect.server.api.server import create_app
-        from prefect.settings import (
-            PREFECT_API_DATABASE_CONNECTION_URL,
-            PREFECT_API_DATABASE_MIGRATE_ON_START,
-            temporary_settings,
-        )
-
-        import hookline.sqlite  # noqa: F401  (Prefect imports it only where it registers blocks)
-        from hookline.database import needs_no_migration
-
-    own = {}
-    if needs_no_migration(str(PREFECT_API_DATABASE_CONNECTION_URL.value())):
-        own[PREFECT_API_DATABASE_MIGRATE_ON_START] = False
-    with temporary_settings(own):
-        with no_garbage():
-            app = create_app(ephemeral=True, final=True)
-        tell_losses()
-        record_before_the_end(app)
-        uvicorn.run(
-            app,
-            host="127.0.0.1",
-            port=port,
-            log_level="critical",
-            timeout_graceful_shutdown=CONNECTIONS_S,
-        )
-
-
-def tell_losses() -> None:
-    """Have those who record say on stderr what they lose, however quiet the others are."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("hookline: the embedded Prefect server: %(message)s"))
-    for name in RECORDERS:
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.WARNING)
-        logger.addHandler(handler)
-
-
-def record_before_the_end(app: FastAPI) -> None:
-    """Have a server end its services only when they have nothing more to do."""
-    from hookline.broker import all_handled
-
-    served = app.router.lifespan_context
-
-    @asynccontextmanager
-    async def recorded(app: FastAPI) -> AsyncIterator[None]:
-        async with served(app):
-            yield
-            if not await all_handled(patience_s=PATIENCE_S):
-                logging.getLogger(RECORDERS[0]).warning("some of the history of this run was not recorded")
-
-    app.router.lifespan_context = recorded
-
-
-if __name__ == "__main__":
-    main()

@@ -31,6 +31,7 @@ HOME = TemporaryDirectory(prefix="hookline-prefect-", ignore_cleanup_errors=True
 for name in [name for name in os.environ if name.startswith("PREFECT_")]:
     del os.environ[name]
 os.environ["PREFECT_HOME"] = HOME.name
+os.environ["HOOKLINE_LINGER_SECONDS"] = "0"  # no test leaves a server behind
 os.environ["XDG_CACHE_HOME"] = f"{HOME.name}/cache"
 # Servers of the tests call no other host.
 os.environ["DO_NOT_TRACK"] = "1"

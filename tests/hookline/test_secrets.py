@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from hookline.cli import run
+from hookline.lingering import NOTE, VARIABLE
 from tests.hookline.test_cli import quick
 from tests.library import upload, write_broken_videos, write_good_videos
 from tests.media import numbered_video
@@ -68,18 +71,22 @@ def test_an_embedded_run_tells_its_result_and_no_secret_calls_nobody_and_loses_n
         *quick(demo_models),
         "--deep.cache=redis://127.0.0.1:1/0",
         f"--limits.scratch_dir={tmp_path}",
+        **{VARIABLE: "60"},
     )
     assert code == 3
+    server = psutil.Process(json.loads((home / NOTE).read_bytes())["pid"])  # it lingers, and all is there
     assert "CompletedWithFailures: 3 of 8 videos ranked, 5 rejected, 0 failed" in " ".join(printed.split())
     check_history(home)
     texts = told(printed, home, bucket)
     assert any("first.mp4" in text for text in texts[1:])
     for name, secret in CANARIES.items():
         assert not [text[:200] for text in texts if secret in text], name
+    server.terminate()
+    server.wait(patience(30))
 
 
 def check_history(home: Path) -> None:
-    """The server that ended with the run has written down all of it."""
+    """The server of the run has written down all of it before the command ended."""
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         newest = "select id, state_name from flow_run order by start_time desc limit 1"
         ((flow_run, flow_state),) = database.execute(newest)

@@ -35,6 +35,7 @@ from prefect.settings import PREFECT_API_URL
 from flows.rank_videos import rank_videos
 from hookline.demo_models import write_demo_models
 from hookline.embedded import prefect_server, prepare_environment
+from hookline.lingering import VARIABLE
 from tasks.core.names import legible
 from tasks.core.settings import Settings
 from tests import ROOT
@@ -310,7 +311,7 @@ def main() -> None:
     moto.start()
     host, port = moto.get_host_and_port()
     server = Server(f"http://{host}:{port}")
-    os.environ |= aws_environment(server)
+    os.environ |= aws_environment(server) | {VARIABLE: "0"}
     try:
         with tempfile.TemporaryDirectory(prefix="hookline-chaos-") as folder, prefect_server():
             for figures in chaos(Path(folder), server, kills=options.kills, seed=options.seed):
