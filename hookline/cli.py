@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated
@@ -319,9 +320,13 @@ def demo_models(folder: Path, /) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script: the only place that exits."""
     code = run(sys.argv[1:] if arguments is None else arguments)
-    if any(thread.name.startswith(CHECK_THREADS) for thread in threading.enumerate()):
-        # A check hangs. Python would wait for a pool of its, and may abort where a thread is in a C library.
-        sys.stdout.flush()
+    hangs = any(thread.name.startswith(CHECK_THREADS) for thread in threading.enumerate())
+    if hangs or "prefect" in sys.modules:
+        # Where a check hangs, Python would wait for it, and may abort where a thread is in a C library. Else
+        # all has ended, and to take Prefect and PyTorch apart costs a second.
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # nobody reads it any more
+                stream.flush()
         os._exit(code)
     sys.exit(code)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,19 @@ def test_a_prefect_server_that_does_not_answer_is_named(
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         assert run(["rank", str(videos), str(tmp_path / "out")]) == 1
     assert "PREFECT_API_URL is http://127.0.0.1:1/api" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_command_that_has_ended_takes_nothing_apart() -> None:
+    """What its process has imported costs it a second then."""
+    program = """
+import atexit, sys
+import prefect
+from hookline.cli import main
+atexit.register(print, "taken apart")
+main(["--version"])
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout == f"{version('hookline')}\n"
 
 
 @pytest.mark.parametrize("module", ["hookline", "hookline.cli"])
