@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import partial
 from typing import Any
 
-from prefect import flow, unmapped
+from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.analyse import analyse_candidates, load_deep_model
+from tasks.analyse import analyse_video, load_deep_model
 from tasks.core.learning.audit import judged
 from tasks.core.records import Failure, Timeline
 from tasks.core.settings import Settings
@@ -25,8 +26,8 @@ from tasks.run.outcome import conclude, conclude_without_run, final_state
 from tasks.run.progress_artifact import progress_on_the_page
 from tasks.run.run import Run, start_run
 from tasks.run.settings import checking_settings, run_name
-from tasks.run.suspension import announce_end, result_of
-from tasks.score import draw_audit, load_fast_model, score_video, score_windows, window_batches
+from tasks.run.suspension import announce_end
+from tasks.score import draw_audit, load_fast_model, score_batches, score_video, window_batches
 from tasks.show import show_results
 from tasks.transcribe import transcribe_candidates
 
@@ -52,9 +53,9 @@ def rank_videos(settings: Settings) -> State[Any]:
         if known.to_open:
             load_fast_model(run)
             load_deep_model.submit(run)  # while the first videos are decoded
-        opened = open_timelines(known.to_open, run)  # the next videos are fetched and decoded meanwhile
-        rank = partial(rank_opened, run=run, ledger=ledger, audited=audited)
-        run_concurrently(rank, opened, at_once=run.ranked_at_once)
+        with closing(open_timelines(known.to_open, run)) as opened:  # the next ones are opened meanwhile
+            rank = partial(rank_opened, run=run, ledger=ledger, audited=audited)
+            run_concurrently(rank, opened, at_once=run.ranked_at_once)
         manifest = publish(ledger, run, final_state(ledger, settings))
         return conclude(show_results(manifest, ledger, run))
 
@@ -66,9 +67,9 @@ def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger, audited
         return
     with ledger.account_for(opened), closing_video(opened, run):
         batches = window_batches(opened, run.spec.settings.windows)
-        features = score_windows.map(batches, unmapped(opened), unmapped(run))
-        scored = score_video(opened, batches, features.result(), run.spec, audited=audited)
+        features = score_batches(batches, opened, run)
+        scored = score_video(opened, batches, features, run.spec, audited=audited)
         scored = transcribe_candidates(scored, run)
-        analyses = analyse_candidates.submit(judged(scored), scored.timeline, run)
-        ranked = rank_video(scored, result_of(analyses), run.spec.settings.ranking)
+        analyses = analyse_video(judged(scored), scored.timeline, run)
+        ranked = rank_video(scored, analyses, run.spec.settings.ranking)
         ledger.rank(render_media(ranked, run))

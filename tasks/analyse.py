@@ -11,7 +11,7 @@ from tasks.core.records import Analysis, ScoredWindow, Timeline
 from tasks.core.throughput import Work
 from tasks.run.logs import log_event
 from tasks.run.progress import current_progress, step
-from tasks.run.retries import WORK_PAUSES_S, attempt, retried
+from tasks.run.retries import WORK_PAUSES_S, attempt, result_for, retried
 from tasks.run.run import Run
 from tasks.work.analyses import (
     Analyses,
@@ -30,6 +30,11 @@ def load_deep_model(run: Run) -> None:
     if isinstance(run.spec.deep, Checkpoint):
         with step(run.spec.run_id, "deep", "loading VideoLLaMA3"), suppress(ModelError, WorkerLost, RunEnded):
             run.do(check_deep_model, run.spec.deep)
+
+
+def analyse_video(candidates: list[ScoredWindow], timeline: Timeline, run: Run) -> Analyses:
+    """An analysis of every candidate of a video; one without an answer carries the reason."""
+    return result_for(timeline, analyse_candidates, candidates, timeline, run)
 
 
 @retried("analyse candidates", run_name="analyse {timeline.video.name}", pauses_s=WORK_PAUSES_S)

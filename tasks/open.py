@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
 from queue import Empty, SimpleQueue
+from threading import Condition
 
 from prefect.futures import PrefectFuture
 
@@ -14,39 +14,99 @@ from tasks.core.errors import StorageError
 from tasks.core.prefetch import Prefetch
 from tasks.core.records import Failure, Stage, Timeline, VideoRef
 from tasks.run.logs import log_event
-from tasks.run.retries import STORAGE_PAUSES_S, attempt, is_transient, retried
+from tasks.run.retries import STORAGE_PAUSES_S, attempt, is_transient, retried, tried
 from tasks.run.run import Run
 from tasks.run.suspension import POLL_S
 from tasks.work.hearing import keep_heard
 from tasks.work.opening import close_timeline, open_on_worker, open_video
 
+TASK_VIDEOS, TASK_BYTES = 16, 256_000_000
+"""A task run opens so many videos at the most, or so many bytes of them: one by one, as there is room."""
 
-def open_timelines(videos: Sequence[VideoRef], run: Run) -> Iterator[Timeline | Failure]:
+
+class Feed:
+    """The videos that wait to be opened, and those that are open and wait for the models."""
+
+    def __init__(self, videos: Sequence[VideoRef]) -> None:
+        self.ready: SimpleQueue[Timeline | Failure | BaseException] = SimpleQueue()
+        self._waiting = iter(videos)
+        self._changed = Condition()
+        self._depth = self._ahead = self._openers = 0
+
+    def room_for(self, depth: int) -> None:
+        """So many videos may be ahead of the models, from now on."""
+        with self._changed:
+            self._depth = depth
+            self._changed.notify_all()
+
+    def taken(self) -> None:
+        """A video that was ready is with the models."""
+        with self._changed:
+            self._ahead -= 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """No more video is opened."""
+        with self._changed:
+            self._waiting = iter(())
+            self._depth = self._ahead + 1
+            self._changed.notify_all()
+
+    def for_another_opener(self) -> VideoRef | None:
+        """The video with which one more begins; None if there is no room for one, or no video."""
+        with self._changed:
+            if self._openers >= self._depth or self._ahead >= self._depth or not (video := self._take()):
+                return None
+            self._openers += 1
+            return video
+
+    def opened(self, result: Timeline | Failure | BaseException, *, goes_on: bool) -> VideoRef | None:
+        """Hand over what came of a video; the next one for an opener that goes on, once there is room."""
+        with self._changed:
+            self._openers -= not goes_on  # before the caller hears of it, who may start another
+            self.ready.put(result)
+            if not goes_on:
+                return None
+            self._changed.wait_for(lambda: self._ahead < self._depth)
+            return self._take()
+
+    def _take(self) -> VideoRef | None:
+        video = next(self._waiting, None)
+        self._ahead += video is not None
+        return video
+
+
+def open_timelines(videos: Sequence[VideoRef], run: Run) -> Generator[Timeline | Failure]:
     """Open all videos, a few ahead of the caller, and yield each as soon as it is ready."""
-    waiting = iter(videos)
-    ahead = Prefetch()
-    opening: set[PrefectFuture[Timeline | Failure]] = set()
-    ready: SimpleQueue[PrefectFuture[Timeline | Failure]] = SimpleQueue()
+    feed, ahead = Feed(videos), Prefetch()
+    opener: PrefectFuture[None] | None = None
 
     def open_more() -> None:
-        for video in islice(waiting, max(0, ahead.depth - len(opening))):
-            future = open_timeline.submit(video, run)
-            opening.add(future)
-            future.add_done_callback(ready.put)
+        nonlocal opener
+        feed.room_for(ahead.depth)
+        while first := feed.for_another_opener():
+            opener = open_some.submit(first, feed, run)
 
-    def next_ready() -> PrefectFuture[Timeline | Failure]:
+    def next_ready() -> Timeline | Failure | BaseException:
         while True:
             with suppress(Empty):
-                return ready.get(timeout=POLL_S)
-            next(iter(opening)).wait(0)  # raises Pause if the run was suspended
+                return feed.ready.get(timeout=POLL_S)
+            if opener:
+                opener.wait(0)  # raises Pause if the run was suspended
 
-    for _ in videos:
-        ahead.asked(ready=ready.qsize(), most=run.spec.settings.engine.workers * run.workers.machines)
-        open_more()
-        opened = next_ready()
-        opening.discard(opened)
-        open_more()  # before the caller is busy with this one
-        yield opened.result()
+    try:
+        for _ in videos:
+            most = run.spec.settings.engine.workers * run.workers.machines
+            ahead.asked(ready=feed.ready.qsize(), most=most)
+            open_more()
+            opened = next_ready()
+            feed.taken()
+            if isinstance(opened, BaseException):
+                raise opened
+            open_more()  # before the caller is busy with this one
+            yield opened
+    finally:
+        feed.close()
 
 
 @contextmanager
@@ -60,7 +120,22 @@ def closing_video(timeline: Timeline, run: Run) -> Iterator[None]:
             run.workers.release(timeline.video)
 
 
-@retried("open timeline", run_name="open {video.name}")
+@retried("open videos", run_name="open videos from {first.name} on", pauses_s=())
+def open_some(first: VideoRef, feed: Feed, run: Run) -> None:
+    """Open a video, and then others, until it is enough for a task run. None stops the others."""
+    video: VideoRef | None = first
+    count = size = 0
+    while video:
+        count, size = count + 1, size + video.size_bytes
+        try:
+            opened = tried(open_timeline, video, run)
+        except BaseException as error:
+            feed.opened(error, goes_on=False)
+            raise
+        video = feed.opened(opened, goes_on=count < TASK_VIDEOS and size < TASK_BYTES)
+
+
+@retried("open timeline")
 def open_timeline(video: VideoRef, run: Run) -> Timeline | Failure:
     """Fetch and decode one video. An error that is transient is tried again; any other is returned."""
     try:

@@ -12,9 +12,8 @@ from tasks.core.names import legible
 from tasks.core.records import Failure, RankedVideo, Segment, Stage, Timeline
 from tasks.run.progress import step
 from tasks.run.report import keep_sheet
-from tasks.run.retries import STORAGE_PAUSES_S, attempt, is_transient, retried
+from tasks.run.retries import STORAGE_PAUSES_S, attempt, is_transient, result_for, retried
 from tasks.run.run import Run
-from tasks.run.suspension import result_of
 from tasks.work.media import Media, gets_clip, make_media
 
 
@@ -23,7 +22,7 @@ def render_media(ranked: RankedVideo, run: Run) -> RankedVideo:
     settings = run.spec.settings.publish
     if not (settings.report or settings.thumbnails or settings.clips):
         return ranked
-    media = result_of(render_segments.submit(ranked.segments, ranked.timeline, run))
+    media = result_for(ranked.timeline, render_segments, ranked.segments, ranked.timeline, run)
     return replace(ranked, segments=media.segments, failures=(*ranked.failures, *media.failures))
 
 

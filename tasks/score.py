@@ -8,6 +8,7 @@ from dataclasses import asdict
 from itertools import chain
 
 import numpy as np
+from prefect import unmapped
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.core.learning.audit import videos_to_audit, with_audit
@@ -19,7 +20,7 @@ from tasks.core.scoring.windows import MAX_BATCH, batches, windows
 from tasks.core.settings import Windows
 from tasks.run.logs import log_event
 from tasks.run.progress import current_progress, step
-from tasks.run.retries import WORK_PAUSES_S, retried
+from tasks.run.retries import SHORT_S, WORK_PAUSES_S, result_for, retried
 from tasks.run.run import Run
 from tasks.work.models import check_fast_model, window_features
 from tasks.work.spec import RunSpec
@@ -54,7 +55,7 @@ def load_fast_model(run: Run) -> None:
 
 
 def window_batches(timeline: Timeline, settings: Windows) -> list[list[Window]]:
-    """All windows of a video by start, in batches of at most `MAX_BATCH`: one task run for each."""
+    """All windows of a video by start, in batches of at most `MAX_BATCH`: one call for each."""
     fps = timeline.fps
     lengths = [seconds * fps for seconds in settings.window_seconds]
     every = windows(timeline.n_ticks, lengths=lengths, stride=settings.stride_seconds * fps)
@@ -75,6 +76,17 @@ def score_windows(batch: list[Window], timeline: Timeline, run: Run) -> WindowFe
     features = run.do(window_features, batch, timeline.silent, prefer=timeline.worker)
     current_progress.get().advance("windows", len(batch))
     return features
+
+
+def score_batches(batches: Sequence[list[Window]], timeline: Timeline, run: Run) -> list[WindowFeatures]:
+    """The VideoMAE features of all batches of windows of one video.
+
+    Raises:
+        ModelError, WorkerLost, RunEnded: as `score_windows`.
+    """
+    if timeline.duration_s > SHORT_S:
+        return score_windows.map(batches, unmapped(timeline), unmapped(run)).result()
+    return [result_for(timeline, score_windows, batch, timeline, run) for batch in batches]
 
 
 def score_video(

@@ -13,9 +13,8 @@ from tasks.core.records import Failure, ScoredVideo, Stage, Timeline
 from tasks.core.speech.spans import Span
 from tasks.run.logs import log_event
 from tasks.run.progress import step
-from tasks.run.retries import WORK_PAUSES_S, attempt, is_transient, retried
+from tasks.run.retries import WORK_PAUSES_S, attempt, is_transient, result_for, retried
 from tasks.run.run import Run
-from tasks.run.suspension import result_of
 from tasks.work.hearing import keep_transcript
 from tasks.work.transcripts import (
     check_whisper,
@@ -39,7 +38,7 @@ def transcribe_candidates(scored: ScoredVideo, run: Run) -> ScoredVideo:
     scored = without_foreign_words(scored, run.spec)  # they are not this run's, whatever fails below
     if known := transcribed_before(scored, run.spec):
         return known
-    return result_of(transcribe.submit(unwritten_chunks(scored, run.spec), scored, run))
+    return result_for(scored.timeline, transcribe, unwritten_chunks(scored, run.spec), scored, run)
 
 
 @retried("transcribe", run_name="transcribe {scored.timeline.video.name}", pauses_s=WORK_PAUSES_S)

@@ -22,13 +22,17 @@ def log_event(
     **facts: float | str | None,
 ) -> None:
     """Write one line to the log of the run, which the Prefect UI shows too."""
-    log: logging.Logger | logging.LoggerAdapter[logging.Logger]
-    try:
-        log = get_run_logger()
-    except MissingContextError:  # a plain function is called outside of a run
-        log = logging.getLogger(__name__)
+    log = run_log()
     if log.isEnabledFor(level):
         log.log(level, "%s", log_line(run_id, stage, message, video=video, **facts))
+
+
+def run_log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    """The log of the run; that of this module where a plain function is called outside of one."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger(__name__)
 
 
 def log_line(

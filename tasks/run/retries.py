@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
+from uuid import uuid4
 
 from prefect import Task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectConcurrentFuture
 from prefect.runtime import task_run
 from prefect.utilities.annotations import opaque
 
 from tasks.core.errors import HooklineError, StorageError, WorkerLost
+from tasks.core.records import Timeline
+from tasks.run.logs import run_log
+from tasks.run.suspension import result_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,6 +28,12 @@ R = TypeVar("R")
 STORAGE_PAUSES_S = (2, 10)
 WORK_PAUSES_S = (1, 10)
 """Pauses before each new try of work on a GPU. What a lost worker had finished is not done again."""
+
+SHORT_S = 60.0
+"""No step of a video of this length at most is a task run: those of a night would be counted by its videos,
+and not by its work. One costs the server 8 ms and its database 20 KB."""
+
+_attempt: ContextVar[int] = ContextVar("attempt", default=0)
 
 
 class ClosedTask(Task[Any, Any]):
@@ -73,7 +88,40 @@ def retried(
 
 def attempt() -> int:
     """Which try of the current task this is, from 1."""
-    return task_run.run_count or 1
+    return _attempt.get() or task_run.run_count or 1
+
+
+def tried(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What a task returns, without a task run; it is tried again as in one."""
+    number = 1
+    while True:
+        _attempt.set(number)
+        try:
+            return task.fn(*args, **kwargs)
+        except Exception as error:
+            if number > task.retries or not is_transient(error):
+                raise
+            pause_s = list(task.retry_delay_seconds)[number - 1]
+            run_log().warning("%s: %s: tried again in %g s", task.name, type(error).__name__, pause_s)
+        finally:
+            _attempt.set(0)
+        time.sleep(pause_s)
+        number += 1
+
+
+def result_for(timeline: Timeline, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What a step returns for a video: from a task run of its own, unless the video is short.
+
+    Raises:
+        Pause: the run was suspended.
+        Exception: what the step raised, on its last try.
+    """
+    if timeline.duration_s > SHORT_S:
+        return result_of(task.submit(*args, **kwargs))
+    pool = ThreadPoolExecutor(1, task.name)
+    work = pool.submit(copy_context().run, partial(tried, task, *args, **kwargs))
+    pool.shutdown(wait=False)
+    return result_of(PrefectConcurrentFuture(uuid4(), work))
 
 
 def is_transient(error: object) -> bool:

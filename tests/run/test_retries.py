@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from prefect import flow, unmapped
 from prefect.context import TaskRunContext
+from prefect.runtime import task_run
 
 from tasks.core.errors import ModelError, ObjectChanged, SettingsError, StorageError, WorkerLost
-from tasks.run.retries import attempt, is_transient, retried
+from tasks.core.records import Timeline, VideoRef
+from tasks.run.retries import SHORT_S, attempt, is_transient, result_for, retried, tried
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,49 @@ def test_prefect_looks_into_no_argument_of_a_task_and_knows_where_it_is_from() -
     taking()
     assert taken == [((1, 2, 3), (4,), "take (1, 2, 3)", True)] * 4
     assert Watched.looks == 0
+
+
+def seen_by(seconds: float) -> tuple[list[int], list[str]]:
+    """The tries of a step of a video so long, which fails twice, and the task runs that it made."""
+    attempts: list[int] = []
+    task_runs: list[str] = []
+
+    @retried("ask", pauses_s=(0, 0))
+    def ask(name: str) -> str:
+        attempts.append(attempt())
+        task_runs.extend(filter(None, [task_run.name]))
+        if attempt() <= 2:
+            raise StorageError("503", reason="throttled")
+        return f"answer to {name}"
+
+    timeline = Timeline(VideoRef("file:///video.mp4", "", 1), "", 40, 8, 56, 56, seconds, "none")
+
+    @flow
+    def asking() -> str:
+        return result_for(timeline, ask, "me")
+
+    assert asking() == "answer to me"
+    return attempts, task_runs
+
+
+@pytest.mark.usefixtures("prefect")
+@pytest.mark.logs_error
+def test_a_step_of_a_short_video_is_tried_again_without_a_task_run() -> None:
+    assert seen_by(SHORT_S) == ([1, 2, 3], [])
+    attempts, task_runs = seen_by(SHORT_S + 1)
+    assert attempts == [1, 2, 3]
+    assert len(task_runs) == 3
+
+
+@pytest.mark.usefixtures("prefect")
+def test_what_cannot_pass_is_not_tried_again_without_a_task_run_either() -> None:
+    attempts: list[int] = []
+
+    @retried("ask", pauses_s=(0, 0))
+    def ask() -> None:
+        attempts.append(attempt())
+        raise ModelError("no weights")
+
+    with pytest.raises(ModelError):
+        tried(ask)
+    assert attempts == [1]

@@ -80,8 +80,7 @@ def test_what_another_model_wrote_is_not_taken_where_this_one_fails(
 ) -> None:
     failing(ModelError("No room.", reason="out_of_memory"), monkeypatch, attempt=1)
     foreign = Transcript((Word(1_000, 2_000, " Foreign", 0.9),), "en", ((800, 5_200),), ("another",))
-    monkeypatch.setattr(transcribe.transcribe, "submit", transcribe.transcribe.fn)
-    monkeypatch.setattr(transcribe, "result_of", lambda done: done)
+    monkeypatch.setattr(transcribe, "result_for", lambda _, task, *arguments: task.fn(*arguments))
     found = transcribe.transcribe_candidates(scored(replace(SPOKEN, transcript=foreign)), run)
     assert [failure.reason for failure in found.failures] == ["out_of_memory"]
     assert found.timeline.heard == SPOKEN
