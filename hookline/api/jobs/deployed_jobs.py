@@ -35,7 +35,7 @@ LOST_AFTER_S = 30.0
 """A server that has not answered for so long is away."""
 
 SETTLED_S = 10.0
-"""A run says within this time after its end what came of it."""
+"""A run, or its worker, says within this time after its end what came of it."""
 
 CANCELED_WITHIN_S = 120.0
 """A worker that is there has ended a canceled run by then; nobody waits longer for one that is not."""
@@ -207,11 +207,16 @@ class DeployedJobs:
         log.warning("job %s is canceled: its worker is gone", run["id"])
 
     def _take_up(self, run: Mapping[str, Any]) -> None:
-        """Have a run that lost its worker wait again, or end, unless another service has meanwhile."""
+        """Have a run that lost its worker wait again, or end, unless another service has meanwhile.
+
+        Not at once: a worker reports the death of a process twice, some seconds apart.
+        """
+        if age_s(run["state"]) < SETTLED_S:
+            return
         now = self._runs.find(job_id := run["id"])
         if now is None or now["state_id"] != run["state_id"]:
             return
-        deaths = deaths_of(now)
+        deaths = deaths_of(now, self._runs.began(job_id) or now["state_id"])
         why = Outcome.crashed(len(deaths)) if len(deaths) >= MAX_DEATHS else Outcome()
         noted = {DEATHS: " ".join(deaths), PROGRESS: ""}
         self._runs.note(job_id, noted | {REASON: why.reason, KIND: why.kind, DETAIL: why.detail})

@@ -96,7 +96,7 @@ class OwnJobs:
             self._runs.set_state(job.id, "CANCELLED", "Cancelled", force=True)
         elif job.status == Status.QUEUED and kind != "SCHEDULED":
             # What was handed back in good order waits as SCHEDULED: this one lost its process.
-            deaths = deaths_of(run)
+            deaths = deaths_of(run, run["state_id"])
             self._runs.note(job.id, {DEATHS: " ".join(deaths)})
             if len(deaths) >= MAX_DEATHS:
                 self._fail(job, Outcome.crashed(len(deaths)))

@@ -104,6 +104,12 @@ class PrefectRuns:
         run: dict[str, Any] = self.call("GET", f"/flow_runs/{run_id}").json()
         return run
 
+    def began(self, run_id: str) -> str:
+        """The id of the last state in which a run was at work, or about to be; empty if it never was."""
+        states = self.call("GET", "/flow_run_states/", params={"flow_run_id": run_id}).json()
+        begun = (state for state in states if state["type"] in ("PENDING", "RUNNING"))
+        return str(max(begun, key=lambda state: state["timestamp"], default={"id": ""})["id"])
+
     def set_state(self, run_id: str, kind: str, name: str, *, message: str = "", force: bool = False) -> bool:
         """Propose a state; whether it was accepted."""
         state = {"type": kind, "name": name, "message": message or None}

@@ -15,7 +15,7 @@ from tasks.run.labels import CONTENT, DETAIL, KIND, REASON, RUN_ID, WHOLE
 VIDEO_PATH, ETAG, REQUEST = "hookline.video_path", "hookline.video_etag", "hookline.request"
 
 DEATHS = "hookline.deaths"
-"""The states in which what ran a job was found dead."""
+"""By their states: the times that what ran a job died."""
 
 MAX_DEATHS = 3
 """A job under which so much has died fails."""
@@ -31,9 +31,12 @@ def labels_of(wanted: Wanted) -> dict[str, str]:
     }
 
 
-def deaths_of(run: Mapping[str, Any]) -> list[str]:
-    """The states in which this run has lost what ran it, and its own: whoever counts that, counts it once."""
-    return [*dict.fromkeys([*run["labels"].get(DEATHS, "").split(), run["state_id"]])]
+def deaths_of(run: Mapping[str, Any], began: str) -> list[str]:
+    """How often this run has lost what ran it: by the states in which it began, the last of which is `began`.
+
+    So a death counts once, however often it is reported, and whoever counts it.
+    """
+    return [*dict.fromkeys([*run["labels"].get(DEATHS, "").split(), began])]
 
 
 def loaded(run: Mapping[str, Any]) -> Job:

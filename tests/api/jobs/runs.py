@@ -24,6 +24,7 @@ class Runs:
 
     def __init__(self, *there: dict[str, Any]) -> None:
         self.there = {run["id"]: run for run in there}
+        self.begun = {run["id"]: "r1" for run in there}
         self.stalled: set[str] = set()
         self.waits, self.goes_on = threading.Event(), threading.Event()
 
@@ -41,6 +42,9 @@ class Runs:
         return deepcopy(self.there[run_id])
 
     find = read
+
+    def began(self, run_id: str) -> str:
+        return self.begun[run_id]
 
     def set_state(self, run_id: str, kind: str, *_: Any, **__: Any) -> bool:
         self._stall("set_state")
