@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,14 +21,14 @@ from transformers.utils import logging as transformers_logging
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.devices import (
-    LOADING,
     device_record,
     on_model_thread,
     pick_device,
     pick_dtype,
     sent,
 )
-from tasks.adapters.models.gpu_errors import is_out_of_memory, raise_if_gpu_lost
+from tasks.adapters.models.gpu_errors import is_out_of_memory
+from tasks.adapters.models.held import Held, not_loaded
 from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.adapters.models.memory import fitting_batch, free_bytes
 from tasks.core.errors import ModelError
@@ -233,31 +232,29 @@ class LinearPatches(nn.Module):
 
 
 def load_videomae(checkpoint: Checkpoint, *, device: str = "auto") -> VideoMAE:
-    """The model of a checkpoint: loaded at the first call, the same object afterwards.
+    """The model of a checkpoint. A process holds one, or why there is none (`Held`).
 
     Raises:
         ModelError: the checkpoint does not hold a VideoMAE, or there is no such `device` (`pick_device`).
     """
-    with LOADING:
-        return _load(checkpoint, pick_device(device))
+    return _held.get(checkpoint, pick_device(device))
 
 
 def is_loaded() -> bool:
     """Whether this process holds one."""
-    return _load.cache_info().currsize > 0
+    return _held.model is not None
 
 
-@cache
 def _load(checkpoint: Checkpoint, device: torch.device) -> VideoMAE:
     try:
         return VideoMAE(checkpoint, device=device)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise_if_gpu_lost(error)
-        raise ModelError(
-            f"{checkpoint.model} cannot be loaded as VideoMAE: {error}. Name a checkpoint with the layout of "
-            "MCG-NJU/videomae-base, or fetch this one again, whole.",
-            reason="model_unavailable",
-        ) from error
+    except ModelError:
+        raise
+    except Exception as error:
+        raise not_loaded(checkpoint, "VideoMAE", error) from error
+
+
+_held = Held(_load)
 
 
 def _centre_crop(images: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -14,7 +14,9 @@ from hookline.api.jobs import machine as module
 from hookline.api.jobs.machine import Machine
 from hookline.api.jobs.metrics import Metrics
 from tasks.adapters.models.checkpoints import resolve_checkpoint
-from tasks.adapters.models.whisper.model import _load, load_whisper
+from tasks.adapters.models.held import Held
+from tasks.adapters.models.whisper import model as whisper
+from tasks.adapters.models.whisper.model import load_whisper
 from tasks.adapters.workers.processes import GpuProcesses
 from tasks.core.devices import Backend
 from tasks.run.host import Host
@@ -68,8 +70,10 @@ def test_a_job_is_stopped_while_a_worker_is_asked_and_the_next_does_not_wait_for
     assert machine.device == "cpu"
 
 
-def test_the_models_in_memory_are_seen(demo_models: Path, tmp_path: Path) -> None:
-    _load.cache_clear()
+def test_the_models_in_memory_are_seen(
+    demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whisper, "_held", Held(whisper._load))
     machine = Machine(make_spec(tmp_path, tmp_path, engine={"device": "cpu"}).settings)
     machine.look()
     assert not machine.whisper_loaded

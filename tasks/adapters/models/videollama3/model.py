@@ -22,7 +22,6 @@ import torch
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.devices import (
-    LOADING,
     backend_of,
     on_model_thread,
     pick_device,
@@ -30,6 +29,7 @@ from tasks.adapters.models.devices import (
     sent,
 )
 from tasks.adapters.models.gpu_errors import is_out_of_memory, raise_if_gpu_lost
+from tasks.adapters.models.held import Held, not_loaded
 from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.adapters.models.memory import fitting_batch, free_bytes
 from tasks.adapters.models.usage import Spent, Usage
@@ -248,47 +248,27 @@ def shown_ticks(window: Window, max_frames: int) -> list[int]:
     return sample_ticks(window, count=min(window.length, max_frames))
 
 
-_held: tuple[tuple[Checkpoint, str, str], VideoLlama3 | tuple[str, str]] | None = None
-"""The model asked for last; or, as message and reason, why there is none. An error itself would keep
-what was half loaded alive."""
-
-
 def is_loaded() -> bool:
     """Whether this process holds one."""
-    held = _held
-    return held is not None and isinstance(held[1], VideoLlama3)
+    return _held.model is not None
 
 
 def load_videollama3(
     checkpoint: Checkpoint, *, quantization: str = "none", device: str = "auto"
 ) -> VideoLlama3:
-    """The model of a checkpoint: loaded at the first call, the same object afterwards.
-
-    A process holds one. A failure is remembered like a model, unless memory was short, which may pass.
+    """The model of a checkpoint. A process holds one, or why there is none (`Held`).
 
     Raises:
         ModelError: the checkpoint does not hold a VideoLLaMA3, or not all of it, or it does not fit, or
             there is no such `device` (`pick_device`).
     """
-    global _held
-    wanted = (checkpoint, quantization, device)
-    with LOADING:
-        if _held is None or _held[0] != wanted:
-            _held = None  # before the next is loaded: both would rarely fit
-            _held = (wanted, _load(*wanted))
-        loaded = _held[1]
-        if isinstance(loaded, VideoLlama3):
-            return loaded
-        message, reason = loaded
-        if reason == "out_of_memory":
-            _held = None
-    raise ModelError(message, reason=reason)
+    return _held.get(checkpoint, quantization, device)
 
 
 def videollama3_status() -> ModelStatus:
     """What this process holds of the deep model. Waits for nothing, loads nothing."""
-    model = _held[1] if _held else None
-    if not isinstance(model, VideoLlama3):
+    model = _held.model
+    if model is None:
         return ModelStatus(loaded=False)
     return ModelStatus(
         loaded=True,
@@ -301,15 +281,16 @@ def videollama3_status() -> ModelStatus:
     )
 
 
-def _load(checkpoint: Checkpoint, quantization: str, device: str) -> VideoLlama3 | tuple[str, str]:
+def _load(checkpoint: Checkpoint, quantization: str, device: str) -> VideoLlama3:
     try:
         return VideoLlama3(checkpoint, quantization=quantization, device=pick_device(device))
-    except ModelError as error:
-        return str(error), error.reason
+    except ModelError:
+        raise
     except Exception as error:  # above all a card it does not fit: the run goes on without it
-        raise_if_gpu_lost(error)
-        failed = _failed(error)
-        return f"{checkpoint.model} cannot be loaded: {failed.detail}", failed.reason or "model_error"
+        raise not_loaded(checkpoint, "VideoLLaMA3", error) from error
+
+
+_held = Held(_load)
 
 
 def _analysis(window: Window, written: GeneratedAnswer, attempt: Attempt) -> Analysis:

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,8 +18,9 @@ import numpy.typing as npt
 import torch
 
 from tasks.adapters.models.checkpoints import Checkpoint
-from tasks.adapters.models.devices import LOADING, on_model_thread, pick_device, sent
-from tasks.adapters.models.gpu_errors import is_out_of_memory, raise_if_gpu_lost
+from tasks.adapters.models.devices import on_model_thread, pick_device, sent
+from tasks.adapters.models.gpu_errors import is_out_of_memory
+from tasks.adapters.models.held import Held, not_loaded
 from tasks.adapters.models.kernels import choose_attention_kernels
 from tasks.adapters.models.memory import fitting_batch, free_bytes
 from tasks.adapters.models.whisper.checkpoint import read_tokens
@@ -201,33 +202,28 @@ class Whisper:
 
 
 def load_whisper(checkpoint: Checkpoint, *, device: str = "auto") -> Whisper:
-    """The model of a checkpoint: loaded at the first call, the same object afterwards.
+    """The model of a checkpoint. A process holds one, or why there is none (`Held`).
 
     Raises:
         ModelError: the checkpoint does not hold a multilingual Whisper, or it does not fit, or there is no
             such `device` (`pick_device`).
     """
-    with LOADING:
-        return _load(checkpoint, pick_device(device))
+    return _held.get(checkpoint, pick_device(device))
 
 
 def is_loaded() -> bool:
     """Whether this process holds one."""
-    return _load.cache_info().currsize > 0
+    return _held.model is not None
 
 
-@cache
 def _load(checkpoint: Checkpoint, device: torch.device) -> Whisper:
     try:
         # Where the deep model computes: between two of its batches there is room.
         return on_model_thread(partial(Whisper, checkpoint, device=device))
     except ModelError:
         raise
-    except Exception as error:  # whatever a broken file of a checkpoint leads to
-        raise_if_gpu_lost(error)
-        no_memory = is_out_of_memory(error)
-        raise ModelError(
-            f"{checkpoint.model} cannot be loaded as Whisper ({type(error).__name__}: {error}). "
-            + ("Close what else is on the device." if no_memory else "Fetch the checkpoint again, whole."),
-            reason="out_of_memory" if no_memory else "model_invalid",
-        ) from error
+    except Exception as error:
+        raise not_loaded(checkpoint, "Whisper", error) from error
+
+
+_held = Held(_load)
