@@ -36,7 +36,7 @@ from tasks.run.run import Run
 from tasks.work.analyses import find_analyses
 from tasks.work.hearing import recall_heard
 from tasks.work.spec import RunSpec
-from tasks.work.transcripts import transcribed_before
+from tasks.work.transcripts import transcribed_before, with_own_words
 
 HEARD_AT_ONCE = 32
 """Records of what was heard that are read at once: one may be of hours of talk."""
@@ -208,7 +208,7 @@ def rerank(
     """
     if rows is None or entry.timeline is None:
         return None
-    timeline = replace(entry.timeline, heard=heard)
+    timeline = with_own_words(replace(entry.timeline, heard=heard), spec)
     scored = restore_scores(timeline, rows.to_pydict(), spec.settings)
     scored = scored and transcribed_before(scored, spec)
     analyses = scored and find_analyses(scored.candidates, scored.timeline, spec)

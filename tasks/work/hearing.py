@@ -33,16 +33,21 @@ def keep_heard(timeline: Timeline, spec: RunSpec) -> Timeline:
 
 def keep_transcript(timeline: Timeline, new: Transcript, spec: RunSpec) -> Timeline:
     """Keep what is said in some chunks of a video, beside what is known of others; the same video with it."""
-    if timeline.heard is None:
-        return timeline
-    records, key, heard = _records(spec), key_of(timeline.video, spec), timeline.heard
     # Another run may have written down other chunks since the video was opened.
-    now = records.get(key)
-    if now and now.untranscribed == heard.untranscribed:
-        heard = now
+    if (heard := newest(timeline, spec).heard) is None:
+        return timeline
     heard = replace(heard, transcript=added(heard.transcript, new))
-    records.put(key, heard)
+    _records(spec).put(key_of(timeline.video, spec), heard)
     return replace(timeline, heard=heard)
+
+
+def newest(timeline: Timeline, spec: RunSpec) -> Timeline:
+    """The same video with what is kept of it by now, if that is of the same sound."""
+    heard = timeline.heard
+    now = heard and _records(spec).get(key_of(timeline.video, spec))
+    if heard and now and now.untranscribed == heard.untranscribed:
+        return replace(timeline, heard=now)
+    return timeline
 
 
 def recall_heard(videos: Sequence[VideoRef], spec: RunSpec) -> dict[VideoRef, Heard]:

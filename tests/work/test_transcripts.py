@@ -21,7 +21,7 @@ from tasks.work.analyses import Analyses, quotes
 from tasks.work.hearing import keep_heard, keep_transcript, recall_heard
 from tasks.work.opening import close_timeline, open_video
 from tasks.work.spec import Missing, RunSpec
-from tasks.work.transcripts import new_transcript, transcribed_before, unwritten_chunks
+from tasks.work.transcripts import new_transcript, transcribed_before, unwritten_chunks, with_own_words
 from tests.adapters.video.sound.voice import dubbed
 from tests.media import numbered_video
 from tests.spec import make_spec
@@ -80,7 +80,8 @@ def scored(timeline: Timeline, *candidates: tuple[int, int]) -> ScoredVideo:
 def recalled(timeline: Timeline, spec: RunSpec, *candidates: tuple[int, int]) -> ScoredVideo:
     """The video as a later run knows it that does not open it."""
     known = recall_heard([timeline.video], spec)
-    return scored(replace(timeline, path="", heard=known.get(timeline.video)), *candidates)
+    heard = replace(timeline, path="", heard=known.get(timeline.video))
+    return scored(with_own_words(heard, spec), *candidates)
 
 
 def write_down(video: ScoredVideo, spec: RunSpec) -> Timeline:
@@ -102,21 +103,21 @@ def test_only_what_is_said_in_candidates_is_written_down_and_no_run_writes_it_ag
     timeline = keep_heard(opened, spec)
     assert timeline.heard
     assert len(timeline.heard.speech) >= 3
-    video = scored(timeline, (0, 12), (20, 32))
+    video = scored(timeline, (0, 10), (20, 32))
     assert transcribed_before(video, spec) is None
     written = write_down(video, spec)
     assert [(round(start / 1000), round(end / 1000)) for start, end in chunks_of(written)] == [(2, 9)]
 
     for night in (later(spec), later(spec, in_prompt=False)):
-        known = transcribed_before(recalled(opened, night, (0, 12), (20, 32)), night)
+        known = transcribed_before(recalled(opened, night, (0, 10), (20, 32)), night)
         assert known
         assert known.timeline.heard == written.heard
         assert known.failures == ()
     # More is said in another candidate.
-    more = recalled(opened, later(spec), (0, 12), (12, 20))
+    more = recalled(opened, later(spec), (0, 10), (12, 20))
     assert transcribed_before(more, later(spec)) is None
     (missing,) = unwritten_chunks(more, later(spec))
-    both = write_down(scored(written, (0, 12), (12, 20)), later(spec))
+    both = write_down(scored(written, (0, 10), (12, 20)), later(spec))
     assert chunks_of(both) == (*chunks_of(written), missing)
 
 
@@ -124,10 +125,10 @@ def test_only_what_is_said_in_candidates_is_written_down_and_no_run_writes_it_ag
 def test_in_a_language_that_is_forced_all_is_written_anew(
     opened: Timeline, spec: RunSpec, speech: dict[str, Any]
 ) -> None:
-    write_down(scored(keep_heard(opened, spec), (0, 12)), spec)
+    write_down(scored(keep_heard(opened, spec), (0, 10)), spec)
     night = later(spec, **speech)
-    assert transcribed_before(recalled(opened, night, (0, 12)), night) is None
-    written = write_down(scored(keep_heard(opened, night), (0, 12)), night)
+    assert transcribed_before(recalled(opened, night, (0, 10)), night) is None
+    written = write_down(scored(keep_heard(opened, night), (0, 10)), night)
     assert written.heard
     assert written.heard.transcript
     assert written.heard.transcript.language == speech["language"]
@@ -136,23 +137,23 @@ def test_in_a_language_that_is_forced_all_is_written_anew(
 def test_another_model_writes_all_anew_and_a_moved_one_nothing(
     opened: Timeline, spec: RunSpec, whisper: Checkpoint
 ) -> None:
-    write_down(scored(keep_heard(opened, spec), (0, 12)), spec)
+    write_down(scored(keep_heard(opened, spec), (0, 10)), spec)
     moved = later(spec, whisper=replace(whisper, model="/elsewhere/whisper"))
-    assert transcribed_before(recalled(opened, moved, (0, 12)), moved)
+    assert transcribed_before(recalled(opened, moved, (0, 10)), moved)
     other = later(spec, whisper=replace(whisper, revision="sha256:another"))
-    assert transcribed_before(recalled(opened, other, (0, 12)), other) is None
+    assert transcribed_before(recalled(opened, other, (0, 10)), other) is None
 
 
 def test_without_the_model_what_is_known_is_taken_and_what_is_not_is_a_failure(
     opened: Timeline, spec: RunSpec
 ) -> None:
-    written = write_down(scored(keep_heard(opened, spec), (0, 12)), spec)
+    written = write_down(scored(keep_heard(opened, spec), (0, 10)), spec)
     without = later(spec, whisper=Missing("model_unavailable", "The hub is silent."), language="pt")
-    known = transcribed_before(recalled(opened, without, (0, 12)), without)
+    known = transcribed_before(recalled(opened, without, (0, 10)), without)
     assert known
     assert (known.timeline.heard, known.failures) == (written.heard, ())
 
-    unknown = transcribed_before(recalled(opened, without, (0, 12), (12, 20)), without)
+    unknown = transcribed_before(recalled(opened, without, (0, 10), (12, 20)), without)
     assert unknown
     (failure,) = unknown.failures
     assert (failure.stage, failure.kind, failure.reason) == (Stage.SPEECH, "failed", "model_unavailable")
@@ -172,9 +173,9 @@ def ranked(video: ScoredVideo) -> Any:
 
 
 def test_where_nobody_wants_it_nothing_is_known(opened: Timeline, spec: RunSpec) -> None:
-    write_down(scored(keep_heard(opened, spec), (0, 12)), spec)
+    write_down(scored(keep_heard(opened, spec), (0, 10)), spec)
     off = later(spec, whisper=None, transcribe=False)
-    known = transcribed_before(recalled(opened, off, (0, 12)), off)
+    known = transcribed_before(recalled(opened, off, (0, 10)), off)
     assert known
     assert [segment.transcript for segment in ranked(known)] == [None]
     assert quotes(known.candidates, known.timeline, off) == {}
@@ -194,7 +195,7 @@ def test_where_nobody_speaks_the_model_is_not_even_loaded(
     opened: Timeline, spec: RunSpec, heard: Heard | None, said: str | None
 ) -> None:
     """Whoever would load it asks first whether there is anything that is not known."""
-    known = transcribed_before(scored(replace(opened, heard=heard), (0, 12)), spec)
+    known = transcribed_before(scored(replace(opened, heard=heard), (0, 10)), spec)
     assert known
     assert known.failures == ()
     assert [segment.transcript for segment in ranked(known)] == [said]
@@ -210,15 +211,15 @@ def test_the_language_is_told_by_the_whole_video_and_only_once(
         return "es"
 
     monkeypatch.setattr(Whisper, "language", language)
-    timeline = write_down(scored(keep_heard(opened, spec), (0, 12)), spec)
+    timeline = write_down(scored(keep_heard(opened, spec), (0, 10)), spec)
     assert len(told_by.pop()) > len(chunks_of(timeline)) == 1
     write_down(scored(timeline, (0, 20)), spec)
     assert told_by == []
 
 
 def test_the_judge_is_told_what_is_said_in_a_candidate(opened: Timeline, spec: RunSpec) -> None:
-    timeline = write_down(scored(keep_heard(opened, spec), (0, 12), (20, 30)), spec)
-    video = scored(timeline, (0, 12), (20, 30))
+    timeline = write_down(scored(keep_heard(opened, spec), (0, 10), (20, 30)), spec)
+    video = scored(timeline, (0, 10), (20, 30))
     told = quotes(video.candidates, timeline, spec)
     first, second = ranked(video)
     assert told == {first.window: first.transcript}

@@ -6,10 +6,11 @@ judges. Where nobody knows who speaks, there is none, and the window is all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tasks.core.records import ScoredWindow, Segment, Timeline, Window
-from tasks.core.speech.cuts import Cut, Cutter
+from tasks.core.speech.cuts import Cut, Cutter, max_shift
+from tasks.core.speech.heard import Word
 from tasks.core.speech.spans import Span
 
 
@@ -33,9 +34,16 @@ def cutter_of(timeline: Timeline) -> Cutter | None:
     return Cutter(heard.speech, end_ms=heard.end_ms)
 
 
-def cut_of(window: Window, timeline: Timeline, cutter: Cutter) -> Cut:
-    """The best cut near a window."""
-    return cutter.cut(_milliseconds(window.start, timeline), _milliseconds(window.end, timeline))
+def cut_of(window: Window, timeline: Timeline, cutter: Cutter, words: Sequence[Word] = ()) -> Cut:
+    """The best cut near a window, by these words as well."""
+    return cutter.cut(*_span(window, timeline), words)
+
+
+def reach_of(window: Window, timeline: Timeline) -> Span:
+    """From when to when the cut of a window may go."""
+    start_ms, end_ms = _span(window, timeline)
+    shift = max_shift(end_ms - start_ms)
+    return start_ms - shift, end_ms + shift
 
 
 def stretch_of(item: ScoredWindow | Segment) -> Span:
@@ -62,6 +70,10 @@ def ticks_of(item: ScoredWindow | Segment, timeline: Timeline) -> Window:
     if cut.end_ms == _milliseconds(timeline.n_ticks, timeline):
         end = timeline.n_ticks
     return Window(first, max(first + 1, min(end, first + window.length)))
+
+
+def _span(window: Window, timeline: Timeline) -> Span:
+    return _milliseconds(window.start, timeline), _milliseconds(window.end, timeline)
 
 
 def _milliseconds(tick: int, timeline: Timeline) -> int:

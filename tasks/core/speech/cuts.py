@@ -59,43 +59,51 @@ class Place:
 
 
 class Cutter:
-    """Finds the cuts of one video, in which `speech` and silence follow each other until `end_ms`.
+    """Finds the cuts of one video, in which `speech` and silence follow each other until `end_ms`."""
 
-    `words` of it are those that are known, in order of time: they tell where sentences end.
-    """
-
-    def __init__(self, speech: Sequence[Span], *, end_ms: int, words: Sequence[Word] = ()) -> None:
+    def __init__(self, speech: Sequence[Span], *, end_ms: int) -> None:
         self._end_ms = end_ms
         self._speech = speech
         self._spoken_ms = [0, *accumulate(end - begin for begin, end in speech)]
-        self._places = list(_places(speech, words, end_ms=end_ms))
+        edges = [0, *chain.from_iterable(speech), end_ms]
+        self._pauses = list(zip(edges[::2], edges[1::2], strict=True))
+        self._places = list(_places(self._pauses))
         self._begins = [place.begin for place in self._places]
         self._ends = [place.end for place in self._places]
 
-    def cut(self, start_ms: int, end_ms: int) -> Cut:
+    def cut(self, start_ms: int, end_ms: int, words: Sequence[Word] = ()) -> Cut:
         """The best cut near a window, and never longer than `longest`.
 
         Ends of sentences before long pauses before short ones, both ends together; then the smallest shifts;
-        then the earlier. Where nothing is better, an end stays where it is.
+        then the earlier. Where nothing is better, an end stays where it is. `words` are those near the window
+        in order of time, as far as they are known: they tell where sentences end.
         """
-        length, most = end_ms - start_ms, longest(end_ms - start_ms)
-        shift = min(MAX_SHIFT_MS, length // SHIFTS_PER_WINDOW)
-        starts = self._options(start_ms, self._ends, edge=0, shift=shift)
-        ends = self._options(end_ms, self._begins, edge=self._end_ms, shift=shift)
+        most, shift = longest(end_ms - start_ms), max_shift(end_ms - start_ms)
+        starts = self._options(start_ms, self._ends, words, edge=0, shift=shift)
+        ends = self._options(end_ms, self._begins, words, edge=self._end_ms, shift=shift)
         badness, _, start, end = min(
             (a[0] + b[0], a[1] + b[1], a[2], b[2]) for a in starts for b in ends if b[2] - a[2] <= most
         )
         return Cut(start, end, badness < SPOKEN, round(self._spoken(start, end) / max(1, end - start), 3))
 
-    def _options(self, at: int, times: Sequence[int], *, edge: int, shift: int) -> list[Option]:
+    def _options(
+        self, at: int, times: Sequence[int], words: Sequence[Word], *, edge: int, shift: int
+    ) -> list[Option]:
         """Every place to cut within `shift`: the time itself, the edge of the video, pauses."""
         holds = bisect_right(self._begins, at) - 1
-        stays = self._places[holds].badness if at <= self._ends[holds] else SPOKEN
+        stays = self._badness(holds, words) if at <= self._ends[holds] else SPOKEN
         options = [(stays, 0, at)]
         if abs(edge - at) <= shift:
             options.append((SENTENCE, abs(edge - at), edge))
         near = range(bisect_left(times, at - shift), bisect_right(times, at + shift))
-        return options + [(self._places[i].badness, abs(times[i] - at), times[i]) for i in near]
+        return options + [(self._badness(i, words), abs(times[i] - at), times[i]) for i in near]
+
+    def _badness(self, number: int, words: Sequence[Word]) -> int:
+        """How bad a place to cut is, as far as its length and these words tell."""
+        begin, end = self._pauses[number]
+        before = bisect_left(words, begin + end, key=lambda word: word.start_ms + word.end_ms)
+        ends_sentence = before > 0 and _ends_sentence(words[before - 1], begin)
+        return SENTENCE if ends_sentence else self._places[number].badness
 
     def _spoken(self, start_ms: int, end_ms: int) -> int:
         """How many milliseconds of it somebody speaks."""
@@ -116,18 +124,19 @@ def longest(length_ms: int) -> int:
     return MINUTE_MS if MINUTE_MS - SECOND_MS < length_ms < MINUTE_MS else length_ms
 
 
-def _places(speech: Sequence[Span], words: Sequence[Word], *, end_ms: int) -> Iterator[Place]:
-    """The pauses of a video, those before its first and after its last speech included."""
-    edges = [0, *chain.from_iterable(speech), end_ms]
-    middles = [word.start_ms + word.end_ms for word in words]
-    last = len(speech)
-    for number, (begin, end) in enumerate(zip(edges[::2], edges[1::2], strict=True)):
+def max_shift(length_ms: int) -> int:
+    """How far each end of a window of this length may be moved."""
+    return min(MAX_SHIFT_MS, length_ms // SHIFTS_PER_WINDOW)
+
+
+def _places(pauses: Sequence[Span]) -> Iterator[Place]:
+    """The pauses as places to cut. The first and the last lie before and after all speech."""
+    last = len(pauses) - 1
+    for number, (begin, end) in enumerate(pauses):
         middle = max(begin, (begin + end - LATE_END_MS) // 2)
-        spoken = words[before - 1] if (before := bisect_left(middles, begin + end)) else None
-        if number in (0, last) or (spoken and _ends_sentence(spoken, begin)):
+        badness = LONG if end - begin >= LONG_PAUSE_MS else SHORT
+        if number in (0, last):
             badness = SENTENCE
-        else:
-            badness = LONG if end - begin >= LONG_PAUSE_MS else SHORT
         yield Place(
             min(begin + TAIL_MS, middle) if number else begin,
             max(end - LEAD_MS, middle) if number < last else end,

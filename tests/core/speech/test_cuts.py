@@ -17,6 +17,9 @@ TALK = [(2000, 10_000), (10_128, 19_500), (20_500, 34_000), (36_000, 52_000)]
 """With pauses of 128 ms, 1 s and 2 s."""
 
 
+Video = tuple[Cutter, list[tuple[int, int]], int, list[Word]]
+
+
 def spans(steps: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Stretches of speech from pairs of a pause and a length."""
     edges = list(accumulate(step for pair in steps for step in pair))
@@ -28,15 +31,15 @@ talks = st.lists(st.tuples(pauses, st.integers(64, 9000)), max_size=40).map(span
 
 
 @st.composite
-def videos(draw: st.DrawFn) -> tuple[Cutter, list[tuple[int, int]], int]:
-    """Any talk, and how long its video is."""
+def videos(draw: st.DrawFn) -> tuple[Cutter, list[tuple[int, int]], int, list[Word]]:
+    """Any talk, how long its video is, and the ends of some sentences."""
     talk = draw(talks)
     end_ms = max(5000, talk[-1][1] if talk else 0) + draw(st.integers(0, 9000))
     if talk and draw(st.booleans()):
         talk[0] = (0, talk[0][1])  # somebody speaks from the first moment on
     ends = [end for _, end in talk if draw(st.booleans())]
     words = [Word(end - 60, end, "end.", 1.0) for end in ends]
-    return Cutter(talk, end_ms=end_ms, words=words), talk, end_ms
+    return Cutter(talk, end_ms=end_ms), talk, end_ms, words
 
 
 def is_spoken(at: int, talk: list[tuple[int, int]]) -> bool:
@@ -52,12 +55,12 @@ def is_clean(start: int, end: int, cutter: Cutter) -> list[bool]:
 
 @given(videos(), st.sampled_from([5, 15, 59, 90]), st.integers(0, 100))
 def test_a_cut_is_near_its_window_inside_the_video_and_never_longer_or_worse(
-    video: tuple[Cutter, list[tuple[int, int]], int], seconds: int, at: int
+    video: Video, seconds: int, at: int
 ) -> None:
-    cutter, talk, end_ms = video
+    cutter, talk, end_ms, words = video
     length = min(seconds * 1000, end_ms)
     start = at * (end_ms - length) // 100
-    cut = cutter.cut(start, start + length)
+    cut = cutter.cut(start, start + length, words)
     shift = min(MAX_SHIFT_MS, length // 4)
     assert abs(cut.start_ms - start) <= shift
     assert abs(cut.end_ms - start - length) <= shift
@@ -71,21 +74,19 @@ def test_a_cut_is_near_its_window_inside_the_video_and_never_longer_or_worse(
         assert not is_spoken(cut.end_ms, talk)
     spoken = sum(max(0, min(end, cut.end_ms) - max(begin, cut.start_ms)) for begin, end in talk)
     assert cut.speech_ratio == round(spoken / (cut.end_ms - cut.start_ms), 3)
-    assert cutter.cut(start, start + length) == cut
+    assert cutter.cut(start, start + length, words) == cut
 
 
 @given(videos(), st.integers(0, 100))
-def test_what_is_clean_is_clean_when_it_is_cut_again(
-    video: tuple[Cutter, list[tuple[int, int]], int], at: int
-) -> None:
-    cutter, _, end_ms = video
+def test_what_is_clean_is_clean_when_it_is_cut_again(video: Video, at: int) -> None:
+    cutter, _, end_ms, words = video
     start = at * (end_ms - 5000) // 100
-    cut = cutter.cut(start, start + 5000)
-    assert cutter.cut(cut.start_ms, cut.end_ms).is_clean or not cut.is_clean
+    cut = cutter.cut(start, start + 5000, words)
+    assert cutter.cut(cut.start_ms, cut.end_ms, words).is_clean or not cut.is_clean
 
 
 def cut_of(window: tuple[int, int], *words: Word) -> tuple[int, int, bool]:
-    cut = Cutter(TALK, end_ms=END_MS, words=words).cut(*window)
+    cut = Cutter(TALK, end_ms=END_MS).cut(*window, words)
     return cut.start_ms, cut.end_ms, cut.is_clean
 
 
@@ -112,10 +113,11 @@ def test_each_end_goes_to_the_best_place_within_three_seconds(
 def test_the_end_of_a_sentence_is_better_than_a_longer_pause() -> None:
     talk = [(0, 8000), (8200, 10_000), (11_000, 22_000), (23_000, 60_000)]
     window = (9000, 24_000)
-    at_once = Cutter(talk, end_ms=END_MS).cut(*window)
-    sentence = Cutter(talk, end_ms=END_MS, words=[Word(7500, 7990, ' so."', 0.9)]).cut(*window)
-    comma = Cutter(talk, end_ms=END_MS, words=[Word(7500, 7990, " so,", 0.9)]).cut(*window)
-    long_ago = Cutter(talk, end_ms=END_MS, words=[Word(7000, 7400, " so.", 0.9)]).cut(*window)
+    cutter = Cutter(talk, end_ms=END_MS)
+    at_once = cutter.cut(*window)
+    sentence = cutter.cut(*window, [Word(7500, 7990, ' so."', 0.9)])
+    comma = cutter.cut(*window, [Word(7500, 7990, " so,", 0.9)])
+    long_ago = cutter.cut(*window, [Word(7000, 7400, " so.", 0.9)])
     assert at_once.start_ms == comma.start_ms == long_ago.start_ms == 10_850
     assert sentence.start_ms == 8075
 
