@@ -12,7 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.adapters.storage import open_store
+from tasks.adapters.storage.parquet_files import write_tables
 from tasks.core.records import VideoRef
+from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
+from tasks.core.tables.run_ranking import BEST_FIRST, with_column
+from tasks.core.tables.sorted_rows import BY_VIDEO, in_order, regrouped
+from tasks.run.manifest import file_entry
 
 TABLES = ("rankings", "windows", "library", "failures")
 
@@ -26,14 +31,23 @@ def multiply(videos: Path, output: Path, *, times: int) -> None:
     for number in range(1, times):
         for video in originals:
             os.link(video, videos / f"{number:05}-{video.name}")
-    pointer = json.loads((output / "latest.json").read_text())
-    manifest = json.loads((output / pointer["manifest"]).read_text())
+    manifest_path = output / json.loads((output / "latest.json").read_text())["manifest"]
+    manifest = json.loads(manifest_path.read_text())
     listed = {video.label: video for video in open_store(str(videos)).videos("**/*")}
     for kind in TABLES:
         path = output / kind / f"run_date={manifest['run_date']}" / f"{manifest['run_id']}.parquet"
         table = pq.ParquetFile(path).read(use_threads=False)
         copies = pa.concat_tables([_renamed(table, number, listed) for number in range(times)])
-        pq.write_table(copies, path, compression="zstd")
+        if kind == "rankings":
+            ranks = pa.array(range(1, len(copies) + 1), pa.int32())
+            copies = with_column(in_order(copies, BEST_FIRST), "run_rank", ranks)
+        else:
+            copies = in_order(copies, BY_VIDEO)
+        write_tables(path, regrouped([copies], ROW_GROUP_ROWS), copies.schema, rows=len(copies))
+        for entry in manifest["files"]:
+            if f"/{kind}/" in entry["uri"]:
+                entry |= file_entry(entry["uri"], path, len(copies))
+    manifest_path.write_text(json.dumps(manifest))
 
 
 def _renamed(table: pa.Table, number: int, listed: dict[str, VideoRef]) -> pa.Table:

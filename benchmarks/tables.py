@@ -28,8 +28,9 @@ import pyarrow.parquet as pq
 from cyclopts import App
 
 from tasks.core.tables.parquet_options import write_options
-from tasks.core.tables.run_ranking import best_first
+from tasks.core.tables.run_ranking import BEST_FIRST, with_column
 from tasks.core.tables.schemas import RANKINGS, VIDEOLLAMA3, windows_schema
+from tasks.core.tables.sorted_rows import in_order
 
 RESULTS = Path(__file__).parent / "results" / "tables.json"
 TIMES = 5
@@ -106,7 +107,8 @@ def ranking(rows: int, draw: np.random.Generator) -> pa.Table:
         "library_percentile": pa.array(draw.random(rows) * 100),
         "margin": pa.array(draw.integers(0, 40, rows), pa.int32()),
     }
-    return best_first(pa.table(filled(given, rows, RANKINGS)))
+    table = in_order(pa.table(filled(given, rows, RANKINGS)), BEST_FIRST)
+    return with_column(table, "run_rank", pa.array(np.arange(1, rows + 1, dtype=np.int32)))
 
 
 def night(rows: int, draw: np.random.Generator) -> pa.Table:

@@ -47,7 +47,7 @@ def rank_videos(settings: Settings) -> State[Any]:
         return conclude_without_run(listing, settings)
 
     with announce_end(), progress_on_the_page(), start_run(settings) as run:
-        known = recall(listing.videos, run)
+        known = recall(listing, run)
         ledger = Ledger(listing, known, run_id=run.spec.run_id)
         audited = draw_audit(known.to_open, run)
         if known.to_open:

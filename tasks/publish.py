@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks.adapters.models.checkpoints import embedding_size
+from tasks.adapters.storage.parquet_files import ParquetRows, write_tables
 from tasks.core.manifest import Manifest
 from tasks.core.records import FailureKind
 from tasks.core.tables.library import LibraryEntry, library_table, ranked_entry
-from tasks.core.tables.parquet_options import write_options
-from tasks.core.tables.rows import failures_table, rankings_table, windows_table
-from tasks.core.tables.schemas import SCHEMA_VERSION, table_name
+from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
+from tasks.core.tables.rows import failures_table, made_rankings, windows_table
+from tasks.core.tables.run_ranking import run_ranking, survey
+from tasks.core.tables.schemas import LIBRARY, RANKINGS, SCHEMA_VERSION, table_name
+from tasks.core.tables.sorted_rows import BY_VIDEO, merged, regrouped
 from tasks.core.tables.words import words_table
+from tasks.core.views.report import ShownRows
 from tasks.run.ledger import Ledger
 from tasks.run.manifest import file_entry, json_bytes, newer_pointer, run_manifest, versions
 from tasks.run.outcome import FAILED
@@ -24,6 +28,15 @@ from tasks.run.report import report_name, report_page
 from tasks.run.retries import retried
 from tasks.run.run import Run
 from tasks.work.spec import RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table to be written, some rows at a time; `count` is about how many there are."""
+
+    schema: pa.Schema
+    tables: Iterable[pa.Table]
+    count: int
 
 
 @retried("publish", run_name="publish {run.spec.run_id}", pauses_s=(2, 10, 30))
@@ -38,25 +51,29 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
     """
     run.raise_if_stopped()
     spec, store, stamp = run.spec, run.spec.output, run.spec.stamp
+    made = made_rankings(ledger.ranked_now, stamp)
+    failures = failures_table(ledger.failures, stamp)
+    shown = ShownRows(first=scored_now(made, ledger))
     tables = {
-        "windows": windows_table(ledger.ranked, stamp, dimensions=embedding_size(spec.fast)),
-        "failures": failures_table(ledger.failures, stamp),
+        "windows": whole(windows_table(ledger.ranked, stamp, dimensions=embedding_size(spec.fast))),
+        "failures": whole(failures),
         "library": library_of(ledger, spec),
-        **({"words": words_of(ledger, spec)} if spec.whisper else {}),
+        **({"words": whole(words_of(ledger, spec))} if spec.whisper else {}),
         # Last, because most readers look at nothing else.
-        "rankings": rankings_table(
-            ledger.ranked_now, stamp, carried=ledger.known.carried, previous=ledger.known.previous
-        ),
+        "rankings": rankings_of(made, ledger, spec, shown),
     }
     files = []
-    for kind, table in tables.items():
+    for kind, rows in tables.items():
         name = table_name(kind, run_date=spec.run_date, run_id=spec.run_id)
-        local = write_parquet(table, run.scratch / f"{kind}.parquet", spec)
-        files.append(file_entry(store.publish(local, name), local, table.num_rows))
+        local = run.scratch / f"{kind}.parquet"
+        count = write_tables(local, rows.tables, rows.schema.with_metadata(about(spec)), rows=rows.count)
+        files.append(file_entry(store.publish(local, name), local, count))
     manifest = run_manifest(ledger, spec, state=state, files=files)
     if spec.settings.publish.report:
         page = run.scratch / "index.html"
-        page.write_text(report_page(ledger, manifest, tables, scratch=run.scratch), encoding="utf-8")
+        library = ParquetRows(run.scratch / "library.parquet")
+        html = report_page(ledger, manifest, shown, failures=failures, library=library, scratch=run.scratch)
+        page.write_text(html, encoding="utf-8")
         manifest.report = store.publish(page, report_name(spec.run_id))
     name = f"runs/{spec.run_id}.json"
     local = run.scratch / "manifest.json"
@@ -67,17 +84,34 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
     return manifest
 
 
-def write_parquet(table: pa.Table, path: Path, spec: RunSpec) -> Path:
-    """Write a table with the settings and versions that made it in its metadata."""
-    about = {
+def about(spec: RunSpec) -> dict[bytes, bytes]:
+    """What a file says of the settings and versions that made it."""
+    texts = {
         "hookline.schema_version": SCHEMA_VERSION,
         "hookline.run_id": spec.run_id,
         "hookline.settings": spec.settings.model_dump_json(),
         "hookline.versions": json.dumps(versions()),
     }
-    metadata = {key.encode(): value.encode() for key, value in about.items()}
-    pq.write_table(table.replace_schema_metadata(metadata), path, **write_options(table))
-    return path
+    return {key.encode(): value.encode() for key, value in texts.items()}
+
+
+def whole(table: pa.Table) -> Rows:
+    """A table that is in memory."""
+    return Rows(table.schema, [table], len(table))
+
+
+def rankings_of(made: pa.Table, ledger: Ledger, spec: RunSpec, shown: ShownRows) -> Rows:
+    """The table `rankings`. `made` are the new rows; `shown` takes what the report shows as they pass."""
+    previous = ledger.known.previous
+    known = survey(made, previous)
+    rows = run_ranking(made, previous, known, run_id=spec.run_id)
+    return Rows(RANKINGS, shown.passing(rows), known.rows)
+
+
+def scored_now(made: pa.Table, ledger: Ledger) -> list[str]:
+    """The videos that this run scored and has new rows of, the best first."""
+    labels = {video.timeline.video.label for video in ledger.ranked}
+    return [uri for uri in made["video_uri"].unique().to_pylist() if uri in labels]
 
 
 def words_of(ledger: Ledger, spec: RunSpec) -> pa.Table:
@@ -85,16 +119,18 @@ def words_of(ledger: Ledger, spec: RunSpec) -> pa.Table:
     return words_table([video.timeline for video in ledger.ranked], run_id=spec.run_id)
 
 
-def library_of(ledger: Ledger, spec: RunSpec) -> pa.Table:
-    """The table `library`, which the next run reads."""
-    digests, run_date = spec.digests, spec.run_date
+def library_of(ledger: Ledger, spec: RunSpec) -> Rows:
+    """The table `library`, which the next run reads: what stays in it, and what this run has found out."""
+    digests, run_date, known = spec.digests, spec.run_date, ledger.known
     scored = [ranked_entry(video, digests, run_id=spec.run_id, run_date=run_date) for video in ledger.ranked]
-    as_before = {entry.video.uri for entry in ledger.known.remembered}
+    as_before = {failure.video.uri for failure in known.refused}
     rejected = [
         LibraryEntry(failure.video, digests, run_date)
         for failure in ledger.refused
         # Without an ETag there is no version to remember: a list names what is no place for a file.
         if failure.kind == FailureKind.REJECTED and failure.video.etag and failure.video.uri not in as_before
     ]
-    entries = [*scored, *ledger.known.unchanged, *rejected, *ledger.known.remembered]
-    return library_table(entries, listed={video.label for video in ledger.listed})
+    entries = [*scored, *known.scored, *rejected]
+    found = library_table(entries, listed={entry.video.label for entry in entries})
+    rows = merged(known.library(None), found, BY_VIDEO)
+    return Rows(LIBRARY, regrouped(rows, ROW_GROUP_ROWS), len(found))

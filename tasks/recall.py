@@ -9,25 +9,24 @@ from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tasks.adapters.storage import Store, open_store
+from tasks.adapters.storage.parquet_files import ParquetRows
+from tasks.adapters.storage.previous_tables import fetch_library, fetch_rankings
 from tasks.adapters.storage.published import newest_manifest, read_columns, read_rows_of, read_table
 from tasks.core.errors import StorageError
+from tasks.core.listing import Listing
 from tasks.core.records import Analysis, Failure, FailureKind, RankedVideo, VideoRef
 from tasks.core.scoring.windows import batches
 from tasks.core.speech.heard import Heard
-from tasks.core.tables.library import LibraryEntry, read_library
-from tasks.core.tables.reuse import (
-    SCORE_COLUMNS,
-    PreviousRun,
-    Reuse,
-    match_videos,
-    restore_scores,
-    scores_by_video,
-)
+from tasks.core.tables.library import LibraryEntry, check_library
+from tasks.core.tables.matching import match_videos
+from tasks.core.tables.reuse import SCORE_COLUMNS, PreviousRun, Reuse, restore_scores, scores_by_video
 from tasks.core.tables.rows import read_failures
-from tasks.core.tables.run_ranking import RANK_COLUMNS
-from tasks.core.tables.schemas import RANKINGS, upgraded
+from tasks.core.tables.run_ranking import PreviousRanking
+from tasks.core.tables.schemas import LIBRARY, upgraded
+from tasks.core.tables.sorted_rows import no_rows
 from tasks.core.views.pictures import strongest_tick, thumbnail_folder, thumbnail_name
 from tasks.rank import damage, rank_video
 from tasks.run.logs import log_event
@@ -42,33 +41,34 @@ HEARD_AT_ONCE = 32
 """Records of what was heard that are read at once: one may be of hours of talk."""
 
 
-def recall(videos: Sequence[VideoRef], run: Run) -> Reuse:
+def recall(listing: Listing, run: Run) -> Reuse:
     """What this run takes from the newest complete run under this output.
 
     Raises:
         StorageError: the output cannot be reached. What cannot be read for another reason is not reused.
     """
-    previous = read_previous_run(run.spec, videos)
-    if previous and run.spec.settings.select.rescore:
-        previous = previous.without(videos)
-    return plan_reuse(videos, previous, run) if previous else Reuse(videos)
+    # The videos of a large library are not handed to a task: Prefect would look into each of them.
+    labels = [video.label for video in listing.videos] if run.spec.library else []
+    previous = read_previous_run(run, labels)
+    return plan_reuse(listing, previous, run) if previous else Reuse(listing.videos)
 
 
 @retried("read library")
-def read_previous_run(spec: RunSpec, videos: Sequence[VideoRef] = ()) -> PreviousRun | None:
+def read_previous_run(run: Run, labels: Sequence[str] = ()) -> PreviousRun | None:
     """What the newest complete run left; None if there is no such run, or it cannot be read.
 
-    A run that recalls another output's library takes only what is known of these videos.
+    A run that recalls another output's library takes only what is known of the videos of these `labels`.
 
     Raises:
         StorageError: the output cannot be reached. Raised instead of returning None, because None means
             that every video is processed again.
     """
+    spec = run.spec
     store = open_store(spec.library) if spec.library else spec.output
     if not store.exists("latest.json"):
         return None
     try:
-        return known_of(videos, store) if spec.library else previous_run(store, spec)
+        return known_of(labels, store) if spec.library else previous_run(store, run)
     except StorageError as error:
         if error.retryable:
             raise
@@ -77,24 +77,23 @@ def read_previous_run(spec: RunSpec, videos: Sequence[VideoRef] = ()) -> Previou
         return None
 
 
-def previous_run(store: Store, spec: RunSpec) -> PreviousRun:
-    """What the newest complete run left.
+def previous_run(store: Store, run: Run) -> PreviousRun:
+    """What the newest complete run left. Its tables are copied to scratch, and looked through there.
 
     Raises:
         StorageError: it cannot be read.
     """
     manifest = newest_manifest(store)
     try:
-        entries = read_library(read_table(store, "library", manifest))
         failures = read_failures(read_table(store, "failures", manifest))
-        same = manifest.models == spec.stamp.models
-        rankings = read_table(store, "rankings", manifest, None if same else RANK_COLUMNS)
+        library = fetch_library(store, manifest, run.scratch)
+        rankings, ranked = fetch_rankings(store, manifest, run.scratch)
         return PreviousRun(
             manifest.run_id,
-            entries,
+            library,
             {failure.video.uri: failure for failure in failures if failure.kind == FailureKind.REJECTED},
-            ranks=rankings.select(RANK_COLUMNS),
-            rankings=upgraded(rankings, RANKINGS) if same else None,
+            rankings,
+            ranked if manifest.models == run.spec.stamp.models else None,
         )
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise StorageError.invalid(
@@ -102,7 +101,7 @@ def previous_run(store: Store, spec: RunSpec) -> PreviousRun:
         ) from error
 
 
-def known_of(videos: Sequence[VideoRef], store: Store) -> PreviousRun:
+def known_of(labels: Sequence[str], store: Store) -> PreviousRun:
     """What the newest complete run left of a few videos; little else is read. Their ranks are not.
 
     Raises:
@@ -110,35 +109,52 @@ def known_of(videos: Sequence[VideoRef], store: Store) -> PreviousRun:
     """
     newest = newest_manifest(store)
     run: dict[str, Any] = {"run_date": newest.run_date, "run_id": newest.run_id}
-    entries: dict[str, LibraryEntry] = {}
+    library = LIBRARY.empty_table()
     refusals: dict[str, Failure] = {}
     try:
-        for video in videos:
-            entries |= read_library(read_rows_of(store, "library", None, video=video.label, **run))
-            failures = read_failures(read_rows_of(store, "failures", None, video=video.label, **run))
+        for label in sorted(labels):
+            rows = upgraded(read_rows_of(store, "library", None, video=label, **run), LIBRARY)
+            check_library(rows)
+            library = pa.concat_tables([library, rows])
+            failures = read_failures(read_rows_of(store, "failures", None, video=label, **run))
             refusals |= {each.video.uri: each for each in failures if each.kind == FailureKind.REJECTED}
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError.invalid(
             f"The tables of the newest run under {store.uri} are not what this version writes ({error})."
         ) from error
-    return PreviousRun(newest.run_id, entries, refusals, ranks=RANKINGS.empty_table().select(RANK_COLUMNS))
+    return PreviousRun(newest.run_id, lambda columns: [library], refusals, no_rows)
 
 
-def plan_reuse(videos: Sequence[VideoRef], previous: PreviousRun, run: Run) -> Reuse:
+def plan_reuse(listing: Listing, previous: PreviousRun, run: Run) -> Reuse:
     """Match the listed videos with the previous run, and rank again those that need not be opened for it."""
-    # Without the deep model, the frame size that it needs is not known either.
     spec = run.spec
-    deep_is_missing = isinstance(spec.deep, Analysis) and spec.deep.status == "failed"
-    matches = match_videos(videos, previous, spec.digests, today=spec.run_date, at_any_size=deep_is_missing)
+    library = ParquetRows(run.scratch / "remembered-library.parquet")
+    with pq.ParquetWriter(library.path, LIBRARY, compression="zstd") as remembered:
+        matches = match_videos(
+            listing.videos,
+            previous,
+            spec.digests,
+            today=spec.run_date,
+            # Without the deep model, the frame size that it needs is not known either.
+            at_any_size=isinstance(spec.deep, Analysis) and spec.deep.status == "failed",
+            rescore=spec.settings.select.rescore,
+            also_listed=[failure.video.label for failure in listing.refused],
+            keep=remembered.write_table,
+        )
     reranked = list(rerank_all(matches.scored, run))
     known = {entry.video for entry, _ in reranked}
     to_open = [*matches.to_open, *(entry.video for entry in matches.scored if entry.video not in known)]
-    return replace(
-        matches,
+    gone = pa.concat_arrays(matches.gone)
+    return Reuse(
         to_open=sorted(to_open, key=lambda video: video.uri),
+        settled=matches.settled,
+        damaged=matches.damaged,
+        damage=[note for entry in matches.damaged if entry.timeline for note in damage(entry.timeline)],
         scored=[entry for entry, _ in reranked],
         reranked=[video for _, video in reranked],
-        damage=[note for entry in matches.settled if entry.timeline for note in damage(entry.timeline)],
+        refused=matches.refused,
+        library=library,
+        previous=PreviousRanking(previous.run_id, previous.rankings, gone if matches.settled else None),
     )
 
 

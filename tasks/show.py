@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import deployment, flow_run
 
 from tasks.adapters.counters import push
+from tasks.adapters.storage.parquet_files import ParquetRows
 from tasks.core.errors import NotTold
 from tasks.core.manifest import Manifest
 from tasks.core.records import Analysis, RankedVideo
@@ -70,9 +72,9 @@ def show_ranking(manifest: Manifest, ledger: Ledger, run: Run) -> None:
     best = (row for row in rows_of(path, SHOWN) if row["best_of_moment"] is not False)
     rows = ranking_rows(islice(best, MAX_ROWS), manifest.source)
     if rows:
-        flags = pq.ParquetFile(path).read(columns=["best_of_moment"])["best_of_moment"].to_pylist()
-        folded = flags.count(False)
-        title = _title("The ranking", len(rows), len(flags) - folded)
+        flags = (table["best_of_moment"] for table in ParquetRows(path)(["best_of_moment"]))
+        folded = sum(pc.sum(pc.invert(flag)).as_py() or 0 for flag in flags)
+        title = _title("The ranking", len(rows), _count(path) - folded)
         more = f". Segments of the same moments, not shown: {folded:,}" if folded else ""
         create_table_artifact(table=rows, key="ranking", description=f"{title}{more}")
 

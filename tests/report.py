@@ -28,9 +28,10 @@ from tasks.core.records import (
 )
 from tasks.core.scoring.moments import with_moments
 from tasks.core.settings import Settings
-from tasks.core.tables.rows import RunStamp, failures_table, rankings_table
+from tasks.core.tables.rows import RunStamp, failures_table
 from tasks.core.views.curve import curve_of
-from tasks.core.views.report import Report, build_report
+from tasks.core.views.report import Report, ShownRows, build_report
+from tests.rankings import rankings_table
 
 SOURCE = "s3://bucket/videos"
 STAMP = RunStamp(
@@ -118,9 +119,12 @@ def made_report(
     """The report of a run that ranked these videos; `unchanged` ones were scored in the run it names."""
     before = unchanged or {}
     labels = {video.timeline.video.label: video for video in videos}
+    ranking = rankings_table(videos, STAMP)
+    shown = ShownRows([uri for uri in ranking["video_uri"].unique().to_pylist() if uri not in before])
+    assert sum(len(some) for some in shown.passing([ranking.slice(0, 2), ranking.slice(2)])) == len(ranking)
     return build_report(
         manifest(source),
-        rankings_table(videos, STAMP),
+        shown,
         failures_table(failures, STAMP),
         curves={uri: curve_of(video.scored) for uri, video in labels.items() if uri not in before},
         scored_in=before,

@@ -94,13 +94,13 @@ class Ledger:
         both with an analysis in the cache, and `unanswered` the candidates without an answer. `untranscribed`
         are the videos in which nobody knows what is said, because it could not be written down.
         """
-        ranked, unchanged = self.ranked, self.known.unchanged
-        timelines = [video.timeline for video in ranked] + [e.timeline for e in unchanged if e.timeline]
+        ranked = self.ranked
+        timelines = [video.timeline for video in ranked] + self.known.timelines
         kinds = [failure.kind for failure in self.refused]
         return {
             "listed": len(self.listed),
             "ranked": len(ranked),
-            "unchanged": len(unchanged),
+            "unchanged": self.known.unchanged,
             "rejected": kinds.count(FailureKind.REJECTED),
             "failed": kinds.count(FailureKind.FAILED),
             "truncated": sum(bool(timeline.damage or timeline.unused) for timeline in timelines),

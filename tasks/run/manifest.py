@@ -74,13 +74,9 @@ def newer_pointer(current: bytes | None, *, run_id: str) -> bytes | None:
 
 def file_entry(uri: str, local: Path, rows: int) -> dict[str, Any]:
     """A published file in the manifest."""
-    content = local.read_bytes()
-    return {
-        "uri": uri,
-        "rows": rows,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
+    with local.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"uri": uri, "rows": rows, "bytes": local.stat().st_size, "sha256": digest}
 
 
 def versions() -> dict[str, str]:

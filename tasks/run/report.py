@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.adapters.report.page import render
 from tasks.core.manifest import Manifest
 from tasks.core.records import VideoRef, Window
+from tasks.core.tables.sorted_rows import Tables
 from tasks.core.views.curve import curve_of
 from tasks.core.views.pictures import sheet_name
-from tasks.core.views.report import build_report
+from tasks.core.views.report import ShownRows, build_report
 from tasks.run.ledger import Ledger
 
 
@@ -34,8 +36,16 @@ def sheet_path(video: VideoRef, window: Window, scratch: Path) -> Path:
     return scratch / "sheets" / sheet_name(video, window)
 
 
-def report_page(ledger: Ledger, manifest: Manifest, tables: Mapping[str, pa.Table], *, scratch: Path) -> str:
-    """The page. `manifest` is what is known of the run so far, `tables` are those that are published."""
+def report_page(
+    ledger: Ledger,
+    manifest: Manifest,
+    shown: ShownRows,
+    *,
+    failures: pa.Table,
+    library: Tables,
+    scratch: Path,
+) -> str:
+    """The page. `manifest` is what is known of the run so far; the tables are those that are published."""
     sheets = {
         (video.timeline.video.label, segment.rank): sheet_path(video.timeline.video, segment.window, scratch)
         for video in ledger.ranked
@@ -48,10 +58,20 @@ def report_page(ledger: Ledger, manifest: Manifest, tables: Mapping[str, pa.Tabl
 
     report = build_report(
         manifest,
-        tables["rankings"],
-        tables["failures"],
+        shown,
+        failures,
         curves={video.timeline.video.label: curve_of(video.scored) for video in ledger.ranked},
-        scored_in={entry.video.label: entry.scored_in for entry in ledger.known.unchanged if entry.scored_in},
+        scored_in=scored_before(library, {row["video_uri"] for row in shown.rows}, manifest.run_id),
         sheet_of=sheet_of,
     )
     return render(report)
+
+
+def scored_before(library: Tables, uris: Collection[str], run_id: str) -> dict[str, str]:
+    """The run that scored each of these videos, by URI, where it is an earlier one."""
+    found: dict[str, str] = {}
+    wanted = pa.array(list(uris), pa.string())
+    for table in library(["video_uri", "scored_in"]):
+        some = table.filter(pc.is_in(table["video_uri"], wanted)).drop_null()
+        found |= dict(zip(some["video_uri"].to_pylist(), some["scored_in"].to_pylist(), strict=True))
+    return {uri: scored_in for uri, scored_in in found.items() if scored_in != run_id}

@@ -68,7 +68,15 @@ def test_what_is_known_counts_as_unchanged_or_as_rejected_again(tmp_path: Path) 
     note = Failure(ref("a"), Stage.DECODE, FailureKind.REJECTED, "truncated", "Half of it is missing.")
     ledger = Ledger(
         Listing(listed),
-        Reuse([ref("d")], unchanged, damage=[note], refused=[refusal("c")], reranked=[ranked(broken)]),
+        Reuse(
+            [ref("d")],
+            settled=1,
+            damaged=unchanged[:1],
+            damage=[note],
+            scored=unchanged[1:],
+            refused=[refusal("c")],
+            reranked=[ranked(broken)],
+        ),
     )
     with disable_run_logger():
         ledger.refuse(refusal("d", FailureKind.FAILED))
@@ -82,7 +90,8 @@ def test_what_is_known_counts_as_unchanged_or_as_rejected_again(tmp_path: Path) 
 def test_broken_sound_is_said(tmp_path: Path) -> None:
     broken = replace(timeline("a", tmp_path), sound_damage="3.0 s of the sound (flac) cannot be decoded.")
     ledger = Ledger(
-        Listing([ref("a")]), Reuse([], [LibraryEntry(ref("a"), Digests("s", "r", "b"), TODAY, broken)])
+        Listing([ref("a")]),
+        Reuse([], settled=1, damaged=[LibraryEntry(ref("a"), Digests("s", "r", "b"), TODAY, broken)]),
     )
     assert ledger.summary.endswith("0 failed, 1 with broken sound")
 

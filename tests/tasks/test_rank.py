@@ -12,9 +12,9 @@ import pytest
 from tasks.core.records import Analysis, FastKind, RankedVideo, ScoredVideo, ScoredWindow, Timeline, VideoRef
 from tasks.core.records import Window as W
 from tasks.core.settings import Ranking
-from tasks.core.tables.rows import rankings_table
 from tasks.rank import damage, rank_video
 from tasks.work.analyses import Analyses
+from tests.rankings import rankings_table
 from tests.report import STAMP, answer
 
 DEEP = Analysis.ok(answer(score=80))

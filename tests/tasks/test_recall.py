@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from prefect.logging import disable_run_logger
 
@@ -33,20 +34,23 @@ from tasks.core.records import (
 )
 from tasks.core.settings import Ranking
 from tasks.core.speech.heard import Heard
-from tasks.core.tables.rows import rankings_table
+from tasks.core.tables.library import read_library
+from tasks.core.tables.run_ranking import PreviousRanking
+from tasks.core.tables.sorted_rows import Tables
 from tasks.core.views.pictures import thumbnail_name
 from tasks.publish import publish
 from tasks.recall import plan_reuse, read_previous_run
 from tasks.run.ledger import Ledger
 from tasks.run.run import Run
 from tasks.work.hearing import keep_heard
-from tasks.work.spec import RunSpec
 from tests import FIXTURES
 from tests.library import BROKEN
+from tests.rankings import rankings_table
 from tests.spec import make_spec
 
 RANKED = VideoRef("s3://b/ranked.mp4", "etag", 9)
 REFUSED = VideoRef("s3://b/refused.mp4", "etag", 9)
+LISTING = Listing([RANKED, REFUSED])
 PUBLISHED = FIXTURES / "published-schema-2"
 
 
@@ -60,8 +64,12 @@ def run(demo_models: Path, tmp_path: Path) -> Run:
     return Run(replace(spec, run_id="run-2"), tmp_path / "scratch")
 
 
-def with_settings(run: Run, **update: object) -> RunSpec:
-    return replace(run.spec, settings=run.spec.settings.model_copy(update=update))
+def with_settings(run: Run, **update: object) -> Run:
+    return replace(run, spec=replace(run.spec, settings=run.spec.settings.model_copy(update=update)))
+
+
+def whole(rows: Tables) -> pa.Table:
+    return pa.concat_tables(rows(None))
 
 
 def publish_first_night(run: Run) -> None:
@@ -84,14 +92,17 @@ def _quiet() -> Iterator[None]:
 
 
 def test_what_the_newest_run_left_is_known(run: Run) -> None:
-    previous = read_previous_run.fn(run.spec)
+    previous = read_previous_run.fn(run)
     assert previous
-    reuse = plan_reuse([RANKED, REFUSED], previous, run)
+    reuse = plan_reuse(LISTING, previous, run)
     assert reuse.to_open == []
-    (entry,) = reuse.unchanged
+    assert reuse.settled == reuse.unchanged == 1
+    (entry,) = reuse.damaged
     assert (entry.scored_in, entry.scored_on) == ("run-1", date(2026, 11, 22))
     assert entry.timeline == Timeline(RANKED, "", 6, 1, 28, 28, 6.0, "decord", "Cut off.")
-    assert reuse.carried.num_rows == 1
+    assert whole(reuse.library)["video_uri"].to_pylist() == [RANKED.uri, REFUSED.uri]
+    (row,) = rankings_table([], run.spec.stamp, previous=reuse.previous).to_pylist()
+    assert (row["video_uri"], row["run_id"], row["previous_rank"]) == (RANKED.uri, "run-2", 1)
     assert [(failure.video, failure.reason) for failure in reuse.refused] == [(REFUSED, "empty")]
     assert [failure.reason for failure in reuse.damage] == ["truncated"]
 
@@ -122,7 +133,7 @@ def empty_the_manifest(file: Path) -> None:
 def test_what_cannot_be_made_out_is_not_known(run: Run, table: str, harm: Callable[[Path], None]) -> None:
     (file,) = Path(run.spec.settings.output).glob(f"{table}/*/*.parquet")
     harm(file)
-    assert read_previous_run.fn(run.spec) is None
+    assert read_previous_run.fn(run) is None
 
 
 def test_an_output_out_of_reach_is_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +142,7 @@ def test_an_output_out_of_reach_is_waited_for(run: Run, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Store, "read_bytes", unavailable)
     with pytest.raises(StorageError, match="network is down"):
-        read_previous_run.fn(run.spec)
+        read_previous_run.fn(run)
 
 
 def test_a_run_of_an_earlier_schema_is_carried_over(run: Run, tmp_path: Path) -> None:
@@ -141,9 +152,11 @@ def test_a_run_of_an_earlier_schema_is_carried_over(run: Run, tmp_path: Path) ->
     file.write_text(json.dumps(manifest))
     previous = read_previous_run.fn(with_settings(run, output=str(output)))
     assert previous
-    assert len(previous.entries) == 8
+    assert len(read_library(whole(previous.library))) == 8
     assert sorted(failure.reason for failure in previous.refusals.values()) == sorted(BROKEN.values())
-    rows = rankings_table([], run.spec.stamp, carried=previous.rankings, previous=previous).to_pylist()
+    assert previous.ranked is not None
+    carried = PreviousRanking(previous.run_id, previous.rankings, gone=previous.ranked[:0])
+    rows = rankings_table([], run.spec.stamp, previous=carried).to_pylist()
     assert len(rows) == 6
     for row in rows:
         assert (row["previous_rank"], row["previous_run_rank"]) == (row["rank"], row["run_rank"])
@@ -157,16 +170,11 @@ def test_a_run_of_an_earlier_schema_is_carried_over(run: Run, tmp_path: Path) ->
 def test_the_ranks_of_the_run_before_are_known_whatever_its_settings(run: Run) -> None:
     previous = read_previous_run.fn(with_settings(run, ranking=Ranking(top_n=3)))
     assert previous
-    assert previous.rankings is None
-    reuse = plan_reuse([RANKED, REFUSED], previous, run)
-    assert reuse.previous
-    assert reuse.previous.run_id == "run-1"
-    assert reuse.previous.ranks.to_pylist() == [
-        {
-            **{"video_uri": RANKED.uri, "video_etag": RANKED.etag, "start": 0.0, "end": 6.0},
-            **{"rank": 1, "run_rank": 1},
-        }
-    ]
+    assert previous.ranked is None
+    reuse = plan_reuse(LISTING, previous, run)
+    assert (reuse.settled, len(reuse.reranked)) == (0, 1)
+    (row,) = rankings_table(reuse.reranked, run.spec.stamp, previous=reuse.previous).to_pylist()
+    assert (row["previous_run_id"], row["previous_rank"], row["previous_run_rank"]) == ("run-1", 1, 1)
 
 
 @pytest.mark.usefixtures("prefect")
@@ -177,7 +185,7 @@ def test_a_video_is_not_opened_for_what_an_earlier_version_did_not_keep(run: Run
         keep_heard(Timeline(RANKED, "", 6, 1, 28, 28, 6.0, "pyav", heard=heard), run.spec)
     previous = read_previous_run.fn(with_settings(run, ranking=Ranking(top_n=3)))
     assert previous
-    reuse = plan_reuse([RANKED, REFUSED], previous, run)
+    reuse = plan_reuse(LISTING, previous, run)
     assert reuse.to_open == []
     (row,) = rankings_table(reuse.reranked, run.spec.stamp).to_pylist()
     found = [row[name] for name in ("cut_start", "cut_end", "cut_clean", "speech_ratio", "speech_status")]
@@ -192,10 +200,11 @@ def test_a_job_has_the_pictures_of_the_night_that_scored_its_video(run: Run) -> 
     picture = night / thumbnail_name(RANKED, 3, 1)
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"jpeg")
-    job = Run(replace(with_settings(run, output=str(night / "jobs")), library=str(night)), run.scratch)
-    previous = read_previous_run.fn(job.spec, [RANKED])
+    job = with_settings(run, output=str(night / "jobs"))
+    job = replace(job, spec=replace(job.spec, library=str(night)))
+    previous = read_previous_run.fn(job, [RANKED.label])
     assert previous
-    (video,) = plan_reuse([RANKED], previous, job).reranked
+    (video,) = plan_reuse(Listing([RANKED]), previous, job).reranked
     (segment,) = video.segments
     assert segment.thumbnail_uri
     assert (night / "jobs" / segment.thumbnail_uri).read_bytes() == b"jpeg"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.core.records import RankedVideo, Timeline, VideoRef
 from tasks.core.tables.digests import Digests
@@ -54,10 +55,6 @@ class LibraryEntry:
             return digests.scoring == self.digests.scoring
         return digests.rejecting == self.digests.rejecting
 
-    def is_remembered(self, today: date) -> bool:
-        """Whether the entry stays in the library although no run lists the video."""
-        return today - self.last_listed <= timedelta(days=KEPT_DAYS)
-
 
 def ranked_entry(video: RankedVideo, digests: Digests, *, run_id: str, run_date: date) -> LibraryEntry:
     """The entry of a video that this run scored."""
@@ -93,7 +90,23 @@ def read_library(table: pa.Table) -> dict[str, LibraryEntry]:
     Raises:
         ValueError, KeyError, TypeError: it is not one.
     """
-    return {row["video_uri"]: _entry(row) for row in upgraded(table, LIBRARY).to_pylist()}
+    table = upgraded(table, LIBRARY)
+    check_library(table)
+    return {row["video_uri"]: _entry(row) for row in table.to_pylist()}
+
+
+def check_library(table: pa.Table) -> None:
+    """Raises ValueError where entries cannot be read."""
+    without = pc.and_(pc.equal(table["status"], "ranked"), pc.is_null(table["n_ticks"]))
+    if pc.any(without).as_py():
+        label = table["video_uri"].filter(without)[0]
+        raise ValueError(f"{label} is ranked, but how many frames it has is not known")
+
+
+def by_video(table: pa.Table) -> pa.Table:
+    """The rows sorted by URI; of several with the same, the last."""
+    rows = {uri: row for row, uri in enumerate(table["video_uri"].to_pylist())}
+    return table.take(pa.array([rows[uri] for uri in sorted(rows)], pa.int64()))
 
 
 def _row(entry: LibraryEntry) -> dict[str, Any]:
@@ -124,8 +137,6 @@ def _entry(row: dict[str, Any]) -> LibraryEntry:
     video = VideoRef(row["video_uri"], row["video_etag"], row["size_bytes"], row["last_modified"])
     timeline = None
     if row["status"] == "ranked":
-        if row["n_ticks"] is None:
-            raise ValueError(f"{video.label} is ranked, but how many frames it has is not known")
         timeline = Timeline(video, "", **{name: row[name] for name in TIMELINE_COLUMNS})
     return LibraryEntry(
         video,

@@ -18,8 +18,8 @@ FALSE_POSITIVES = 0.01
 """How often a Bloom filter has a row group read in vain."""
 
 
-def write_options(table: pa.Table) -> dict[str, Any]:
-    """Options for `pyarrow.parquet.write_table`.
+def write_options(table: pa.Table, *, rows: int | None = None) -> dict[str, Any]:
+    """Options for `pyarrow.parquet.write_table`; `rows` is the number of rows where not all are in `table`.
 
     Numbers of embeddings are all different: a dictionary of them is built for nothing, and their
     smallest and largest help nobody. A ranking has its videos all over the file, so that only a Bloom
@@ -32,8 +32,9 @@ def write_options(table: pa.Table) -> dict[str, Any]:
         "use_dictionary": columns,
         "write_statistics": columns,
     }
-    if "run_rank" in table.column_names and len(table):
-        distinct = min(len(table), ROW_GROUP_ROWS)
+    rows = len(table) if rows is None else rows
+    if "run_rank" in table.column_names and rows:
+        distinct = min(rows, ROW_GROUP_ROWS)
         options["bloom_filter_options"] = {"video_uri": {"ndv": distinct, "fpp": FALSE_POSITIVES}}
     return options
 

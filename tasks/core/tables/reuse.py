@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from tasks.core.scoring.candidates import choose_candidates
 from tasks.core.scoring.window_cuts import scored_windows
 from tasks.core.scoring.windows import windows
 from tasks.core.settings import Settings
-from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import LibraryEntry
-from tasks.core.tables.schemas import RANKINGS, windows_schema
+from tasks.core.tables.run_ranking import PreviousRanking
+from tasks.core.tables.schemas import windows_schema
+from tasks.core.tables.sorted_rows import Tables, no_rows
 
 SCORE_COLUMNS = pa.schema(
     [windows_schema(1).field(name) for name in ("video_uri", "start", "videomae_score", "fast_kind")]
@@ -28,87 +28,48 @@ SCORE_COLUMNS = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class PreviousRun:
-    """What the newest complete run left: its library and its refusals by URI, and its ranking.
+    """What the newest complete run left: library and refusals by URI, and its ranking, best first.
 
-    `ranks` has the `RANK_COLUMNS` of its ranking; `rankings` all columns, or None where this run ranks by
-    other settings or models.
+    `ranked` are the URIs of the videos in its ranking, sorted; None where this run ranks by other settings or
+    models, and no row of it stays.
     """
 
     run_id: str
-    entries: Mapping[str, LibraryEntry]
+    library: Tables
     refusals: Mapping[str, Failure]
-    ranks: pa.Table
-    rankings: pa.Table | None = None
-
-    def without(self, videos: Sequence[VideoRef]) -> PreviousRun:
-        """The same run, as if it had not seen these videos."""
-        labels = {video.label for video in videos}
-        entries = {uri: entry for uri, entry in self.entries.items() if uri not in labels}
-        return replace(self, entries=entries)
+    rankings: Tables
+    ranked: pa.Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
     """What a run takes from the previous one, and the listed videos that it still has `to_open`.
 
-    `settled` videos keep their rows as they are; `damage` says which of them break off. `scored` videos have
-    stored scores from which they are ranked again: `reranked`. `refused` videos are rejected as before.
-    `remembered` are the library's entries of the refused, and of videos that are not listed.
+    `settled` counts the videos that keep their rows as they are; `damaged` are those of them of whose file
+    something is missing, `damage` says what. `scored` videos have stored scores from which they are ranked
+    again: `reranked`. `refused` videos are rejected as before. `library` has the rows of the library that
+    stay in it: of settled and refused videos, and of those that are not listed.
     """
 
     to_open: Sequence[VideoRef]
-    settled: Sequence[LibraryEntry] = ()
+    settled: int = 0
+    damaged: Sequence[LibraryEntry] = ()
+    damage: Sequence[Failure] = ()
     scored: Sequence[LibraryEntry] = ()
     reranked: Sequence[RankedVideo] = ()
     refused: Sequence[Failure] = ()
-    remembered: Sequence[LibraryEntry] = ()
-    damage: Sequence[Failure] = ()
-    previous: PreviousRun | None = None
+    library: Tables = no_rows
+    previous: PreviousRanking | None = None
 
     @property
-    def unchanged(self) -> list[LibraryEntry]:
+    def unchanged(self) -> int:
         """The ranked videos that need not be opened."""
-        return [*self.settled, *self.scored]
+        return self.settled + len(self.scored)
 
     @property
-    def carried(self) -> pa.Table:
-        """The rows of the settled videos."""
-        if self.previous is None or self.previous.rankings is None:
-            return RANKINGS.empty_table()
-        rankings = self.previous.rankings
-        uris = pa.array([entry.video.uri for entry in self.settled], pa.string())
-        wanted = pc.is_in(rankings["video_uri"], uris)
-        return rankings if pc.all(wanted).as_py() else rankings.filter(wanted)
-
-
-def match_videos(
-    videos: Sequence[VideoRef], previous: PreviousRun, digests: Digests, *, today: date, at_any_size: bool
-) -> Reuse:
-    """Compare what is listed with what is remembered; `today` becomes the day it was last listed."""
-    unknown: list[VideoRef] = []
-    settled: list[LibraryEntry] = []
-    scored: list[LibraryEntry] = []
-    refused: list[Failure] = []
-    remembered: list[LibraryEntry] = []
-    ranked = set()
-    if previous.rankings is not None:
-        ranked = set(pc.unique(previous.rankings["video_uri"]).to_pylist())
-    for video in videos:
-        entry, refusal = previous.entries.get(video.uri), previous.refusals.get(video.uri)
-        if entry is None or not entry.holds_for(video, digests, at_any_size=at_any_size):
-            unknown.append(video)
-        elif entry.timeline:
-            is_settled = video.uri in ranked and not (entry.unanswered or entry.untranscribed)
-            (settled if is_settled else scored).append(replace(entry, video=video, last_listed=today))
-        elif refusal:
-            refused.append(replace(refusal, video=video))
-            remembered.append(replace(entry, last_listed=today))
-        else:
-            unknown.append(video)
-    listed = {video.label for video in videos}
-    unlisted = (entry for uri, entry in previous.entries.items() if uri not in listed)
-    remembered.extend(entry for entry in unlisted if entry.is_remembered(today))
-    return Reuse(unknown, settled, scored, refused=refused, remembered=remembered, previous=previous)
+    def timelines(self) -> list[Timeline]:
+        """Of unchanged videos; of the settled ones only where something is missing."""
+        return [entry.timeline for entry in (*self.damaged, *self.scored) if entry.timeline]
 
 
 def restore_scores(timeline: Timeline, stored: Mapping[str, Any], settings: Settings) -> ScoredVideo | None:

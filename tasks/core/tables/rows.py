@@ -30,14 +30,9 @@ from tasks.core.records import (
 from tasks.core.scoring.answers import written
 from tasks.core.scoring.sound import SoundMeter, WindowSound
 from tasks.core.scoring.window_cuts import seconds_of
-from tasks.core.tables.reuse import PreviousRun
-from tasks.core.tables.run_ranking import (
-    best_first,
-    with_column,
-    with_library_percentiles,
-    with_previous_ranks,
-)
+from tasks.core.tables.run_ranking import BEST_FIRST
 from tasks.core.tables.schemas import FAILURES, RANKINGS, windows_schema
+from tasks.core.tables.sorted_rows import in_order
 
 BACKEND = ("videollama3_device", "videollama3_dtype")
 """Columns of their own: readers of several versions at once know no new fields in the struct `models`."""
@@ -56,24 +51,10 @@ class RunStamp:
     listens: bool = True
 
 
-def rankings_table(
-    videos: Iterable[RankedVideo],
-    stamp: RunStamp,
-    *,
-    carried: pa.Table | None = None,
-    previous: PreviousRun | None = None,
-) -> pa.Table:
-    """One row a ranked segment, best of the run first.
-
-    `carried` are rows of an earlier run that are still valid, but for what they say of their run. `previous`
-    has the ranks of the run before.
-    """
+def made_rankings(videos: Iterable[RankedVideo], stamp: RunStamp) -> pa.Table:
+    """One row a segment that this run has ranked, best first; what all rows of the run say is null, or 0."""
     rows = [_ranking_row(video.timeline, segment, stamp) for video in videos for segment in video.segments]
-    made = pa.Table.from_pylist(rows, schema=RANKINGS)
-    if carried is not None:
-        run_id = pa.repeat(stamp.run_id, len(carried))
-        made = pa.concat_tables([made, with_column(carried, "run_id", run_id)])
-    return with_previous_ranks(with_library_percentiles(best_first(made)), previous)
+    return in_order(pa.Table.from_pylist(rows, schema=RANKINGS), BEST_FIRST)
 
 
 def windows_table(videos: Iterable[RankedVideo], stamp: RunStamp, *, dimensions: int) -> pa.Table:
@@ -138,7 +119,7 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "video_etag": timeline.video.etag,
         "video_duration": timeline.duration_s,
         "rank": segment.rank,
-        "run_rank": 0,  # known when all rows are
+        "run_rank": 0,  # as the percentile and the previous ranks: known when all rows are
         "start": start_s,
         "end": end_s,
         "duration": end_s - start_s,

@@ -1,65 +1,158 @@
-"""The columns of a ranking that need all rows: the rank in the run, the percentile, the previous ranks."""
+"""The ranking of a run: new rows among those of the run before, and what only all rows together say.
+
+That is the rank in the run, the percentile, and the ranks in the run before. Rows of the run before are read
+twice and never held: first to count scores, then to be merged with the new ones.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.core.scoring.fast_scores import mid_ranks
+from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
 from tasks.core.tables.renames import etags, new_names, under_new_names
-from tasks.core.tables.reuse import PreviousRun
+from tasks.core.tables.schemas import RANKINGS, upgraded
+from tasks.core.tables.sorted_rows import Order, Tables, is_sorted, merged, regrouped
+
+BEST_FIRST: Order = (
+    ("score", "descending"),
+    ("videollama3.expected_score", "descending"),
+    ("videomae_score", "descending"),
+    ("video_uri", "ascending"),
+    ("rank", "ascending"),
+)
+"""The order of the whole run: total, and of nothing but the rows, so that it does not matter which run they
+were made in."""
 
 RANK_COLUMNS = ("video_uri", "video_etag", "start", "end", "rank", "run_rank")
 """The columns of `rankings` that say which segment had which rank."""
 
+MAX_SCORE = 100
 
-def best_first(rankings: pa.Table) -> pa.Table:
-    """Rows in the order of the whole run, with their `run_rank` from 1.
+SEARCHED_ROWS = 16 * ROW_GROUP_ROWS
+"""Rows in which some videos are looked for at once: for each search a table of their names is made."""
 
-    By score, expected deep score, fast score, video and rank in the video: a total order that needs
-    nothing but the rows, so that it does not matter which run they were made in.
+
+@dataclass(frozen=True, slots=True)
+class PreviousRanking:
+    """The ranking of the run before, best first, of any schema version.
+
+    `gone` are the URIs of the videos whose rows are not carried over; None: no rows are.
     """
-    keys = {
-        "score": (rankings["score"], "descending"),
-        "expected": (pc.struct_field(rankings["videollama3"], "expected_score"), "descending"),
-        "fast": (rankings["videomae_score"], "descending"),
-        "video": (rankings["video_uri"], "ascending"),
-        "rank": (rankings["rank"], "ascending"),
-    }
-    order = pc.sort_indices(
-        pa.table({name: column for name, (column, _) in keys.items()}),
-        sort_keys=[(name, direction) for name, (_, direction) in keys.items()],
-    )
-    positions = np.arange(len(rankings), dtype=np.int32)
-    if not np.array_equal(order, positions):  # a night with nothing new has them in order
-        rankings = rankings.take(order)
-    return with_column(rankings, "run_rank", pa.array(positions + 1))
+
+    run_id: str
+    rows: Tables
+    gone: pa.Array | None = None
 
 
-def with_library_percentiles(rankings: pa.Table) -> pa.Table:
-    """Rows with the percentile of their score among all of the run."""
-    scores = rankings["score"].to_numpy()
-    return with_column(rankings, "library_percentile", pa.array(mid_ranks(scores, among=scores)))
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What must be known of all rows before the first can be written.
 
-
-def with_previous_ranks(rankings: pa.Table, previous: PreviousRun | None) -> pa.Table:
-    """Rows with the ranks they had in the run before.
-
-    Segments with equal video, start and end are the same, also where the video has a new name. Without a
-    run before, all three columns are null; for a segment that it did not rank, only the ranks are.
+    `scores` counts the rows of each score, `kept` says of every row of the run before whether it is carried
+    over, `ranks` has the `RANK_COLUMNS` of the videos that have new rows, under their names of now.
     """
-    if previous is None:
-        for name in ("previous_run_id", "previous_rank", "previous_run_rank"):
-            rankings = with_column(rankings, name, pa.nulls(len(rankings), rankings.schema.field(name).type))
-        return rankings
-    now, ranks = etags(rankings), previous.ranks
+
+    scores: npt.NDArray[np.int64]
+    kept: npt.NDArray[np.bool_]
+    ranks: pa.Table
+
+    @property
+    def rows(self) -> int:
+        return int(self.scores.sum())
+
+    @property
+    def percentiles(self) -> npt.NDArray[np.float64]:
+        """Of each score: the share of rows that is lower, and half of what is equal, times 100."""
+        upto = np.cumsum(self.scores)
+        return np.asarray(50 * (upto - self.scores + upto) / max(self.rows, 1))
+
+
+def survey(made: pa.Table, previous: PreviousRanking | None) -> Survey:
+    """Look through the run before. `made` are the new rows."""
+    scores = _count_scores(made)
+    kept: list[npt.NDArray[np.bool_]] = []
+    found: list[pa.Table] = [_NO_RANKS]
+    now = etags(made)
+    uris, versions = (pa.array(list(each), pa.string()) for each in (now, set(now.values())))
+    for table in _surveyed(previous, ranks_too=len(made) > 0):
+        carried = _carried(table, previous)
+        scores += _count_scores(table.filter(carried))
+        kept.append(carried)
+        if len(made):
+            same = pc.or_(pc.is_in(table["video_uri"], uris), pc.is_in(table["video_etag"], versions))
+            found.append(table.filter(same).select(RANK_COLUMNS).cast(_NO_RANKS.schema))
+            now |= etags(table.filter(pc.and_(same, pa.array(carried))))
+    ranks = pa.concat_tables(found)
     ranks = under_new_names(ranks, new_names(etags(ranks), now), kept=now)
-    before = pc.index_in(segment_keys(rankings), value_set=segment_keys(ranks))
-    rankings = with_column(rankings, "previous_run_id", pa.repeat(previous.run_id, len(rankings)))
+    return Survey(scores, np.concatenate([np.empty(0, np.bool_), *kept]), ranks)
+
+
+def run_ranking(
+    made: pa.Table, previous: PreviousRanking | None, known: Survey, *, run_id: str
+) -> Iterator[pa.Table]:
+    """All rows of the run, best first, in tables of as many rows as a row group has.
+
+    `made` are the new rows, best first; `known` comes from `survey`.
+    """
+    new = with_previous_ranks(made, known.ranks, previous)
+    count = 0
+    rows = merged(_carried_rows(previous, known.kept), new, BEST_FIRST)
+    for table in regrouped(rows, ROW_GROUP_ROWS):
+        run_ranks = np.arange(count + 1, count + len(table) + 1, dtype=np.int32)
+        percentiles = known.percentiles[table["score"].to_numpy()]
+        table = with_column(table, "run_id", pa.repeat(run_id, len(table)))
+        table = with_column(table, "run_rank", pa.array(run_ranks))
+        table = with_column(table, "library_percentile", pa.array(percentiles))
+        yield table
+        count += len(table)
+
+
+def with_previous_ranks(made: pa.Table, ranks: pa.Table, previous: PreviousRanking | None) -> pa.Table:
+    """New rows with the ranks they had in the run before.
+
+    Segments with equal video, start and end are the same, also where the video has a new name: `ranks` has
+    them under it. Without a run before, all three columns are null; for a segment that it did not rank, only
+    the ranks are.
+    """
+    before = pc.index_in(segment_keys(made), value_set=segment_keys(ranks))
+    run_id = pa.repeat(pa.scalar(previous.run_id if previous else None, pa.string()), len(made))
+    made = with_column(made, "previous_run_id", run_id)
     for name in ("rank", "run_rank"):
-        rankings = with_column(rankings, f"previous_{name}", ranks[name].take(before))
-    return rankings
+        made = with_column(made, f"previous_{name}", ranks[name].take(before))
+    return made
+
+
+def ranked_videos(rows: Iterable[pa.Table]) -> pa.Array | None:
+    """The URIs of the videos of a ranking, sorted; None if its rows are not in their order.
+
+    Raises:
+        ValueError: there is a score that cannot be.
+    """
+    best: list[pa.ChunkedArray] = []
+    last = None
+    for table in rows:
+        if not is_sorted(table, BEST_FIRST, after=last):
+            return None
+        low, high = pc.min_max(table["score"]).as_py().values()
+        if len(table) and not 0 <= low <= high <= MAX_SCORE:
+            raise ValueError(f"scores from {low} to {high} are not within 0 and {MAX_SCORE}")
+        best.append(table["video_uri"].filter(pc.equal(table["rank"], 1)))
+        last = table
+    chunks = [chunk for column in best for chunk in column.chunks]
+    uris = pa.concat_arrays(chunks) if chunks else pa.array([], pa.string())
+    return uris.sort()
+
+
+EXAMINED = tuple(name for name, _ in BEST_FIRST)
+"""The columns that `ranked_videos` needs."""
+
+_NO_RANKS = RANKINGS.empty_table().select(RANK_COLUMNS)
 
 
 def segment_keys(table: pa.Table) -> pa.Array:
@@ -72,3 +165,48 @@ def segment_keys(table: pa.Table) -> pa.Array:
 def with_column(table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray) -> pa.Table:
     """The table with other values in one of its columns."""
     return table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
+
+
+def _surveyed(previous: PreviousRanking | None, *, ranks_too: bool) -> Iterator[pa.Table]:
+    if previous is None:
+        return
+    columns: Sequence[str] = ["score"]
+    if ranks_too:
+        columns = [*RANK_COLUMNS, "score"]
+    elif previous.gone is None:
+        return
+    elif len(previous.gone):
+        columns = ["video_uri", "score"]
+    yield from regrouped(previous.rows(columns), SEARCHED_ROWS)
+
+
+def _carried(table: pa.Table, previous: PreviousRanking | None) -> npt.NDArray[np.bool_]:
+    """Which rows of the run before are carried over."""
+    if previous is None or previous.gone is None:
+        return np.zeros(len(table), np.bool_)
+    if not len(previous.gone):
+        return np.ones(len(table), np.bool_)
+    is_gone: npt.NDArray[np.bool_] = pc.is_in(table["video_uri"], previous.gone).to_numpy()
+    return ~is_gone
+
+
+def _carried_rows(previous: PreviousRanking | None, kept: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
+    """The rows that are carried over, with the ranks they had in the run before."""
+    if previous is None or not kept.any():
+        return
+    at = 0
+    for table in previous.rows(None):
+        carried = kept[at : at + len(table)]
+        at += len(table)
+        table = upgraded(table, RANKINGS)
+        if not carried.all():
+            table = table.filter(pa.array(carried))
+        run_id = pa.repeat(previous.run_id, len(table))
+        table = with_column(table, "previous_run_id", run_id)
+        for name in ("rank", "run_rank"):
+            table = with_column(table, f"previous_{name}", table[name])
+        yield table
+
+
+def _count_scores(table: pa.Table) -> npt.NDArray[np.int64]:
+    return np.bincount(table["score"].to_numpy(), minlength=MAX_SCORE + 1).astype(np.int64)

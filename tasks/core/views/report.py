@@ -6,11 +6,13 @@ Only the curve of fast scores is not from the published tables: it is known for 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +31,7 @@ PICTURE_BYTES = 8_000_000
 TO_OUTPUT = "../.."
 """From the page's folder to the output."""
 BINS = 10
+MAX_SCORE = 100
 
 
 @dataclass(slots=True, eq=False)
@@ -137,9 +140,42 @@ class Report:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
+class ShownRows:
+    """What the page shows of a ranking, collected while its rows pass, the best of the run first.
+
+    The videos of `first` come before all others; with them, at most `MAX_VIDEOS` are shown.
+    """
+
+    def __init__(self, first: Sequence[str] = ()) -> None:
+        self.rows: list[Mapping[str, Any]] = []
+        self.videos, self.moments = 0, 0
+        self._uris = dict.fromkeys(first[:MAX_VIDEOS])
+        self._scores = np.zeros(MAX_SCORE + 1, np.int64)
+
+    def passing(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """The same rows, looked at as they pass."""
+        for table in tables:
+            self._add(table)
+            yield table
+
+    def _add(self, table: pa.Table) -> None:
+        if len(self._uris) < MAX_VIDEOS:
+            self._uris |= dict.fromkeys(table["video_uri"].unique().to_pylist())
+            self._uris = dict.fromkeys(islice(self._uris, MAX_VIDEOS))
+        shown = pc.is_in(table["video_uri"], pa.array(list(self._uris), pa.string()))
+        self.rows += table.filter(shown).to_pylist()
+        self.videos += _count(pc.equal(table["rank"], 1))
+        self.moments += len(table) - _count(pc.invert(table["best_of_moment"]))
+        self._scores += np.bincount(table["score"].to_numpy(), minlength=MAX_SCORE + 1)
+
+    @property
+    def bins(self) -> list[int]:
+        return histogram(self._scores.tolist())
+
+
 def build_report(
     run: Manifest,
-    rankings: pa.Table,
+    shown: ShownRows,
     failures: pa.Table,
     *,
     curves: Mapping[str, Curve],
@@ -148,14 +184,11 @@ def build_report(
 ) -> Report:
     """Sort the published rows into what the page shows.
 
-    `rankings` has the best of the run first. `curves` are of the videos scored in this run, `scored_in`
-    names the run of the others, both by the URI in the rows; `sheet_of` finds a row's contact sheet.
+    `curves` are of the videos scored in this run, `scored_in` names the run of the others, both by the URI in
+    the rows; `sheet_of` finds a row's contact sheet.
     """
-    uris = pc.unique(rankings["video_uri"]).to_pylist()
-    shown = sorted(uris, key=lambda uri: uri not in curves)[:MAX_VIDEOS]
-    rows = rankings.filter(pc.is_in(rankings["video_uri"], pa.array(shown, pa.string()))).to_pylist()
     by_video: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
+    for row in shown.rows:
         by_video.setdefault(row["video_uri"], []).append(row)
     videos = [
         _video(uri, segments, run.source, curves.get(uri), scored_in.get(uri))
@@ -167,25 +200,31 @@ def build_report(
         run=run,
         videos=videos,
         best=sorted(best, key=lambda card: int(card.row["run_rank"]))[:BEST],
-        moments=len(rankings) - rankings["best_of_moment"].to_pylist().count(False),
-        bins=histogram(rankings["score"].to_pylist()),
+        moments=shown.moments,
+        bins=shown.bins,
         failures=failures.slice(0, MAX_FAILURES).to_pylist(),
-        videos_left_out=len(uris) - len(shown),
+        videos_left_out=shown.videos - len(videos),
         failures_left_out=max(0, len(failures) - MAX_FAILURES),
-        names={row["video_uri"]: name_in(row["video_uri"], run.source) for row in rows},
+        names={uri: name_in(uri, run.source) for uri in by_video},
     )
 
 
 def histogram(scores: Sequence[int]) -> list[int]:
-    """How many scores lie in each of `BINS` equal parts of 0-100; 100 belongs to the last.
+    """How many rows are in each of `BINS` equal parts of 0-100, of the numbers of rows with each score.
 
-    >>> histogram([0, 9, 10, 99, 100])
-    [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+    100 belongs to the last part.
+
+    >>> histogram([1] * 101)
+    [10, 10, 10, 10, 10, 10, 10, 10, 10, 11]
     """
     counts = [0] * BINS
-    for score in scores:
-        counts[min(score * BINS // 100, BINS - 1)] += 1
+    for score, count in enumerate(scores):
+        counts[min(score * BINS // MAX_SCORE, BINS - 1)] += count
     return counts
+
+
+def _count(mask: pa.ChunkedArray) -> int:
+    return pc.sum(mask).as_py() or 0
 
 
 def anchor(uri: str) -> str:

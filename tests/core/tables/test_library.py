@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pytest
 
 from tasks.core.records import Timeline, VideoRef
 from tasks.core.tables.digests import Digests
-from tasks.core.tables.library import KEPT_DAYS, LibraryEntry, library_table, read_library
+from tasks.core.tables.library import LibraryEntry, library_table, read_library
 from tasks.core.tables.schemas import LIBRARY
 
 TODAY = date(2026, 11, 22)
@@ -92,8 +92,3 @@ def test_a_uri_that_is_no_text_is_not_remembered() -> None:
     odd = VideoRef("file:///a\udcff.mp4", "etag", 9)
     remembered = read_library(library_table([replace(REJECTED, video=odd)], listed={A.uri}))
     assert not any(entry.holds_for(odd, DIGESTS, at_any_size=False) for entry in remembered.values())
-
-
-def test_what_is_not_listed_is_forgotten_after_some_time() -> None:
-    assert RANKED.is_remembered(TODAY + timedelta(days=KEPT_DAYS))
-    assert not RANKED.is_remembered(TODAY + timedelta(days=KEPT_DAYS + 1))

@@ -21,9 +21,10 @@ import pytest
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import library_table, ranked_entry
 from tasks.core.tables.parquet_options import write_options
-from tasks.core.tables.rows import failures_table, rankings_table, windows_table
+from tasks.core.tables.rows import failures_table, windows_table
 from tasks.core.tables.schemas import LABELS
 from tests import FIXTURES, ROOT
+from tests.rankings import rankings_table
 from tests.report import STAMP, answer, failure, ranked_video
 
 DAYS = (date(2026, 11, 25), date(2026, 11, 26))

@@ -29,14 +29,11 @@ from tasks.core.records import (
 )
 from tasks.core.speech.cuts import Cut
 from tasks.core.speech.heard import Heard
-from tasks.core.tables.rows import (
-    RunStamp,
-    failures_table,
-    rankings_table,
-    read_failures,
-    windows_table,
-)
+from tasks.core.tables.rows import RunStamp, failures_table, read_failures, windows_table
+from tasks.core.tables.run_ranking import PreviousRanking
 from tasks.core.tables.schemas import FAILURES, RANKINGS
+from tests.library import ABOUT_THE_RUN_BEFORE
+from tests.rankings import rankings_table
 
 STAMP = RunStamp("run-1", 70, {"videomae": "tiny"})
 ANSWER = Answer(82, 90, 75, ("surprise",), (Moment(12.0, "the jump"),), "It works.", "publish")
@@ -218,7 +215,9 @@ def test_it_makes_no_difference_which_rows_are_carried_over(
         RunStamp("run-0", 70, STAMP.models),
     )
     anew = [video(name, segments=ranked) for name, ranked in made.items() if name not in unchanged]
-    assert rankings_table(anew, STAMP, carried=before).equals(whole)
+    previous = PreviousRanking("run-0", lambda columns: [before], pa.array([], pa.string()))
+    again = rankings_table(anew, STAMP, previous=previous)
+    assert again.drop_columns(ABOUT_THE_RUN_BEFORE).equals(whole.drop_columns(ABOUT_THE_RUN_BEFORE))
 
 
 def test_every_window_says_why_it_is_not_in_the_ranking() -> None:

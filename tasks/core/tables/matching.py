@@ -1,0 +1,177 @@
+"""What is listed, compared with the library of the run before: both sorted by URI, some rows at a time."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.core.records import Failure, VideoRef
+from tasks.core.tables.digests import Digests
+from tasks.core.tables.library import KEPT_DAYS, LibraryEntry, read_library
+from tasks.core.tables.reuse import PreviousRun
+from tasks.core.tables.run_ranking import with_column
+from tasks.core.tables.schemas import LIBRARY, upgraded
+
+Mask = npt.NDArray[np.bool_]
+"""Which rows."""
+
+
+@dataclass(slots=True)
+class Matches:
+    """The listed videos by what is known of them.
+
+    `settled` counts those that keep their rows as they are; `damaged` are the entries of those of them of
+    whose file something is missing. `scored` ones have stored scores, `refused` ones are rejected as before,
+    all others are `to_open`. `gone` are the URIs in the ranking of the run before that are not settled.
+    """
+
+    to_open: list[VideoRef] = field(default_factory=list)
+    settled: int = 0
+    damaged: list[LibraryEntry] = field(default_factory=list)
+    scored: list[LibraryEntry] = field(default_factory=list)
+    refused: list[Failure] = field(default_factory=list)
+    gone: list[pa.Array] = field(default_factory=list)
+
+
+def match_videos(
+    videos: Sequence[VideoRef],
+    previous: PreviousRun,
+    digests: Digests,
+    *,
+    today: date,
+    at_any_size: bool = False,
+    rescore: bool = False,
+    also_listed: Iterable[str] = (),
+    keep: Callable[[pa.Table], object],
+) -> Matches:
+    """Compare the videos with what is remembered.
+
+    `at_any_size`: the size that frames should have is not known, so any size counts as the same. `rescore`:
+    nothing that is listed counts as known. `also_listed` are labels that are listed and cannot be used.
+    `keep` gets the rows of the library that stay in it as they pass: of settled and refused videos, with
+    `today` as the day they were last listed, and for `KEPT_DAYS` those of videos that are not listed.
+    """
+    found = Matches()
+    # A URI that is not valid text matches nothing: its escaped form may be the name of another video.
+    odd = [video for video in videos if video.label != video.uri]
+    listed = sorted((video for video in videos if video.label == video.uri), key=lambda video: video.uri)
+    labels = _texts(video.label for video in odd)
+    matcher = _Matcher(previous, digests, today, at_any_size, rescore, labels, _texts(also_listed))
+    ranked = _texts(()) if previous.ranked is None else previous.ranked
+    at = ranked_at = 0
+    for table in filter(len, previous.library(None)):
+        library = upgraded(table, LIBRARY)
+        last = library["video_uri"][-1].as_py()
+        end = bisect_right(listed, last, lo=at, key=lambda video: video.uri)
+        ranked_end = bisect_right(ranked, last, lo=ranked_at, key=lambda uri: str(uri.as_py()))
+        keep(matcher.match(library, listed[at:end], ranked[ranked_at:ranked_end], found))
+        at, ranked_at = end, ranked_end
+    found.to_open += [*listed[at:], *odd]
+    found.gone.append(ranked[ranked_at:])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Matcher:
+    previous: PreviousRun
+    digests: Digests
+    today: date
+    at_any_size: bool
+    rescore: bool
+    odd: pa.Array
+    also_listed: pa.Array
+
+    def match(
+        self, library: pa.Table, listed: Sequence[VideoRef], ranked: pa.Array, found: Matches
+    ) -> pa.Table:
+        """Compare some rows of the library with what is listed between them; returns the rows that stay."""
+        now = _listed_table(listed)
+        uris, place = library["video_uri"], pc.index_in(library["video_uri"], value_set=now["uri"])
+        holds, is_ranked = self._holds(library, now.take(place)), _mask(pc.equal(library["status"], "ranked"))
+        settled = holds & is_ranked & _mask(pc.is_in(uris, ranked)) & _is_complete(library)
+        scored = holds & is_ranked & ~settled
+        refused = holds & ~is_ranked & _mask(pc.is_in(uris, _texts(self.previous.refusals)))
+
+        known = np.zeros(len(listed), np.bool_)
+        known[place.to_numpy()[settled | scored | refused].astype(np.int64)] = True
+        found.to_open += [listed[n] for n in np.flatnonzero(~known).tolist()]
+        found.settled += int(settled.sum())
+        found.damaged += _entries(library, settled & _is_damaged(library))
+        videos = {video.uri: video for video in listed} if (scored | refused).any() else {}
+        found.scored += [
+            replace(entry, video=videos[entry.video.uri], last_listed=self.today)
+            for entry in _entries(library, scored)
+        ]
+        found.refused += [
+            replace(self.previous.refusals[uri], video=videos[uri])
+            for uri in uris.filter(pa.array(refused)).to_pylist()
+        ]
+        found.gone.append(ranked.filter(pc.invert(pc.is_in(ranked, uris.filter(pa.array(settled))))))
+
+        modified = pc.if_else(pa.array(settled), now["modified_at"].take(place), library["last_modified"])
+        library = with_column(library, "last_modified", modified)
+        is_listed = _mask(pc.is_valid(place)) | _mask(pc.is_in(uris, self.odd))
+        return self._kept(library, seen=settled | refused, unlisted=~is_listed)
+
+    def _holds(self, library: pa.Table, now: pa.Table) -> Mask:
+        """Which rows are of the version that is listed now, and of the same settings and models."""
+        if self.rescore:
+            return np.zeros(len(library), np.bool_)
+        is_ranked = pc.equal(library["status"], "ranked")
+        digest = pc.if_else(is_ranked, library["scoring_digest"], library["rejecting_digest"])
+        asked = pc.if_else(is_ranked, self.digests.scoring, self.digests.rejecting)
+        same = _mask(pc.equal(digest, asked))
+        if not self.at_any_size:
+            same &= _mask(pc.equal(library["frame_budget"], self.digests.frame_budget))
+        same &= _mask(pc.equal(library["video_etag"], now["etag"]))
+        return same & _mask(pc.equal(library["size_bytes"], now["size_bytes"]))
+
+    def _kept(self, library: pa.Table, *, seen: Mask, unlisted: Mask) -> pa.Table:
+        oldest = pa.scalar(self.today - timedelta(days=KEPT_DAYS))
+        remembered = unlisted & _mask(pc.greater_equal(library["last_listed"], oldest))
+        day = pc.if_else(pa.array(seen), pa.scalar(self.today), library["last_listed"])
+        listed = seen | _mask(pc.is_in(library["video_uri"], self.also_listed))
+        library = with_column(with_column(library, "last_listed", day), "listed", pa.array(listed))
+        return library.filter(pa.array(seen | remembered))
+
+
+def _listed_table(videos: Sequence[VideoRef]) -> pa.Table:
+    return pa.table(
+        {
+            "uri": pa.array([video.uri for video in videos], pa.string()),
+            "etag": pa.array([video.etag for video in videos], pa.string()),
+            "size_bytes": pa.array([video.size_bytes for video in videos], pa.int64()),
+            "modified_at": pa.array(
+                [video.modified_at for video in videos], LIBRARY.field("last_modified").type
+            ),
+        }
+    )
+
+
+def _is_complete(library: pa.Table) -> Mask:
+    """Of which rows nothing is worth another try."""
+    return _mask(pc.equal(library["unanswered"], 0)) & ~_mask(library["untranscribed"])
+
+
+def _is_damaged(library: pa.Table) -> Mask:
+    notes = [_mask(pc.is_valid(library[name])) for name in ("damage", "unused", "sound_damage")]
+    return np.asarray(np.logical_or.reduce(notes))
+
+
+def _entries(library: pa.Table, mask: Mask) -> Iterable[LibraryEntry]:
+    return read_library(library.filter(pa.array(mask))).values() if mask.any() else ()
+
+
+def _mask(column: pa.ChunkedArray | pa.Array) -> Mask:
+    return np.asarray(pc.fill_null(column, fill_value=False).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _texts(texts: Iterable[str]) -> pa.Array:
+    return pa.array(list(texts), pa.string())

@@ -1,0 +1,96 @@
+"""Publishing begins anew where it was broken off, and ends as if it had not been."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from prefect.logging import disable_run_logger
+
+from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.adapters.storage import Store
+from tasks.core.errors import StorageError
+from tasks.core.listing import Listing
+from tasks.core.records import VideoRef
+from tasks.core.tables.reuse import Reuse
+from tasks.core.tables.run_ranking import PreviousRanking
+from tasks.publish import publish
+from tasks.run.ledger import Ledger
+from tasks.run.run import Run
+from tests.rankings import rankings_table
+from tests.report import STAMP, answer, ranked_video
+from tests.spec import make_spec
+
+BEFORE = rankings_table([ranked_video(f"s3://b/{name}.mp4", answered=answer()) for name in "abc"], STAMP)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with disable_run_logger():
+        yield
+
+
+@pytest.fixture
+def run(demo_models: Path, tmp_path: Path) -> Run:
+    (tmp_path / "scratch").mkdir()
+    fast = resolve_checkpoint(str(demo_models / "videomae"))
+    return Run(make_spec("s3://b", tmp_path / "out", fast=fast), tmp_path / "scratch")
+
+
+def rows_before(columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    for start in range(0, len(BEFORE), 2):
+        yield BEFORE.slice(start, 2).select(columns or BEFORE.column_names)
+
+
+def account() -> Ledger:
+    """A video is ranked anew, one is new, one is as it was, one is gone."""
+    gone = pa.array(["s3://b/a.mp4", "s3://b/c.mp4"])
+    previous = PreviousRanking(
+        "run-0",
+        lambda columns: (BEFORE.slice(n, 2).select(columns or BEFORE.column_names) for n in (0, 2, 4, 6)),
+        gone,
+    )
+    listing = Listing([VideoRef(f"s3://b/{name}.mp4", "etag", 1) for name in "abd"])
+    ledger = Ledger(listing, Reuse(listing.videos, settled=1, previous=previous))
+    for name in "ad":
+        video = ranked_video(f"s3://b/{name}.mp4", segments=2)
+        scored = replace(video.scored, embeddings=video.scored.embeddings.repeat(12, axis=1))
+        ledger.rank(replace(video, scored=scored))
+    return ledger
+
+
+def published(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.parquet")}
+
+
+@pytest.mark.parametrize("table", ["library", "rankings"])
+def test_what_was_broken_off_is_made_again(
+    run: Run, tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish.fn(account(), run, "Completed")
+    expected = published(tmp_path / "out")
+    put, broken = Store.publish, iter([True])
+
+    def put_with_a_break(self: Store, local: Path, name: str) -> str:
+        if name.startswith(f"{table}/") and next(broken, False):
+            raise StorageError("The network is down.", reason="unavailable", retryable=True)
+        return put(self, local, name)
+
+    monkeypatch.setattr(Store, "publish", put_with_a_break)
+    shutil.rmtree(tmp_path / "out")
+    ledger = account()
+    with pytest.raises(StorageError, match="network"):
+        publish.fn(ledger, run, "Completed")
+    publish.fn(ledger, run, "Completed")
+    assert published(tmp_path / "out") == expected
+    assert {Path(name).parts[0] for name in expected} == {"windows", "failures", "library", "rankings"}
+
+
+def test_a_manifest_counts_the_rows_of_its_files(run: Run) -> None:
+    manifest = publish.fn(account(), run, "Completed")
+    rows = {entry["uri"].split("/")[-3]: entry["rows"] for entry in manifest.files}
+    assert rows == {"windows": 40, "failures": 0, "library": 2, "rankings": 2 + 2 + len(BEFORE) // 3}
