@@ -1,4 +1,4 @@
-"""The command line: `hookline rank | serve | doctor | show | diff | labels | demo | demo-models`."""
+"""The command line: `hookline rank`, `serve`, `doctor`, `show`, `evaluate`, `train` and more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
@@ -283,6 +283,53 @@ def evaluate(output: str, /, *, since: str = "", fail_below: tuple[str, ...] = (
     for sentence in missed:
         console.print(f"[bold red]{escape(sentence)}[/]", soft_wrap=True)
     return ExitCode.WITH_FAILURES if missed else ExitCode.COMPLETE
+
+
+@app.command
+def train(output: str, /, *, since: str = "", promote: Literal["auto", "never", "always"] = "auto") -> int:
+    """Fit a head of the fast score on what the deep model said in all nights, and promote it if it is better.
+
+    Reads tables alone. Every fifth video is held out, for ever: there the head must have two windows in the
+    deep model's order more often than what scores now. Exits with 2 if there is too little to learn from, and
+    with 3 if the head is not promoted.
+
+    Parameters
+    ----------
+    output
+        Where the rankings are: s3://bucket/prefix, or a folder. The head is kept under heads/ there.
+    since
+        Only runs from here on: an id, or the beginning of it, such as a day: 20261124.
+    promote
+        Whether --fast.head latest is this head from now on: auto = if it is better.
+    """
+    from hookline.heads import print_trained
+    from tasks.adapters.storage import open_store
+    from tasks.train import train
+
+    trained = train(open_store(output), since=since, promote_it=promote)
+    print_trained(Console(), trained, output)
+    return ExitCode.WITH_FAILURES if trained.kept and promote == "auto" else ExitCode.COMPLETE
+
+
+@app.command
+def heads(output: str, /, *, promote: str = "") -> int:
+    """List the heads that were fitted, or have another one score: `latest` is the last promoted one.
+
+    Parameters
+    ----------
+    output
+        Where the rankings are: s3://bucket/prefix, or a folder.
+    promote
+        The id of a head, or the beginning of it: it scores from the next run on.
+    """
+    from hookline.heads import print_heads, promote_head
+    from tasks.adapters.storage import open_store
+
+    store = open_store(output)
+    if promote:
+        promote_head(store, promote)
+    print_heads(Console(), store)
+    return ExitCode.COMPLETE
 
 
 def one_form(json: bool, csv: bool) -> None:

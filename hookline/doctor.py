@@ -60,7 +60,7 @@ def checks_of(settings: Settings, *, source: bool, output: bool) -> Iterator[Che
     if output:
         yield Check("Output", partial(check_output, settings.output), store)
     hub = "See whether the hub can be reached from here, or the store, if it is there."
-    yield Check("Fast model", partial(check_fast_model, settings.fast), hub)
+    yield Check("Fast model", partial(check_fast_model, settings.fast, output=settings.output), hub)
     limit_s = LIMIT_S if deep.quantization == "none" else SLOW_LIMIT_S
     yield Check("Deep model", partial(check_deep_model, deep), hub, limit_s)
     yield Check("Whisper", partial(check_whisper, settings.speech), hub)

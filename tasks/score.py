@@ -121,7 +121,7 @@ def score_video(
         timeline,
         tuple(chosen),
         half,
-        "head" if spec.head else "salience",
+        spec.head.fast_kind if spec.head else "salience",
         features.seconds,
         frozenset(batch.device for batch in scored if batch.device),
         tuple(batch.work for batch in scored if batch.work),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect.logging import disable_run_logger
 
@@ -26,7 +27,7 @@ from tasks.core.manifest import Manifest
 from tasks.core.records import Analysis, Answer, RankedVideo, Timeline, VideoRef, Window, WindowFeatures
 from tasks.core.tables.parquet_options import write_options
 from tasks.core.tables.rows import windows_table
-from tasks.core.tables.schemas import table_name
+from tasks.core.tables.schemas import table_name, windows_schema
 from tasks.rank import rank_video
 from tasks.score import score_video
 from tasks.work.analyses import Analyses
@@ -152,6 +153,12 @@ def publish_night(videos: Sequence[RankedVideo], spec: RunSpec, output: Path) ->
     """Write the windows and the manifest of a night, as `publish` does; returns the id of the run."""
     dimensions = videos[0].scored.embeddings.shape[1]
     table = windows_table(videos, spec.stamp, dimensions=dimensions)
+    keep_night(table, spec, output, models=dict(spec.stamp.models))
+    return spec.run_id
+
+
+def keep_night(table: pa.Table, spec: RunSpec, output: Path, *, models: dict[str, str | None]) -> None:
+    """The files of a night of which windows are made up."""
     path = output / table_name("windows", run_date=spec.run_date, run_id=spec.run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, **write_options(table))
@@ -159,12 +166,11 @@ def publish_night(videos: Sequence[RankedVideo], spec: RunSpec, output: Path) ->
         run_id=spec.run_id,
         run_date=spec.run_date,
         state="Completed",
-        models=dict(spec.stamp.models),
+        models=models,
         settings=spec.settings.model_dump(mode="json"),
     )
     (output / "runs").mkdir(exist_ok=True)
     (output / "runs" / f"{spec.run_id}.json").write_text(manifest.model_dump_json())
-    return spec.run_id
 
 
 def publish_nights(
@@ -188,3 +194,54 @@ def publish_nights(
             publish_night(left, spec, output)
             made.append(new)
     return made
+
+
+def publish_plain_night(
+    output: Path,
+    *,
+    videos: int,
+    number: int = 0,
+    learnable: float = 1.0,
+    windows: int = 20,
+    dimensions: int = 8,
+    **models: str | None,
+) -> str:
+    """A night without a world, in no time: the judge's score is as much in the embedding as wanted.
+
+    Every window is a candidate, and the fast score is worth nothing. `models` are those of the manifest.
+    """
+    rng = np.random.default_rng([number, videos])
+    spec = night_of(world_spec(output), number)
+    shape = (videos, windows)
+    embedding = rng.standard_normal((*shape, dimensions)) + 5 * rng.standard_normal((videos, 1, dimensions))
+    within = embedding[..., 0] - embedding[..., 0].mean(1, keepdims=True)
+    noise = rng.standard_normal(shape) + rng.standard_normal((videos, 1))
+    deep = np.clip(50 + 8 * (learnable * within + noise), 0, 100).ravel()
+    start = np.tile(3.0 * np.arange(windows), videos)
+    names = [f"{number:03}-{n:05}" for n in range(videos) for _ in range(windows)]
+    columns = {
+        "run_id": [spec.run_id] * len(start),
+        "video_uri": [f"s3://world/{name}.mp4" for name in names],
+        "video_etag": [f"etag {name}" for name in names],
+        "start": start,
+        "end": start + SECONDS,
+        "videomae_score": rng.integers(0, 101, len(start)),
+        "fast_kind": ["salience"] * len(start),
+        "embedding": pa.FixedSizeListArray.from_arrays(
+            pa.array(embedding.astype(np.float16).astype(np.float32).ravel()), dimensions
+        ),
+        "is_candidate": [True] * len(start),
+        "change": rng.random(len(start), dtype=np.float32),
+        "score": deep.astype(int),
+        "deep_status": ["ok"] * len(start),
+        "deep_score": deep.astype(int),
+        "deep_expected_score": deep,
+        "pack_rank": np.tile(1 + np.arange(windows), videos),
+        "audited": [False] * len(start),
+        "audit_probability": np.ones(len(start)),
+    }
+    schema = windows_schema(dimensions)
+    empty = {name: pa.nulls(len(start), schema.field(name).type) for name in schema.names}
+    table = pa.table({name: columns.get(name, empty[name]) for name in schema.names}).cast(schema)
+    keep_night(table, spec, output, models=dict(spec.stamp.models) | models)
+    return spec.run_id

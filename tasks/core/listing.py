@@ -24,6 +24,7 @@ _RUN = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
 _WRITTEN_BY_HOOKLINE = re.compile(
     rf"(?:^|/)(?:(?:clips|reports)/{_RUN}/.+"
     rf"|runs/{_RUN}\.json"
+    rf"|heads/(?:latest\.json|{_RUN}/(?:head\.safetensors|head\.json|card\.md))"
     rf"|[a-z]+/(?:run_date=[\d-]+/)?{_RUN}\.parquet"
     r"|thumbnails/[0-9a-f]{16}/\d+\.jpg"
     r"|(?:analyses|speech)/[0-9a-f]{2}/[0-9a-f]+\.json"

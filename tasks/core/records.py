@@ -21,8 +21,8 @@ from tasks.core.speech.cuts import Cut
 from tasks.core.speech.heard import Heard
 from tasks.core.throughput import Span, Work
 
-FastKind = Literal["head", "salience"]
-"""Where a fast score comes from: a fitted head, or how much the window differs from the rest of its video."""
+FastKind = Literal["head", "head_percentile", "salience"]
+"""A fitted head, by itself or as a percentile of its video; or how much a window differs from its video."""
 
 
 class Stage(StrEnum):

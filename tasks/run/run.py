@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
 from tasks.adapters.models.gpus import find_gpus
-from tasks.adapters.models.head import load_head
+from tasks.adapters.models.head import LATEST, find_head
 from tasks.adapters.models.malloc import limit_malloc_arenas
 from tasks.adapters.models.videollama3.config import check_described, frame_budget
 from tasks.adapters.models.whisper.checkpoint import read_tokens
@@ -28,6 +28,7 @@ from tasks.core.settings.speech import WITHOUT_WHISPER
 from tasks.run.active_runs import RUN_ID_TIME, registered
 from tasks.run.host import Host, current_host
 from tasks.run.labels import LIBRARY, labels
+from tasks.run.logs import log_event
 from tasks.run.progress import step
 from tasks.run.retries import WORK_PAUSES_S, retried
 from tasks.work.models import find_backend
@@ -86,10 +87,10 @@ def start_run(settings: Settings) -> Iterator[Run]:
     started_at = datetime.now(UTC)
     run_id = f"{started_at:{RUN_ID_TIME}}-{secrets.token_hex(3)}"
     # What can be wrong for all videos is found out before the first is decoded.
-    with step(run_id, "start", "finding the models, or downloading them"):
-        spec = find_models(settings, run_id=run_id, started_at=started_at)
     host = current_host.get()
-    spec = replace(spec, library=host.library if host else labels().get(LIBRARY, ""))
+    library = host.library if host else labels().get(LIBRARY, "")
+    with step(run_id, "start", "finding the models, or downloading them"):
+        spec = find_models(settings, run_id=run_id, started_at=started_at, library=library)
     scratch_dir = settings.limits.scratch_dir
     with (
         run_folder(scratch_dir, run_id) as scratch,
@@ -110,17 +111,21 @@ def start_run(settings: Settings) -> Iterator[Run]:
             stop(run)
 
 
-def find_models(settings: Settings, *, run_id: str, started_at: datetime) -> RunSpec:
+def find_models(settings: Settings, *, run_id: str, started_at: datetime, library: str = "") -> RunSpec:
     """A run with the models that its settings name; they are downloaded where they are not here yet.
+
+    `library` as in `RunSpec`: where a promoted head lies.
 
     Raises:
         ModelError, StorageError: the fast model or the head is missing.
     """
-    head = load_head(settings.fast.head) if settings.fast.head else None  # before a download
+    head = find_head(settings.fast.head, library or settings.output)  # before a download
+    if settings.fast.head == LATEST and head is None:
+        log_event(run_id, "start", "No head has been promoted yet: windows are scored by salience")
     fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
     deep, budget = find_deep(settings)
     whisper = find_whisper(settings.speech)
-    return RunSpec(run_id, started_at, settings, fast, deep, head, budget, whisper=whisper)
+    return RunSpec(run_id, started_at, settings, fast, deep, head, budget, library=library, whisper=whisper)
 
 
 @retried("find device", pauses_s=WORK_PAUSES_S)

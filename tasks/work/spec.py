@@ -94,7 +94,7 @@ class RunSpec:
             models={
                 "videomae": self.fast.model,
                 "videomae_revision": self.fast.revision,
-                "head": self.settings.fast.head or None,
+                "head": self.head.uri if self.head else None,
                 "head_revision": self.head.revision if self.head else None,
                 "videollama3": deep.model if deep else None,
                 "videollama3_revision": deep.revision if deep else None,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.run.run import Run
+import numpy as np
+
+from tasks.adapters.models.head import Head, keep_head, promote
+from tasks.adapters.storage import open_store
+from tasks.run.run import Run, find_models
 from tasks.work.spec import RunSpec
+from tests.library import quick_settings
 from tests.spec import make_spec
 
 
@@ -15,3 +21,21 @@ def id_of(number: int, spec: RunSpec) -> str:
 
 def test_work_is_handed_the_spec_last(tmp_path: Path) -> None:
     assert Run(make_spec("videos"), tmp_path).do(id_of, 7) == "run 7"
+
+
+def test_latest_is_the_head_that_was_promoted_under_the_output(demo_models: Path, tmp_path: Path) -> None:
+    """Under that of the library, if the run is a job: its own has none. Rows say which it was."""
+    output, now = tmp_path / "out", datetime.now(UTC)
+    settings = quick_settings(tmp_path, output, demo_models, fast={"head": "latest"}, deep={"enabled": False})
+    before = find_models(settings, run_id="r", started_at=now)
+    assert (before.head, before.stamp.models["head"], before.stamp.models["head_revision"]) == (None,) * 3
+    head = Head("", "ridge-centred", np.ones(48, np.float32), 0.0)
+    keep_head(open_store(str(output)), "20261122T000000Z-abcdef", head, {}, "")
+    promote(open_store(str(output)), "20261122T000000Z-abcdef", head.revision, because="it is better")
+    after = find_models(settings, run_id="r", started_at=now)
+    assert after.stamp.models["head_revision"] == head.revision
+    assert str(after.stamp.models["head"]).endswith("out/heads/20261122T000000Z-abcdef")
+    assert after.digests.scoring != before.digests.scoring
+    job = settings.model_copy(update={"output": str(tmp_path / "jobs")})
+    of_library = find_models(job, run_id="r", started_at=now, library=str(output))
+    assert of_library.digests == after.digests

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from tasks.adapters.models.checkpoints import Checkpoint, embedding_size, outline, read_json
-from tasks.adapters.models.head import load_head
+from tasks.adapters.models.head import find_head
 from tasks.adapters.models.videollama3.config import check_described
 from tasks.adapters.models.whisper.checkpoint import read_tokens
 from tasks.core.errors import ModelError
@@ -16,14 +16,14 @@ from tasks.core.settings.speech import WITHOUT_WHISPER
 from tasks.core.views.sizes import size_text
 
 
-def check_fast_model(fast: Fast) -> Finding:
-    """Whether there is such a VideoMAE, and the head, if one is set, fits it.
+def check_fast_model(fast: Fast, *, output: str = "") -> Finding:
+    """Whether there is such a VideoMAE, and the head, if one is set, fits it; `latest` is one of the output.
 
     Raises:
         ModelError: there is not, or it does not.
         StorageError: a store broke off.
     """
-    head = load_head(fast.head) if fast.head else None
+    head = find_head(fast.head, output)
     with tempfile.TemporaryDirectory(prefix="hookline-") as folder:
         checkpoint, missing_bytes = outline(fast.model, fast.revision, Path(folder))
         kind = read_json(checkpoint, "config.json").get("model_type")

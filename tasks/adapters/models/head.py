@@ -1,24 +1,36 @@
 """A score head: what turns an embedding into 0-100 once somebody has labelled or judged windows.
 
 In the store a head is a folder with `head.safetensors` (`weight`, one number for each dimension of
-an embedding, and `bias`, one number) and `head.json` (`{"kind": "ridge" | "logistic"}`).
+an embedding, and `bias`, one number) and `head.json` (`{"kind": "ridge" | "logistic" | "ridge-centred"}`, and
+what else is known of it).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load
+from safetensors.numpy import load, save
 
-from tasks.adapters.storage import open_store
+from tasks.adapters.storage import Store, open_store
 from tasks.core.errors import ModelError, StorageError
-from tasks.core.records import WindowFeatures
+from tasks.core.records import FastKind, WindowFeatures
 from tasks.core.scoring.fast_scores import HEAD_KINDS, head_scores
+
+LATEST = "latest"
+"""What `fast.head` says for the head that was promoted last."""
+
+POINTER = "heads/latest.json"
+
+HEAD_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +49,13 @@ class Head:
         made_of.update(self.weight.tobytes())
         return f"sha256:{made_of.hexdigest()[:12]}"
 
+    @property
+    def fast_kind(self) -> FastKind:
+        """What kind of scores it gives."""
+        return "head_percentile" if self.kind == "ridge-centred" else "head"
+
     def __call__(self, features: WindowFeatures) -> list[int]:
-        """Score features, each 0-100.
+        """Score features, each 0-100; for a centred head, those of all windows of a video.
 
         Raises:
             ModelError: the head was fitted on another model's embeddings.
@@ -81,3 +98,74 @@ def load_head(uri: str) -> Head:
     if not (np.isfinite(head.weight).all() and np.isfinite(head.bias)):
         raise ModelError(f"fast.head {uri} holds values that are no numbers: fit it again, or copy it again")
     return head
+
+
+def find_head(name: str, output: str) -> Head | None:
+    """The head that `fast.head` names: `latest` is the one that was promoted last under an output, if any.
+
+    Raises:
+        ModelError: it is missing or malformed.
+        StorageError: the output cannot be reached.
+    """
+    if name != LATEST:
+        return load_head(name) if name else None
+    store = open_store(output)
+    promoted = promoted_head(store)
+    return load_head(f"{store.uri}/heads/{promoted['head']}") if promoted else None
+
+
+def promoted_head(store: Store) -> dict[str, str] | None:
+    """What `heads/latest.json` says: which head scores, since when, and why; None if none was promoted.
+
+    Raises:
+        ModelError: it is no such file.
+    """
+    if not store.exists(POINTER):
+        return None
+    try:
+        pointer = json.loads(store.read_bytes(POINTER))
+        if not HEAD_ID.fullmatch(pointer["head"]):
+            raise ValueError(f"{pointer['head']!r} is no id of a head")
+        return dict(pointer)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{store.uri}/{POINTER} names no head ({error}): promote one, hookline heads OUTPUT --promote ID"
+        ) from error
+
+
+def kept_heads(store: Store) -> list[str]:
+    """The ids of all heads that were fitted under an output, the oldest first: they begin with their time."""
+    parts = (name.split("/") for name in store.names("heads"))
+    return sorted(part[1] for part in parts if part[2:] == ["head.json"] and HEAD_ID.fullmatch(part[1]))
+
+
+def keep_head(store: Store, name: str, head: Head, about: Mapping[str, object], card: str) -> str:
+    """Write a head into a folder of its own; `head.json` last, without which it is none. Returns where.
+
+    Raises:
+        StorageError: the output cannot be written.
+    """
+    weights = {"weight": head.weight, "bias": np.array([head.bias], np.float32)}
+    told = {"kind": head.kind, "revision": head.revision, "dimensions": len(head.weight), **about}
+    store.write_bytes(f"heads/{name}/head.safetensors", save(weights))
+    store.write_bytes(f"heads/{name}/card.md", card.encode())
+    store.write_bytes(f"heads/{name}/head.json", json.dumps(told, indent=1).encode())
+    return f"{store.uri}/heads/{name}"
+
+
+def promote(store: Store, name: str, revision: str, *, because: str) -> None:
+    """Have `fast.head: latest` name this head from now on. Runs that are under way keep theirs.
+
+    Raises:
+        StorageError: the output cannot be written.
+    """
+
+    def replaced(before: bytes | None) -> bytes:
+        replaces = None
+        with suppress(ValueError, KeyError, TypeError):
+            replaces = json.loads(before or b"null")["head"]
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        pointer = {"head": name, "revision": revision, "promoted_at": at}
+        return json.dumps({**pointer, "replaces": replaces, "because": because}, indent=1).encode()
+
+    store.update(POINTER, replaced)

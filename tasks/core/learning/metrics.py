@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -95,11 +96,18 @@ def concordance(score: npt.ArrayLike, truth: npt.ArrayLike, weight: npt.ArrayLik
     A pair counts with the product of both weights.
     """
     score, truth, weight = (np.asarray(values, float) for values in (score, truth, weight))
-    i, j = np.triu_indices(len(truth), 1)
+    i, j = _pairs(len(truth))
     agrees = np.sign(score[i] - score[j]) * np.sign(truth[i] - truth[j])
     pairs = weight[i] * weight[j] * (truth[i] != truth[j])
     total = float(pairs.sum())
     return float((pairs * (agrees + 1) / 2).sum() / total) if total else None
+
+
+@lru_cache(maxsize=64)
+def _pairs(count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The numbers of both of each pair."""
+    i, j = np.triu_indices(count, 1)
+    return i, j
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tasks.core.records import ScoredVideo, WindowFeatures
 
-HEAD_KINDS = ("ridge", "logistic")
+HEAD_KINDS = ("ridge", "logistic", "ridge-centred")
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,8 +58,12 @@ def mid_ranks(values: npt.ArrayLike, *, among: npt.ArrayLike) -> npt.NDArray[np.
 def head_scores(features: WindowFeatures, *, weight: Floats, bias: float, kind: str) -> list[int]:
     """Scores of a fitted head: `w . x + b` for `ridge`, `100 * sigmoid(w . x + b)` for `logistic`.
 
-    `weight` has the embedding's length. The result is rounded half up and kept within 0-100.
+    `weight` has the embedding's length. The result is rounded half up and kept within 0-100. For
+    `ridge-centred` the features are all windows of one video, and the score is the percentile of `w . x`
+    among them: it has the spread that salience has, whatever that of the scores it was fitted on.
     """
+    if kind == "ridge-centred":
+        return percentiles((features.embeddings - features.embeddings.mean(axis=0)) @ weight)
     raw = features.embeddings @ weight + bias
     if kind == "logistic":
         raw = 50 * (1 + np.tanh(raw / 2))  # 100 * sigmoid, without overflow

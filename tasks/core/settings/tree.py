@@ -69,7 +69,8 @@ class Fast(Group):
     head: str = Field(
         "",
         title="Score head",
-        description="Folder or s3:// prefix of a head fitted on labels; empty = score by salience.",
+        description="Folder or s3:// prefix of a fitted head; latest = the one that hookline train promoted "
+        "last under the output, if any; empty = score by salience.",
     )
     batch_size: int = Field(
         0, title="Batch size", description="Windows in one forward pass; 0 = chosen by the device.", ge=0

@@ -8,8 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tasks.core.records import WindowFeatures
-from tasks.core.scoring.fast_scores import cosine, head_scores, percentiles, salience, standardised
+from tasks.core.records import (
+    FastKind,
+    ScoredVideo,
+    ScoredWindow,
+    Timeline,
+    VideoRef,
+    Window,
+    WindowFeatures,
+)
+from tasks.core.scoring.fast_scores import (
+    cosine,
+    fast_reason,
+    head_scores,
+    percentiles,
+    salience,
+    standardised,
+)
 
 
 def features(embeddings: list[list[float]], change: list[float] | None = None) -> WindowFeatures:
@@ -84,3 +99,12 @@ def test_a_head_gives_scores_within_0_and_100(kind: str, bias: float, expected: 
 def test_a_head_rounds_half_up() -> None:
     weight = np.array([1.0], dtype=np.float32)
     assert head_scores(features([[70.5], [71.5]]), weight=weight, bias=0, kind="ridge") == [71, 72]
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"), [("salience", "one_window"), ("head_percentile", "one_window"), ("head", None)]
+)
+def test_a_percentile_of_a_single_window_says_nothing(kind: FastKind, why: str | None) -> None:
+    timeline = Timeline(VideoRef("s3://b/a.mp4", "e", 1), "", 5, 1, 28, 28, 5.0, "pyav")
+    windows = (ScoredWindow(Window(0, 5), 50),)
+    assert fast_reason(ScoredVideo(timeline, windows, np.zeros((1, 4), np.float16), kind)) == why

@@ -1,0 +1,84 @@
+"""Heads of the fast score, as people read of them in a terminal."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+from rich.markup import escape
+
+from hookline.show import titled
+from tasks.adapters.models.head import kept_heads, load_head, promote, promoted_head
+from tasks.adapters.storage import Store
+from tasks.core.errors import SettingsError
+from tasks.train import Trained
+
+
+def print_trained(console: Console, trained: Trained, output: str) -> None:
+    """Print what a head was fitted on, how much better it is, and whether it scores from now on."""
+    fitted, compared = trained.fitted, trained.exam.candidates
+    console.print(
+        f"Fitted on {fitted.rows} judged windows of {fitted.videos} videos (penalty {fitted.alpha:g}, "
+        f"R2 of whole videos {fitted.r2:+.3f})",
+        soft_wrap=True,
+    )
+    if compared.value is not None:
+        bound = "" if compared.low is None else f", at least {compared.low:+.3f} (99 %)"
+        console.print(
+            f"On {compared.videos} held-out videos it has two windows in the judge's order more often than "
+            f"{trained.champion} by {compared.value:+.3f}{bound}",
+            soft_wrap=True,
+        )
+    if trained.kept:
+        console.print(f"[bold]Not promoted[/]: {escape('; '.join(trained.kept))}", soft_wrap=True)
+        console.print(f"hookline heads {escape(output)} --promote {trained.head} does so", soft_wrap=True)
+    else:
+        console.print("[bold]Promoted[/]: runs with --fast.head latest score by it", soft_wrap=True)
+    console.print(f"Kept in {escape(trained.uri)}", soft_wrap=True)
+
+
+def print_heads(console: Console, store: Store) -> None:
+    """Print all heads under an output, the newest first, and which of them scores."""
+    names, promoted = kept_heads(store), promoted_head(store)
+    if not names:
+        why = f"There is no head under {escape(store.uri)} yet: hookline train fits one"
+        console.print(why, soft_wrap=True)
+        return
+    table = titled("Heads of the fast score", first_column="head")
+    for name in ("videos", "windows", "better by", "at least", ""):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in reversed(names):
+        about = json.loads(store.read_bytes(f"heads/{name}/head.json"))
+        table.add_row(
+            name,
+            *(str(about.get(key, "")) for key in ("videos", "rows")),
+            *("" if about.get(key) is None else f"{about[key]:+.3f}" for key in ("gain", "gain_at_least")),
+            "promoted" if promoted and promoted["head"] == name else "",
+        )
+    console.print(table)
+    if promoted:
+        console.print(
+            f"{promoted['head']} since {escape(str(promoted.get('promoted_at')))}: "
+            f"{escape(str(promoted.get('because')))}",
+            soft_wrap=True,
+        )
+    else:
+        console.print("None is promoted: --fast.head latest scores by salience", soft_wrap=True)
+
+
+def promote_head(store: Store, wanted: str) -> str:
+    """Promote a head by its id, or by as much of its beginning as no other has; returns its id.
+
+    Raises:
+        SettingsError: there is no such head, or several.
+        ModelError: it cannot be read.
+    """
+    names = kept_heads(store)
+    found = [name for name in names if name == wanted] or [name for name in names if name.startswith(wanted)]
+    if len(found) != 1:
+        how_many = f"is no head {wanted!r}" if not found else f"are {len(found)} heads {wanted!r}"
+        there = ", ".join(names[-3:]) or "none yet: hookline train fits one"
+        raise SettingsError(f"--promote: there {how_many} under {store.uri}; the newest are {there}")
+    head = load_head(f"{store.uri}/heads/{found[0]}")
+    promote(store, found[0], head.revision, because="somebody said so")
+    return found[0]
