@@ -47,7 +47,7 @@ MAX_UNMATCHED = 50
 """Labels without a window that are printed."""
 
 UNMATCHED = {
-    "no_window": "no window has these times (0.05 s more or less)",
+    "no_window": "no window shows at least half of both together",
     "other_version": "this is not the version of the video that was scored",
     "no_video": "no run has ranked this video",
 }
@@ -141,14 +141,18 @@ def print_labels(console: Console, labelled: list[Labelled], uri: str, source: s
         for item in lost[:MAX_UNMATCHED]:
             label = item.label
             name = short_name(label.video_uri, source)
-            table.add_row(name, clock(label.start), clock(label.end), UNMATCHED[item.match])
+            nearest = item.nearest and f": the nearest is {clock(item.nearest[0])}-{clock(item.nearest[1])}"
+            why = UNMATCHED[item.match] + (nearest or "")
+            table.add_row(name, clock(label.start), clock(label.end), why)
         console.print(table)
         if len(lost) > MAX_UNMATCHED:
             console.print(f"... and {len(lost) - MAX_UNMATCHED:,} more\n")
     counts = Counter(item.match for item in labelled)
     verdicts = Counter(item.label.verdict for item in labelled)
+    overlap = f"{counts['overlap']} of windows that they overlap, " if counts["overlap"] else ""
     console.print(
         f"{len(labelled)} labels ({verdicts['published']} published, {verdicts['rejected']} rejected): "
-        f"{counts['ranked']} of ranked segments, {counts['window']} of other windows, {len(lost)} of neither"
+        f"{counts['ranked']} of ranked segments, {counts['window']} of other windows, "
+        f"{overlap}{len(lost)} of neither"
     )
     console.print(f"Kept in {escape(uri)}", soft_wrap=True)

@@ -55,7 +55,7 @@ def test_an_export_with_verdicts_comes_back_as_labels(
     assert (
         "3 labels (1 published, 2 rejected): 2 of ranked segments, 0 of other windows, 1 of neither" in text
     )
-    assert "8:20 8:25 no window has these times" in text
+    assert "8:20 8:25 no window shows at least half of both together: the nearest is" in text
     (table,) = kept(output)
     assert table.schema.remove_metadata().equals(LABELS)
     found = {(row["video_uri"], row["start"]): row for row in table.to_pylist()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal, Self
 
@@ -24,10 +24,15 @@ MAX_ERRORS = 20
 
 REQUIRED = ("video_uri", "start", "end", "verdict")
 
-Match = Literal["ranked", "window", "no_window", "other_version", "no_video"]
-"""What a label was matched with: a ranked segment, another window, or nothing, and why."""
+MIN_IOU = 0.5
+"""Temporal intersection over union from which a label of other times is one of a window."""
 
-Spans = Mapping[str, Sequence[tuple[float, float]]]
+Match = Literal["ranked", "window", "overlap", "no_window", "other_version", "no_video"]
+"""What a label was matched with: a ranked segment, another window, one that it overlaps, or nothing; why."""
+
+Span = tuple[float, float]
+
+Spans = Mapping[str, Sequence[Span]]
 """Start and end of segments in seconds, by video."""
 
 
@@ -69,11 +74,18 @@ class Label(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A label, its match, and the run whose windows have it. Its times are those of the window."""
+    """A label, its match, and the run whose windows have it. Its times are those of the window.
+
+    Where they were others, `given` has those of the file, and `iou` says how much both have in common.
+    `nearest` is the window that comes nearest to a label without one.
+    """
 
     label: Label
     match: Match
     scored_in: str | None = None
+    given: Span | None = None
+    iou: float | None = None
+    nearest: Span | None = None
 
 
 def checked_labels(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Label]:
@@ -151,7 +163,13 @@ def under_current_names(
 def matched(
     labels: Iterable[Label], entries: Mapping[str, LibraryEntry], *, ranked: Spans, windows: Spans
 ) -> Iterator[Labelled]:
-    """Match each label with the library, then the ranking, then the windows of its video."""
+    """Match each label with the library, then the ranking, then the windows of its video, by their times.
+
+    A label of other times, such as an editor's final cut, is matched with the window that it overlaps most,
+    from `MIN_IOU` on, if no other label is of that window.
+    """
+    free: list[Label] = []
+    taken: set[tuple[str, Span]] = set()
     for label in labels:
         entry = entries.get(label.video_uri)
         if entry is None or entry.timeline is None:
@@ -162,10 +180,14 @@ def matched(
             found = label.model_copy(update={"video_etag": entry.video.etag})
             in_ranking, in_windows = _near(found, ranked), _near(found, windows)
             if start_end := in_ranking or in_windows:
+                taken.add((label.video_uri, start_end))
                 exact = found.model_copy(update=dict(zip(("start", "end"), start_end, strict=True)))
                 yield Labelled(exact, "ranked" if in_ranking else "window", entry.scored_in)
             else:
-                yield Labelled(found, "no_window")
+                free.append(found)
+    for item in _by_overlap(free, windows, taken):
+        scored_in = entries[item.label.video_uri].scored_in if item.match == "overlap" else None
+        yield replace(item, scored_in=scored_in)
 
 
 def labels_table(labelled: Iterable[Labelled], *, imported_at: datetime) -> pa.Table:
@@ -175,6 +197,9 @@ def labels_table(labelled: Iterable[Labelled], *, imported_at: datetime) -> pa.T
             **item.label.model_dump(),
             "match": item.match,
             "scored_in": item.scored_in,
+            "given_start": item.given and item.given[0],
+            "given_end": item.given and item.given[1],
+            "iou": item.iou,
             "imported_at": imported_at,
         }
         for item in sorted(labelled, key=lambda item: item.label.segment)
@@ -206,3 +231,43 @@ def _near(label: Label, spans: Spans) -> tuple[float, float] | None:
 
     nearest = min(spans.get(label.video_uri, ()), key=off_by, default=None)
     return nearest if nearest and off_by(nearest) <= TOLERANCE_S + 1e-9 else None
+
+
+def _by_overlap(labels: Sequence[Label], windows: Spans, taken: set[tuple[str, Span]]) -> Iterator[Labelled]:
+    """Labels with the windows that they overlap most, each window once; what overlaps most comes first."""
+    pairs = sorted(
+        (-overlap, number, window)
+        for number, label in enumerate(labels)
+        for window in windows.get(label.video_uri, ())
+        if (overlap := iou((label.start, label.end), window)) >= MIN_IOU
+    )
+    found: dict[int, tuple[Span, float]] = {}
+    for overlap, number, window in pairs:
+        place = (labels[number].video_uri, window)
+        if number not in found and place not in taken:
+            taken.add(place)
+            found[number] = window, -overlap
+    for number, label in enumerate(labels):
+        given = (label.start, label.end)
+        if number in found:
+            window, overlap = found[number]
+            exact = label.model_copy(update=dict(zip(("start", "end"), window, strict=True)))
+            yield Labelled(exact, "overlap", given=given, iou=overlap)
+        else:
+            nearest = min(windows.get(label.video_uri, ()), key=lambda w: _far(given, w), default=None)
+            yield Labelled(label, "no_window", nearest=nearest)
+
+
+def iou(a: Span, b: Span) -> float:
+    """Temporal intersection over union of two spans.
+
+    >>> iou((0, 10), (5, 15)), iou((0, 10), (20, 30))
+    (0.3333333333333333, 0.0)
+    """
+    common = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
+    return common / (a[1] - a[0] + b[1] - b[0] - common)
+
+
+def _far(a: Span, b: Span) -> tuple[float, float]:
+    """The less two spans overlap the farther, then by the distance of their middles."""
+    return -iou(a, b), abs(a[0] + a[1] - b[0] - b[1])

@@ -178,6 +178,10 @@ LABELS = pa.schema(
         pa.field("match", pa.string(), nullable=False),
         pa.field("scored_in", pa.string()),
         pa.field("imported_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        # Since 4: labels of other times than those of a window, such as of a final cut.
+        pa.field("given_start", pa.float64()),
+        pa.field("given_end", pa.float64()),
+        pa.field("iou", pa.float64()),
     ]
 )
 """What editors decided about segments. `match` says how the label was matched with the windows; `scored_in`

@@ -131,8 +131,9 @@ WINDOWS = {"s3://b/a.mp4": [(0.0, 59.0), (3.0, 62.0), (62.52, 121.46)]}
         ({"video_etag": "etag"}, "ranked", (0.0, 59.0)),
         ({"start": 3.04, "end": 61.95}, "ranked", (3.0, 62.0)),
         ({"start": 62.5, "end": 121.5}, "window", (62.52, 121.46)),
-        ({"start": 3.1, "end": 62.0}, "no_window", (3.1, 62.0)),
-        ({"start": 0.0, "end": 62.0}, "no_window", (0.0, 62.0)),
+        ({"start": 3.1, "end": 62.0}, "overlap", (3.0, 62.0)),
+        ({"start": 12.4, "end": 47.1}, "overlap", (0.0, 59.0)),
+        ({"start": 12.4, "end": 40.0}, "no_window", (12.4, 40.0)),
         ({"video_etag": "old"}, "other_version", (0.0, 59.0)),
         ({"video_uri": "s3://b/refused.mp4"}, "no_video", (0.0, 59.0)),
         ({"video_uri": "s3://b/unknown.mp4"}, "no_video", (0.0, 59.0)),
@@ -145,7 +146,30 @@ def test_a_label_is_matched_with_its_window(
     (found,) = matched(labels, ENTRIES, ranked=RANKED, windows=WINDOWS)
     assert found.match == match
     assert (found.label.start, found.label.end) == span
-    assert found.scored_in == ("run-1" if match in ("ranked", "window") else None)
+    assert found.scored_in == ("run-1" if match in ("ranked", "window", "overlap") else None)
+
+
+def test_a_final_cut_is_of_the_window_that_it_overlaps_most_and_says_how_much() -> None:
+    """Each window once: of two cuts of one window, the other has the next best, or the nearest is named."""
+    given = [("2", "61"), ("0", "56"), ("10", "62"), ("119", "121")]
+    cuts = [row(start=start, end=end) for start, end in given]
+    labels = checked_labels(cuts, name="v.csv")
+    found = list(matched(labels, ENTRIES, ranked=RANKED, windows=WINDOWS))
+    by_given = {item.given or (item.label.start, item.label.end): item for item in found}
+    first, second = by_given[2, 61], by_given[0, 56]
+    assert (first.label.start, first.label.end, first.iou) == (3.0, 62.0, pytest.approx(58 / 60))
+    assert (second.label.start, second.label.end, second.iou) == (0.0, 59.0, pytest.approx(56 / 59))
+    lost = by_given[10, 62]
+    assert (lost.match, lost.nearest, lost.scored_in) == ("no_window", (3.0, 62.0), None)
+    assert by_given[119, 121].nearest == (62.52, 121.46)
+    table = labels_table(found, imported_at=NOW).to_pylist()
+    assert [(row["given_start"], row["given_end"]) for row in table if row["iou"]] == [(0, 56), (2, 61)]
+
+
+def test_a_label_of_the_exact_window_comes_before_one_that_overlaps_it() -> None:
+    labels = checked_labels([row(start="1", end="59.5"), row()], name="v.csv")
+    found = {item.match: item for item in matched(labels, ENTRIES, ranked=RANKED, windows=WINDOWS)}
+    assert (found["ranked"].label.start, found["overlap"].label.start) == (0.0, 3.0)
 
 
 @pytest.mark.parametrize(
