@@ -10,6 +10,7 @@ from prefect.logging import get_run_logger
 
 from tasks.core.names import legible
 from tasks.core.records import Failure, RankedVideo, Segment, Stage, Timeline
+from tasks.run.logs import log_event
 from tasks.run.progress import step
 from tasks.run.report import keep_sheet
 from tasks.run.retries import STORAGE_PAUSES_S, attempt, is_transient, result_for, retried
@@ -31,7 +32,11 @@ def render_segments(segments: Sequence[Segment], timeline: Timeline, run: Run) -
     """Their pictures and clips. An error that is transient is tried again; any other is a failure."""
     try:
         with _told_of_clips(segments, timeline, run):
-            media = run.do(make_media, segments, timeline.silent, gpu=False, prefer=timeline.worker)
+            shown = timeline if run.spec.settings.publish.clips else timeline.silent  # clips need its words
+            media = run.do(make_media, segments, shown, gpu=False, prefer=timeline.worker)
+        if wordless := sum(segment.clip_captions == "no_words" for segment in media.segments):
+            what = f"no captions for {wordless} of them: no words are known of what they show"
+            log_event(run.spec.run_id, "render", what, video=timeline.video)
         for segment, sheet in zip(media.segments, media.sheets, strict=False):
             keep_sheet(sheet, timeline.video, segment.window, run.scratch)
     except Exception as error:  # no picture is worth a ranking

@@ -301,7 +301,8 @@ class Why:
 class Segment:
     """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100.
 
-    `thumbnail_uri` and `clip_uri` say where its picture and clip lie, `clip_span_s` what that shows.
+    `thumbnail_uri` and `clip_uri` say where its picture and clip lie, `clip_span_s` what that shows,
+    `clip_captions` how it has captions, or `no_words`.
     Ranked segments with one `moment` show the same, which counts from 1 within the video. `transcript`:
     what is said in it, empty if nobody speaks, None if nobody knows; `language`: that of the whole video.
     """
@@ -320,6 +321,7 @@ class Segment:
     transcript: str | None = None
     language: str | None = None
     clip_span_s: tuple[float, float] | None = None
+    clip_captions: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

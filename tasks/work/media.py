@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tasks.adapters.storage import Store
-from tasks.adapters.video.clips.cutting import cut_clip
 from tasks.adapters.video.pictures import contact_sheet, jpeg
 from tasks.adapters.video.timeline import read_frames
 from tasks.core.errors import HooklineError
@@ -21,13 +19,13 @@ from tasks.core.scoring.window_cuts import ticks_of
 from tasks.core.settings import Publish
 from tasks.core.views.pictures import (
     clip_name,
-    crop_ratio,
     cut_of,
     sheet_ticks,
     strongest_tick,
     thumbnail_name,
 )
-from tasks.work.opening import GB, opened_here, source_of
+from tasks.work.clips import keep_clip
+from tasks.work.opening import opened_here, source_of
 from tasks.work.spec import RunSpec
 
 MAX_UPLOADS = 8
@@ -49,7 +47,9 @@ def make_media(segments: Sequence[Segment], timeline: Timeline, spec: RunSpec) -
         StorageError: the pictures cannot be written.
         DecodeFailed: the video is no longer open, and cannot be opened again.
     """
-    opened, settings = opened_here(timeline, spec), spec.settings.publish
+    # A worker that opens the video anew knows nothing of what was said.
+    opened = replace(opened_here(timeline, spec), heard=timeline.heard)
+    settings = spec.settings.publish
     made, failures = list(segments), list[Failure]()
     if settings.thumbnails:
         made = keep_thumbnails(made, opened, spec.output)
@@ -105,21 +105,24 @@ def keep_clips(
 
 
 def _with_clip(segment: Segment, timeline: Timeline, spec: RunSpec) -> Segment:
-    cut, limits = cut_of(segment, timeline), spec.settings.limits
-    name = clip_name(timeline.video, segment, cut, run_id=spec.run_id)
-    with TemporaryDirectory(dir=Path(timeline.path).parent, prefix="clip-") as folder:
-        clip = cut_clip(
-            source_of(timeline),
-            Path(folder),
-            cut,
-            name=timeline.video.name,
-            crop=crop_ratio(spec.settings.publish.crop),
-            deadline_s=limits.deadline_seconds,
-            memory_bytes=int(limits.memory_gb * GB),
-        )
-        spec.output.publish(clip.poster, name.removesuffix(".mp4") + ".jpg")
-        spec.output.publish(clip.video, name)
-    return replace(segment, clip_uri=name, clip_span_s=(clip.start_s, clip.end_s))
+    cut, transcript = cut_of(segment, timeline), timeline.heard.transcript if timeline.heard else None
+    clip = keep_clip(
+        source_of(timeline),
+        cut,
+        clip_name(timeline.video, segment, cut, run_id=spec.run_id),
+        spec.output,
+        video=timeline.video.name,
+        words=transcript.words if transcript else (),
+        publish=spec.settings.publish,
+        limits=spec.settings.limits,
+        scratch=Path(timeline.path).parent,
+    )
+    return replace(
+        segment,
+        clip_uri=clip.name,
+        clip_span_s=(clip.start_s, clip.end_s),
+        clip_captions=clip.captions,
+    )
 
 
 def _failure(segment: Segment, timeline: Timeline, error: Exception) -> Failure:

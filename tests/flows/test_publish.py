@@ -140,7 +140,7 @@ def test_a_clip_that_fails_is_a_failure_and_the_ranking_goes_on(
             raise DecodeFailed("The disk is on fire.", reason="clip_failed")
         return cut_clip(source, folder, cut, **how)
 
-    monkeypatch.setattr("tasks.work.media.cut_clip", cut_all_but_the_first)
+    monkeypatch.setattr("tasks.work.clips.cut_clip", cut_all_but_the_first)
     manifest, rows = night(tmp_path, publish=CLIPS, ranking={"top_n": 6})
     assert manifest["state"] == "CompletedWithFailures"
     assert all((row["clip_uri"] is None) == (row["start"] == 0) for row in rows)

@@ -30,7 +30,14 @@ MAX_OPEN_FILES = 256
 """Decoders and their libraries need a dozen; of joined recordings each part counts."""
 STDERR_TAIL_BYTES = 4000
 OUT_OF_MEMORY_WORDS = ("MemoryError", "bad_alloc", "Cannot allocate memory", "failed to map segment")
-ENV_ALLOWLIST = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "IMAGEIO_FFMPEG_EXE")
+ENV_ALLOWLIST = (
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "TMPDIR",
+    "IMAGEIO_FFMPEG_EXE",
+    "FONTCONFIG_FILE",
+)
 """The variables that a program inherits: credentials are none of its business."""
 CHILD_ENV = {
     "LC_ALL": "C.UTF-8",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tasks.core.settings.deep import Deep
 from tasks.core.settings.engine import Engine
+from tasks.core.settings.publish import Publish
 from tasks.core.settings.ranking import Ranking
 from tasks.core.settings.select import Select
 from tasks.core.settings.speech import Speech
-from tasks.core.settings.tree import Audit, Fast, Limits, Publish, Settings, Windows
+from tasks.core.settings.tree import Audit, Fast, Limits, Settings, Windows
 
 __all__ = [
     "Audit",

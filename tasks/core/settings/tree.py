@@ -7,14 +7,15 @@ rules of its own has a file of its own; the others are here.
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.core.settings import forms
 from tasks.core.settings.deep import Deep
 from tasks.core.settings.engine import Engine
 from tasks.core.settings.group import Group
+from tasks.core.settings.publish import Publish
 from tasks.core.settings.ranking import Ranking
 from tasks.core.settings.select import Select
 from tasks.core.settings.speech import Speech
@@ -102,37 +103,6 @@ class Audit(Group):
     )
 
 
-class Publish(Group):
-    """What is made of the ranking for people to look at. None of it decides what is ranked."""
-
-    report: bool = Field(
-        True,
-        title="Report",
-        description="Write reports/RUN_ID/index.html: every video with its timeline and its best moments.",
-    )
-    thumbnails: bool = Field(
-        True,
-        title="Thumbnails",
-        description="Keep the strongest picture of every ranked segment under thumbnails/.",
-    )
-    clips: bool = Field(
-        False,
-        title="Clips",
-        description="Cut the ranked moments of the videos opened in this run into "
-        "clips/RUN_ID/, as mp4 with sound and a poster; select.rescore opens all videos.",
-    )
-    clips_of: Literal["best", "all"] = Field(
-        "best",
-        title="Clips of",
-        description="best = one clip for each moment, of its best segment; all = of every ranked segment.",
-    )
-    crop: Literal["none", "9:16", "4:5", "1:1"] = Field(
-        "none",
-        title="Crop clips to",
-        description="Width to height of the clips, cut from the middle of the picture; none = as it is.",
-    )
-
-
 class Limits(Group):
     """What one video may cost, and how much may go wrong."""
 
@@ -212,6 +182,15 @@ class Settings(Group):
     def _is_a_uri(cls, uri: str) -> str:
         split_uri(uri)
         return uri
+
+    @model_validator(mode="after")
+    def _captions_have_words(self) -> Self:
+        if self.publish.captions != "none" and not (self.speech.enabled and self.speech.transcribe):
+            raise ValueError(
+                "publish.captions are the words of Whisper: set speech.enabled and speech.transcribe to "
+                "true, or publish.captions to none"
+            )
+        return self
 
     def digest(self) -> str:
         """Twelve hex digits over the settings that decide what the rows say."""

@@ -134,6 +134,7 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "language": segment.language,
         "thumbnail_uri": segment.thumbnail_uri,
         "clip_uri": segment.clip_uri,
+        "clip_captions": segment.clip_captions,
         **({"clip_start": clip[0], "clip_end": clip[1]} if (clip := segment.clip_span_s) else {}),
         "moment": segment.moment,
         "best_of_moment": segment.best_of_moment,

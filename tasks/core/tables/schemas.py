@@ -104,6 +104,7 @@ RANKINGS = pa.schema(
         # Since 4: what the clip shows.
         pa.field("clip_start", pa.float64()),
         pa.field("clip_end", pa.float64()),
+        pa.field("clip_captions", pa.string()),
     ]
 )
 

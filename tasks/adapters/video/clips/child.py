@@ -10,6 +10,7 @@ from typing import Any
 import av
 import ffmpeg
 
+from tasks.adapters.video.clips.captions import check_fonts, write_script
 from tasks.adapters.video.clips.cutting import ClipJob
 from tasks.adapters.video.clips.program import quiet, run
 from tasks.adapters.video.clips.shots import free_of_flashes
@@ -56,8 +57,12 @@ def cut_out(job: ClipJob) -> Cut:
     info = read_info(source, name=job.name)
     cut = free_of_flashes(cut, source, info)
     count = max(1, round((cut.end_s - cut.start_s) * info.rate))
+    captions = write_script(job.words, cut, job.crop or info.size, folder=video.parent)
     with colour_table(info.colours, folder=video.parent) as table:
-        run(clip_command(source, video, cut, info, crop=job.crop, count=count, table=table))
+        command = clip_command(
+            source, video, cut, info, crop=job.crop, count=count, table=table, captions=captions
+        )
+        check_fonts(run(command).stderr)
     _expect_pictures(video, count)
     number = max(1, min(math.ceil((cut.poster_s - cut.start_s) * info.rate - TOLERANCE_S), count)) - 1
     run(poster_command(video, poster, at_s=max(0.0, float((number - Fraction(1, 2)) / info.rate))))
@@ -73,12 +78,14 @@ def clip_command(
     crop: Crop | None,
     count: int,
     table: Path | None,
+    captions: Path | None = None,
 ) -> list[str]:
     """The ffmpeg command for a clip of `count` pictures, whose clock starts at 0 with the cut."""
     opened = info.opened(source, start_s=cut.start_s)
     picture = info.pictures(opened, start_s=cut.start_s)
     picture = picture.filter("tpad", stop_mode="clone", stop_duration=1)
-    streams = [_coloured(_shaped(_upright(picture, info.quarter_turns), crop), table)]
+    picture = _coloured(_shaped(_upright(picture, info.quarter_turns), crop), table)
+    streams = [picture.filter("ass", str(captions)) if captions else picture]
     if info.sound is not None:
         streams.append(
             _audio(opened[str(info.sound)], info.shift_s(cut.start_s), seconds=float(count / info.rate))
@@ -93,7 +100,7 @@ def clip_command(
         movflags="+faststart",
         format="mp4",
     )
-    return quiet(output)
+    return quiet(output, level="warning" if captions else "error")
 
 
 def poster_command(video: Path, target: Path, *, at_s: float) -> list[str]:

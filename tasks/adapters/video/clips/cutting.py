@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tasks.adapters.video.sandbox import Job, run_sandboxed
+from tasks.core.speech.heard import Word
 from tasks.core.views.pictures import Crop, Cut
 
 CHILD = "tasks.adapters.video.clips.child"
@@ -15,10 +18,14 @@ MAX_CLIP_BYTES = 2 * 10**9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipJob(Job):
-    """A clip to cut; `cut` holds the fields of a `Cut`, `video` and `poster` are the files to write."""
+    """A clip to cut; `cut` holds the fields of a `Cut`, `video` and `poster` are the files to write.
+
+    `words` hold the fields of each `Word` that is burned in, on the clock of the source.
+    """
 
     cut: dict[str, float]
     crop: Crop | None
+    words: Sequence[dict[str, Any]]
     video: str
     poster: str
 
@@ -40,6 +47,7 @@ def cut_clip(
     *,
     name: str,
     crop: Crop | None = None,
+    words: Sequence[Word] = (),
     deadline_s: float,
     memory_bytes: int,
 ) -> Clip:
@@ -49,7 +57,8 @@ def cut_clip(
     unless another shot flashes up there: as far as the cut allows, its ends then move.
     H.264 (yuv420p) at a constant rate with square pixels, upright, its short side at most 1080; AAC of the
     first audio stream, if there is one (of several programs: that of the video's); the index in front.
-    `deadline_s` is wall time, `memory_bytes` the address space of each process.
+    `words`, on the clock of the source, are burned in. `deadline_s` is wall time, `memory_bytes` the address
+    space of each process.
 
     Raises `DecodeFailed` (reason `clip_failed`, `deadline`, `out_of_memory` or `crashed`).
     """
@@ -61,6 +70,7 @@ def cut_clip(
         file_bytes=MAX_CLIP_BYTES,
         cut=asdict(cut),
         crop=crop,
+        words=[asdict(word) for word in words],
         video=str(video),
         poster=str(poster),
     )

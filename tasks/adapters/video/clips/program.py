@@ -14,17 +14,19 @@ from tasks.core.errors import DecodeFailed
 STDERR_TAIL_CHARS = 300
 
 
-def quiet(output: Any) -> list[str]:
-    """The command of an ffmpeg graph that says nothing but errors."""
-    asked = output.global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-y")
+def quiet(output: Any, *, level: str = "error") -> list[str]:
+    """The command of an ffmpeg graph that says nothing but errors, or what else has this `level`."""
+    asked = output.global_args("-nostdin", "-hide_banner", "-loglevel", level, "-y")
     arguments: list[str] = ffmpeg.compile(asked, cmd=imageio_ffmpeg.get_ffmpeg_exe())
     return arguments
 
 
-def run(command: Sequence[str]) -> str:
-    """Runs a command and returns its standard output. Raises `MemoryError` or `DecodeFailed`."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    stderr = done.stderr.decode(errors="replace").strip()
+def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a command and returns what it said. Raises `MemoryError` or `DecodeFailed`."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, check=False, text=True, errors="replace"
+    )
+    stderr = done.stderr.strip()
     if "Cannot allocate memory" in stderr:
         raise MemoryError(stderr[-STDERR_TAIL_CHARS:])
     if done.returncode:
@@ -32,4 +34,4 @@ def run(command: Sequence[str]) -> str:
             stderr.splitlines()[-1][:STDERR_TAIL_CHARS] if stderr else f"ffmpeg ended with {done.returncode}"
         )
         raise DecodeFailed(last, reason="clip_failed")
-    return done.stdout.decode(errors="replace")
+    return done

@@ -50,7 +50,7 @@ def changes_of_shot(source: Path, info: SourceInfo, *, start_s: float, count: in
     output = ffmpeg.output(picture, "-", format="null", **{"frames:v": context + count})
     numbers = [
         int(line.partition("frame:")[2].split()[0]) - context
-        for line in run(quiet(output)).splitlines()
+        for line in run(quiet(output)).stdout.splitlines()
         if line.startswith("frame:")
     ]
     changes = [number for number in numbers if 0 <= number < count]

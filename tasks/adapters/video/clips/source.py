@@ -22,6 +22,7 @@ from tasks.adapters.video.probe import (
 )
 from tasks.adapters.video.shaping import steady_input
 from tasks.core.colours import Colours
+from tasks.core.geometry import display_size
 
 THREADS = min(4, os.cpu_count() or 1)
 PREROLL_S = 3.0
@@ -38,7 +39,7 @@ class SourceInfo:
 
     `stream` and `sound` are the indices of streams, `clocks` theirs. `rate` is the frame rate of the clip.
     `offset_s`, added to the times of packets after their clock, gives the video's own; `quarter_turns` show
-    it upright (see `probe`).
+    it upright (see `probe`), `size` is width and height of that.
     """
 
     stream: int
@@ -46,6 +47,7 @@ class SourceInfo:
     clocks: Mapping[int, Clock]
     rate: Fraction
     offset_s: float
+    size: tuple[int, int]
     can_seek: bool
     quarter_turns: int | None
     colours: Colours
@@ -77,9 +79,10 @@ def read_info(path: Path, *, name: str) -> SourceInfo:
     """Reads what is needed from the beginning of a file; all its packets where the clock may start anew."""
     with open_video(path) as container:
         first = first_picture(container, real_video(container, name=name), name=name)
-        turns, colours = quarter_turns(first), Colours.of(first)
+        turns, colours, stored = quarter_turns(first), Colours.of(first), (first.width, first.height)
     with open_video(path) as container:
         kind, stream = container.format.name, real_video(container, name=name)
+        aspect = stream.sample_aspect_ratio or Fraction(1)
         sound = sound_beside(container, stream)
         rate = Fraction(stream.guessed_rate or stream.average_rate or DEFAULT_FPS)
         clocks, origin_us = {}, max(0, container.start_time or 0)
@@ -92,6 +95,7 @@ def read_info(path: Path, *, name: str) -> SourceInfo:
             clocks=clocks,
             rate=min(max(rate, MIN_FPS), MAX_FPS).limit_denominator(1001),
             offset_s=-origin_us / MICROSECONDS,
+            size=display_size(*stored, aspect=aspect, quarter_turns=turns or 0),
             can_seek=kind not in RESTARTING,
             quarter_turns=turns,
             colours=colours,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from tasks.adapters.video.clips.child import cut_out
 from tasks.adapters.video.clips.cutting import Clip, ClipJob, cut_clip
 from tasks.core.errors import DecodeFailed
+from tasks.core.speech.heard import Word
 from tasks.core.views.pictures import Crop, Cut
 from tests.media import H264, numbered_video, read_number, run_ffmpeg, sound_only, with_display_rotation
 
@@ -125,7 +126,7 @@ def cut(source: Path, folder: Path, *, crop: Crop | None = None, at: Cut = MIDDL
     return cut_clip(source, folder, at, name="v", crop=crop, deadline_s=60, memory_bytes=MEMORY_BYTES)
 
 
-def cut_here(source: Path, at: Cut) -> Path:
+def cut_here(source: Path, at: Cut, *, words: Sequence[Word] = ()) -> Path:
     """The clip, cut by this process: nothing that is started, no limits."""
     clip, poster = source.parent / "clip.mp4", source.parent / "clip.jpg"
     cut_out(
@@ -136,6 +137,7 @@ def cut_here(source: Path, at: Cut) -> Path:
             file_bytes=0,
             cut=asdict(at),
             crop=None,
+            words=[asdict(word) for word in words],
             video=str(clip),
             poster=str(poster),
         )

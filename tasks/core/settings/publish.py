@@ -1,0 +1,52 @@
+"""What is made of a ranking for people to look at."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.core.settings.group import Group
+
+
+class Publish(Group):
+    """What is made of the ranking for people to look at. None of it decides what is ranked."""
+
+    report: bool = Field(
+        True,
+        title="Report",
+        description="Write reports/RUN_ID/index.html: every video with its timeline and its best moments.",
+    )
+    thumbnails: bool = Field(
+        True,
+        title="Thumbnails",
+        description="Keep the strongest picture of every ranked segment under thumbnails/.",
+    )
+    clips: bool = Field(
+        False,
+        title="Clips",
+        description="Cut the ranked moments of the videos opened in this run into "
+        "clips/RUN_ID/, as mp4 with sound and a poster; select.rescore opens all videos.",
+    )
+    clips_of: Literal["best", "all"] = Field(
+        "best",
+        title="Clips of",
+        description="best = one clip for each moment, of its best segment; all = of every ranked segment.",
+    )
+    crop: Literal["none", "9:16", "4:5", "1:1"] = Field(
+        "none",
+        title="Crop clips to",
+        description="Width to height of the clips, cut from the middle of the picture; none = as it is.",
+    )
+    captions: Literal["none", "files", "burned"] = Field(
+        "none",
+        title="Captions of clips",
+        description="What is said in a clip: files = as .srt and .vtt beside it; burned = in large letters "
+        "in its pictures, each word lit while it is spoken. By speech.transcribe.",
+    )
+
+    @model_validator(mode="after")
+    def _captions_have_clips(self) -> Self:
+        if self.captions != "none" and not self.clips:
+            raise ValueError("captions are those of clips: set publish.clips to true as well")
+        return self

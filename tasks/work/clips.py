@@ -1,0 +1,78 @@
+"""Clips on their way from a video on this disk to the output, with what is said in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tasks.adapters.storage import Store
+from tasks.adapters.video.clips.cutting import cut_clip
+from tasks.core.settings import Limits, Publish
+from tasks.core.speech.heard import Word
+from tasks.core.views.captions import cues, srt, vtt, words_between
+from tasks.core.views.pictures import Cut, crop_ratio
+
+GB = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class KeptClip:
+    """A clip under the output, the cut that was made for it, and what became of its captions.
+
+    `captions` is what `publish.captions` says, `no_words` where there are none; None where none were wanted.
+    """
+
+    name: str
+    start_s: float
+    end_s: float
+    captions: str | None
+
+
+def keep_clip(
+    source: Path,
+    cut: Cut,
+    name: str,
+    store: Store,
+    *,
+    video: str,
+    words: Sequence[Word],
+    publish: Publish,
+    limits: Limits,
+    scratch: Path,
+) -> KeptClip:
+    """Cut a clip out of `source`, which messages call `video`, and keep it under `name`, with its poster.
+
+    `words` are those of the whole video, on its own clock.
+
+    Raises:
+        DecodeFailed: it cannot be cut.
+        StorageError: it cannot be written.
+    """
+    wanted = words if publish.captions != "none" else ()
+    with TemporaryDirectory(dir=scratch, prefix="clip-") as folder:
+        clip = cut_clip(
+            source,
+            Path(folder),
+            cut,
+            name=video,
+            crop=crop_ratio(publish.crop),
+            words=words_near(wanted, cut) if publish.captions == "burned" else (),
+            deadline_s=limits.deadline_seconds,
+            memory_bytes=int(limits.memory_gb * GB),
+        )
+        stem, span = name.removesuffix(".mp4"), (round(clip.start_s * 1000), round(clip.end_s * 1000))
+        captions = cues(words_between(wanted, span), end_ms=span[1] - span[0])
+        if publish.captions == "files" and captions:
+            store.write_bytes(f"{stem}.srt", srt(captions).encode())
+            store.write_bytes(f"{stem}.vtt", vtt(captions).encode())
+        store.publish(clip.poster, f"{stem}.jpg")
+        store.publish(clip.video, name)
+    outcome = publish.captions if captions else "no_words"
+    return KeptClip(name, clip.start_s, clip.end_s, outcome if publish.captions != "none" else None)
+
+
+def words_near(words: Sequence[Word], cut: Cut) -> list[Word]:
+    """The words that may be heard in a cut."""
+    return [word for word in words if word.end_ms >= cut.start_s * 1000 and word.start_ms <= cut.end_s * 1000]

@@ -1,0 +1,69 @@
+"""A clip lies under the output with what is said in it; no file is empty where nothing is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.core.records import Analysis, Segment, Timeline, Window
+from tasks.core.speech.cuts import Cut
+from tasks.core.speech.heard import Heard, Transcript, Word
+from tasks.work.media import make_media
+from tasks.work.opening import open_video
+from tasks.work.spec import RunSpec
+from tests.media import numbered_video
+from tests.spec import make_spec
+
+SAID = Transcript(
+    (Word(1500, 1900, " Look", 1.0), Word(1900, 2400, " here.", 1.0)), "en", ((1500, 2400),), ()
+)
+SPOKEN = Segment(
+    Window(1, 3),
+    50,
+    50,
+    Analysis.skipped("disabled"),
+    1,
+    cut=Cut(1000, 3000, is_clean=True, speech_ratio=0.5),
+)
+SILENT = replace(SPOKEN, rank=2, cut=Cut(4000, 6000, is_clean=True, speech_ratio=0.0))
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return numbered_video(tmp_path_factory.mktemp("videos") / "v.mp4", seconds=7).parent
+
+
+def opened(spec: RunSpec, folder: Path, *, transcript: Transcript | None = SAID) -> Timeline:
+    (video,) = spec.source.videos("**")
+    timeline = open_video(video, spec, folder / "scratch")
+    assert isinstance(timeline, Timeline)
+    return replace(timeline, heard=replace(Heard.of([(1500, 2400)], end_ms=7000), transcript=transcript))
+
+
+def clips_of(videos: Path, folder: Path, captions: str) -> tuple[tuple[Segment, ...], list[str]]:
+    """The segments with their clips, and the names of all files under the output."""
+    publish = {"clips": True, "captions": captions, "thumbnails": False, "report": False}
+    spec = make_spec(videos, folder / "out", publish=publish)
+    media = make_media([SPOKEN, SILENT], opened(spec, folder), spec)
+    assert media.failures == ()
+    return media.segments, sorted(path.name for path in (folder / "out").rglob("*.*"))
+
+
+def test_captions_lie_beside_the_clips_in_which_somebody_speaks(videos: Path, tmp_path: Path) -> None:
+    (spoken, silent), names = clips_of(videos, tmp_path, "files")
+    assert (spoken.clip_captions, silent.clip_captions) == ("files", "no_words")
+    assert names == [
+        *(f"0001_0m01s-0m03s.{kind}" for kind in ("jpg", "mp4", "srt", "vtt")),
+        *(f"0002_0m04s-0m06s.{kind}" for kind in ("jpg", "mp4")),
+    ]
+    clip = tmp_path / "out" / str(spoken.clip_uri)
+    assert clip.with_suffix(".srt").read_text() == "1\n00:00:00,500 --> 00:00:01,700\nLook here.\n"
+    assert clip.with_suffix(".vtt").read_text().startswith("WEBVTT\n\n00:00:00.500 --> ")
+
+
+def test_burned_captions_are_no_files(videos: Path, tmp_path: Path) -> None:
+    (spoken, silent), names = clips_of(videos, tmp_path, "burned")
+    assert (spoken.clip_captions, silent.clip_captions) == ("burned", "no_words")
+    assert {name.rpartition(".")[2] for name in names} == {"jpg", "mp4"}
