@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -340,6 +341,53 @@ def one_form(json: bool, csv: bool) -> None:
     """
     if json and csv:
         raise SettingsError("--json and --csv: choose one of them")
+
+
+@app.command
+def clip(
+    output: str,
+    video: str,
+    /,
+    *,
+    from_: Annotated[str, Parameter(name="--from")] = "",
+    to: str = "",
+    rank: int | None = None,
+    run: str = "",
+    captions: Literal["none", "files", "burned"] | None = None,
+    crop: Literal["none", "9:16", "4:5", "1:1"] | None = None,
+    crop_x: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.5,
+) -> int:
+    """Cut a clip of a ranked video, exactly where it is wanted; nothing is scored anew.
+
+    Parameters
+    ----------
+    output
+        Where the rankings are: s3://bucket/prefix, or a folder. The clip lies under clips/ there.
+    video
+        The video: its name, or a part of its URI that no other video has. It is fetched again.
+    from_
+        Where the clip begins, such as 1:02.5.
+    to
+        Where it ends.
+    rank
+        The ranked segment with this rank in its video; --from and --to move its ends.
+    run
+        Another run than the newest: its id, or the beginning of it.
+    captions
+        What is said in it, beside it or burned in; as in the run if not given.
+    crop
+        Width to height; as in the run if not given.
+    crop_x
+        Where the middle of the crop lies, from 0 (left) to 1.
+    """
+    from hookline.clip import Wanted, cut_again
+    from tasks.adapters.storage import open_store
+    from tasks.adapters.storage.published import manifest_of, newest_manifest
+
+    store = open_store(output)
+    wanted = Wanted(rank, from_, to, {"captions": captions, "crop": crop}, crop_x)
+    cut_again(Console(), store, manifest_of(store, run) if run else newest_manifest(store), video, wanted)
+    return ExitCode.COMPLETE
 
 
 @app.command

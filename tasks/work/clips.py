@@ -41,10 +41,11 @@ def keep_clip(
     publish: Publish,
     limits: Limits,
     scratch: Path,
+    crop_x: float = 0.5,
 ) -> KeptClip:
     """Cut a clip out of `source`, which messages call `video`, and keep it under `name`, with its poster.
 
-    `words` are those of the whole video, on its own clock.
+    `words` are those of the whole video, on its own clock; `crop_x` is as in `cut_clip`.
 
     Raises:
         DecodeFailed: it cannot be cut.
@@ -58,6 +59,7 @@ def keep_clip(
             cut,
             name=video,
             crop=crop_ratio(publish.crop),
+            crop_x=crop_x,
             words=words_near(wanted, cut) if publish.captions == "burned" else (),
             deadline_s=limits.deadline_seconds,
             memory_bytes=int(limits.memory_gb * GB),

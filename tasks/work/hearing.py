@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from tasks.adapters.storage import open_store
+from tasks.adapters.storage import Store, open_store
 from tasks.adapters.storage.record_cache import RecordCache, StoreValues
 from tasks.adapters.video.sound.weights import vad_identity
 from tasks.core.records import Timeline, VideoRef
@@ -63,6 +63,16 @@ def recall_heard(videos: Sequence[VideoRef], spec: RunSpec) -> dict[VideoRef, He
     return {video: known[key] for video, key in keys.items() if key in known}
 
 
+def heard_before(video: VideoRef, output: Store, threshold: float) -> Heard | None:
+    """What earlier runs have heard in a video with this threshold of speech; None if it is not known.
+
+    Raises:
+        StorageError: the output cannot be reached.
+    """
+    key = heard_key(video_identity(video), vad=vad_identity(), threshold=threshold)
+    return _records_under(output).read_many([key]).get(key)
+
+
 def key_of(video: VideoRef, spec: RunSpec) -> str:
     """The key of what a run hears in a video."""
     threshold = spec.settings.speech.threshold
@@ -76,5 +86,8 @@ def _records(spec: RunSpec) -> RecordCache[Heard]:
 @lru_cache(maxsize=4)
 def _records_of_run(output: str, run_id: str) -> RecordCache[Heard]:
     """One for each run, because a run stops using a cache that fails."""
-    values = StoreValues(open_store(output), "speech")
-    return RecordCache(values, "speech record", read=read_heard, written=heard_json)
+    return _records_under(open_store(output))
+
+
+def _records_under(output: Store) -> RecordCache[Heard]:
+    return RecordCache(StoreValues(output, "speech"), "speech record", read=read_heard, written=heard_json)

@@ -109,7 +109,7 @@ def _with_clip(segment: Segment, timeline: Timeline, spec: RunSpec) -> Segment:
     clip = keep_clip(
         source_of(timeline),
         cut,
-        clip_name(timeline.video, segment, cut, run_id=spec.run_id),
+        clip_name(timeline.video, cut, rank=segment.rank, run_id=spec.run_id),
         spec.output,
         video=timeline.video.name,
         words=transcript.words if transcript else (),

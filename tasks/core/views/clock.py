@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from tasks.core.errors import SettingsError
+
+_TIME = re.compile(r"(?:(?:(\d+):(?=[0-5]?\d:))?(\d+):(?=[0-5]?\d(?:\.|$)))?(\d+(?:\.\d+)?)", re.ASCII)
 
 
 def clock(seconds: float) -> str:
@@ -17,6 +22,21 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     shown = f"{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")
     return f"{hours}:{minutes:02}:{shown}" if hours else f"{minutes}:{shown}"
+
+
+def seconds_from(text: str) -> float:
+    """The seconds that people write as `h:mm:ss`, `m:ss` or `s`, each with a fraction or without.
+
+    >>> seconds_from("1:02.5"), seconds_from("1:02:03"), seconds_from("90")
+    (62.5, 3723.0, 90.0)
+
+    Raises:
+        SettingsError: it is none of them.
+    """
+    if not (found := _TIME.fullmatch(text)):
+        raise SettingsError(f"{text!r} is no time: write it as 1:02:03, 1:02.5 or 62.5")
+    hours, minutes, seconds = found.groups("0")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 def watched(row: Mapping[str, Any]) -> tuple[float, float]:

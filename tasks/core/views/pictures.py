@@ -101,11 +101,15 @@ def thumbnail_folder(video: VideoRef) -> str:
     return f"thumbnails/{video.key[:16]}"
 
 
-def clip_name(video: VideoRef, segment: Segment, cut: Cut, *, run_id: str) -> str:
-    """Where the clip of a segment lies under the output; names sort by rank, 1000 of them at the most."""
+def clip_name(video: VideoRef, cut: Cut, *, rank: int | None, run_id: str) -> str:
+    """Where a clip lies under the output; names sort by rank, 1000 of them at the most.
+
+    Without a rank it is what an editor has asked for.
+    """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", video.name.rpartition(".")[0] or video.name).strip("._")
     folder = f"{stem[:NAME_LENGTH]}-{video.key[:8]}"
-    return f"clips/{run_id}/{folder}/{segment.rank:04}_{_stamp(cut.start_s)}-{_stamp(cut.end_s)}.mp4"
+    first = "cut" if rank is None else f"{rank:04}"
+    return f"clips/{run_id}/{folder}/{first}_{_stamp(cut.start_s)}-{_stamp(cut.end_s)}.mp4"
 
 
 def sheet_name(video: VideoRef, window: Window) -> str:
@@ -127,4 +131,5 @@ def crop_ratio(crop: str) -> Crop | None:
 
 def _stamp(seconds: float) -> str:
     minutes, rest = divmod(seconds, 60)
-    return f"{minutes:.0f}m{rest:04.1f}s" if rest % 1 else f"{minutes:.0f}m{rest:02.0f}s"
+    shown = f"{rest:06.3f}".rstrip("0").rstrip(".")
+    return f"{minutes:.0f}m{shown}s"

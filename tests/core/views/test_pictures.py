@@ -47,7 +47,7 @@ def test_a_clip_and_its_pictures_are_of_the_cut() -> None:
     assert strongest_tick(item, timeline) == 20  # 10 s is cut away
     cut = cut_of(item, timeline)
     assert (cut.start_s, cut.end_s, cut.poster_s) == (11.35, 29.12, 21)
-    assert clip_name(timeline.video, item, cut, run_id="run").endswith("/0001_0m11.3s-0m29.1s.mp4")
+    assert clip_name(timeline.video, cut, rank=1, run_id="run").endswith("/0001_0m11.35s-0m29.12s.mp4")
     short = replace(item, window=Window(10, 12), cut=Cut(10_200, 10_900, is_clean=True, speech_ratio=1.0))
     assert cut_of(short, timeline).poster_s == 10.9
 
@@ -85,7 +85,7 @@ def test_the_names_of_clips_sort_by_rank_and_hold_nothing_odd() -> None:
     names = []
     for rank in (1, 2, 10, 100):
         item = segment(rank=rank)
-        names.append(clip_name(video, item, cut_of(item, timeline), run_id="run"))
+        names.append(clip_name(video, cut_of(item, timeline), rank=rank, run_id="run"))
     assert names == sorted(names)
     assert names[0].startswith("clips/run/Ein_Hund-")
     assert names[0].endswith("/0001_0m10s-0m30s.mp4")

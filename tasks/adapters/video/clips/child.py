@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +61,9 @@ def cut_out(job: ClipJob) -> Cut:
     count = max(1, round((cut.end_s - cut.start_s) * info.rate))
     captions = write_script(job.words, cut, job.crop or info.size, folder=video.parent)
     with colour_table(info.colours, folder=video.parent) as table:
+        shown = partial(_shaped, crop=job.crop, crop_x=job.crop_x)
         command = clip_command(
-            source, video, cut, info, crop=job.crop, count=count, table=table, captions=captions
+            source, video, cut, info, shaped=shown, count=count, table=table, captions=captions
         )
         check_fonts(run(command).stderr)
     _expect_pictures(video, count)
@@ -75,16 +78,19 @@ def clip_command(
     cut: Cut,
     info: SourceInfo,
     *,
-    crop: Crop | None,
+    shaped: Callable[[Any], Any],
     count: int,
     table: Path | None,
     captions: Path | None = None,
 ) -> list[str]:
-    """The ffmpeg command for a clip of `count` pictures, whose clock starts at 0 with the cut."""
+    """The ffmpeg command for a clip of `count` pictures, whose clock starts at 0 with the cut.
+
+    `shaped` adds the filters that give a picture the shape of the clip.
+    """
     opened = info.opened(source, start_s=cut.start_s)
     picture = info.pictures(opened, start_s=cut.start_s)
     picture = picture.filter("tpad", stop_mode="clone", stop_duration=1)
-    picture = _coloured(_shaped(_upright(picture, info.quarter_turns), crop), table)
+    picture = _coloured(shaped(_upright(picture, info.quarter_turns)), table)
     streams = [picture.filter("ass", str(captions)) if captions else picture]
     if info.sound is not None:
         streams.append(
@@ -122,12 +128,13 @@ def _upright(picture: Any, quarter_turns: int | None) -> Any:
     return picture.filter("sidedata", mode="delete", type="DISPLAYMATRIX")
 
 
-def _shaped(picture: Any, crop: Crop | None) -> Any:
-    """Makes pixels square, crops to the middle, scales down to `MAX_SHORT_SIDE`, makes both sides even."""
+def _shaped(picture: Any, *, crop: Crop | None, crop_x: float) -> Any:
+    """Makes pixels square, crops around `crop_x`, scales down to `MAX_SHORT_SIDE`, makes both sides even."""
     picture = picture.filter("scale", "iw*sar", "ih").filter("setsar", 1)
     if crop:
         wide, high = crop
-        picture = picture.filter("crop", f"min(iw,ih*{wide}/{high})", f"min(ih,iw*{high}/{wide})")
+        size = (f"min(iw,ih*{wide}/{high})", f"min(ih,iw*{high}/{wide})")
+        picture = picture.filter("crop", *size, x=f"clip(iw*{crop_x}-ow/2,0,iw-ow)")
     shrink = f"min(1,{MAX_SHORT_SIDE}/min(iw,ih))"
     return picture.filter("scale", f"trunc(iw*{shrink}/2)*2", f"trunc(ih*{shrink}/2)*2", flags="bicubic")
 

@@ -25,6 +25,7 @@ class ClipJob(Job):
 
     cut: dict[str, float]
     crop: Crop | None
+    crop_x: float
     words: Sequence[dict[str, Any]]
     video: str
     poster: str
@@ -47,6 +48,7 @@ def cut_clip(
     *,
     name: str,
     crop: Crop | None = None,
+    crop_x: float = 0.5,
     words: Sequence[Word] = (),
     deadline_s: float,
     memory_bytes: int,
@@ -57,6 +59,7 @@ def cut_clip(
     unless another shot flashes up there: as far as the cut allows, its ends then move.
     H.264 (yuv420p) at a constant rate with square pixels, upright, its short side at most 1080; AAC of the
     first audio stream, if there is one (of several programs: that of the video's); the index in front.
+    The middle of a crop lies at `crop_x` of the width, from 0 (left) to 1, as far as there is picture.
     `words`, on the clock of the source, are burned in. `deadline_s` is wall time, `memory_bytes` the address
     space of each process.
 
@@ -70,6 +73,7 @@ def cut_clip(
         file_bytes=MAX_CLIP_BYTES,
         cut=asdict(cut),
         crop=crop,
+        crop_x=crop_x,
         words=[asdict(word) for word in words],
         video=str(video),
         poster=str(poster),

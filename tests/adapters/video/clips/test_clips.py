@@ -126,7 +126,9 @@ def cut(source: Path, folder: Path, *, crop: Crop | None = None, at: Cut = MIDDL
     return cut_clip(source, folder, at, name="v", crop=crop, deadline_s=60, memory_bytes=MEMORY_BYTES)
 
 
-def cut_here(source: Path, at: Cut, *, words: Sequence[Word] = ()) -> Path:
+def cut_here(
+    source: Path, at: Cut, *, words: Sequence[Word] = (), crop: Crop | None = None, crop_x: float = 0.5
+) -> Path:
     """The clip, cut by this process: nothing that is started, no limits."""
     clip, poster = source.parent / "clip.mp4", source.parent / "clip.jpg"
     cut_out(
@@ -136,7 +138,8 @@ def cut_here(source: Path, at: Cut, *, words: Sequence[Word] = ()) -> Path:
             memory_bytes=0,
             file_bytes=0,
             cut=asdict(at),
-            crop=None,
+            crop=crop,
+            crop_x=crop_x,
             words=[asdict(word) for word in words],
             video=str(clip),
             poster=str(poster),
@@ -198,6 +201,18 @@ def test_a_crop_is_cut_from_the_middle(crop: Crop | None, size: tuple[int, int],
     with av.open(str(clip.video)) as container, av.open(str(clip.poster)) as poster:
         video, picture = container.streams.video[0], poster.streams.video[0]
         assert (video.width, video.height) == (picture.width, picture.height) == size
+
+
+@pytest.mark.parametrize(("crop_x", "shows"), [(0.0, "r"), (0.2, "r"), (0.5, "g"), (0.75, "b"), (1.0, "b")])
+def test_a_crop_is_cut_where_it_is_wanted(crop_x: float, shows: str, tmp_path: Path) -> None:
+    thirds = ";".join(f"color={name}:s=60x96:r=5[{name}]" for name in ("red", "lime", "blue"))
+    source = f"{thirds};[red][lime][blue]hstack=3"
+    run_ffmpeg("-f", "lavfi", "-t", "2", "-i", source, *H264, tmp_path / "v.mp4")
+    clip = cut_here(tmp_path / "v.mp4", Cut(0, 1, 0.5), crop=(9, 16), crop_x=crop_x)
+    with av.open(str(clip)) as container:
+        picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert picture.shape[:2] == (96, 54)
+    assert "rgb"[picture.mean(axis=(0, 1)).argmax()] == shows
 
 
 def test_a_large_picture_shrinks_to_what_phones_play(tmp_path: Path) -> None:

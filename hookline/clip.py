@@ -1,0 +1,156 @@
+"""One clip of a ranked video, cut again where an editor wants it: nothing is scored for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from hookline.show import of_videos
+from tasks.adapters.storage import Store, store_of
+from tasks.adapters.storage.published import read_table
+from tasks.core.errors import SettingsError
+from tasks.core.manifest import Manifest
+from tasks.core.records import Timeline
+from tasks.core.settings import Limits, Publish, Speech
+from tasks.core.settings.group import Group
+from tasks.core.speech.heard import Heard
+from tasks.core.speech.transcripts import unwritten
+from tasks.core.tables.library import read_library
+from tasks.core.views.clock import clock, seconds_from, watched
+from tasks.core.views.pictures import Cut, clip_name
+from tasks.work.clips import KeptClip, keep_clip
+from tasks.work.hearing import heard_before
+
+MAX_SECONDS = 600
+"""The longest window that can be ranked is as long."""
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of a video is wanted: a ranked segment, or from when to when, which goes before it.
+
+    `publish` are settings of the group of this name that replace those of the run. `crop_x` is where the
+    middle of a crop lies, from 0 (left) to 1.
+    """
+
+    rank: int | None
+    begin: str
+    end: str
+    publish: Mapping[str, str | None]
+    crop_x: float
+
+
+def cut_again(console: Console, store: Store, run: Manifest, part: str, wanted: Wanted) -> None:
+    """Cut a clip of the one ranked video with `part` in its URI, and print where it lies.
+
+    Raises:
+        SettingsError: there is no such video, or several; or what is wanted of it is not there.
+        StorageError: the video has changed or is gone, or the output cannot be written.
+        DecodeFailed: no clip can be cut.
+    """
+    timeline = video_called(store, run, part)
+    begin_s, end_s = span_of(store, run, timeline, wanted)
+    given = {name: value for name, value in wanted.publish.items() if value is not None}
+    publish = Publish.model_validate(settings_of(run, Publish) | {"clips": True} | given)
+    limits, speech = Limits(**settings_of(run, Limits)), Speech(**settings_of(run, Speech))
+    cut = Cut(begin_s, end_s, (begin_s + end_s) / 2)
+    heard = heard_before(timeline.video, store, speech.threshold) if publish.captions != "none" else None
+    with TemporaryDirectory(dir=limits.scratch_dir or None, prefix="hookline-clip-") as folder:
+        source = Path(folder, "video")
+        with console.status(f"fetching {escape(timeline.video.name)}"):
+            store_of(timeline.video).download(timeline.video, source, deadline_s=limits.deadline_seconds)
+        with console.status(f"cutting {clock(begin_s)} - {clock(end_s)}"):
+            clip = keep_clip(
+                source,
+                cut,
+                clip_name(timeline.video, cut, rank=wanted.rank, run_id=run.run_id),
+                store,
+                video=timeline.video.name,
+                words=heard.transcript.words if heard and heard.transcript else (),
+                publish=publish,
+                limits=limits,
+                scratch=Path(folder),
+                crop_x=wanted.crop_x,
+            )
+    console.print(f"{store.uri}/{clip.name}", soft_wrap=True, markup=False, highlight=False)
+    if note := about_captions(clip, heard):
+        console.print(note, soft_wrap=True)
+
+
+def video_called(store: Store, run: Manifest, part: str) -> Timeline:
+    """The one ranked video of a run with this in its URI; the whole name goes before a part of it."""
+    entries = read_library(of_videos(read_table(store, "library", run), part)).values()
+    found = [entry.timeline for entry in entries if entry.timeline]
+    named = [each for each in found if part in (each.video.label, each.video.name)]
+    if len(named or found) == 1:
+        return (named or found)[0]
+    if not found:
+        raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI")
+    names = ", ".join(each.video.label for each in found[:MAX_NAMED])
+    raise SettingsError(
+        f"{part}: {len(found)} videos have this in their URI, such as {names}: write more of it"
+    )
+
+
+def span_of(store: Store, run: Manifest, timeline: Timeline, wanted: Wanted) -> tuple[float, float]:
+    """From when to when the clip goes, in seconds."""
+    begin_s, end_s = None, None
+    if wanted.rank is not None:
+        begin_s, end_s = ranked_span(store, run, timeline, wanted.rank)
+    begin_s = seconds_from(wanted.begin) if wanted.begin else begin_s
+    end_s = seconds_from(wanted.end) if wanted.end else end_s
+    if begin_s is None or end_s is None:
+        raise SettingsError("say what to cut: --from and --to, or --rank")
+    length = f"{timeline.video.name} is {clock(timeline.duration_s)} long"
+    if not begin_s < end_s <= timeline.duration_s:
+        raise SettingsError(
+            f"--from {clock(begin_s)} --to {clock(end_s)}: one must lie before the other, and {length}"
+        )
+    if end_s - begin_s > MAX_SECONDS:
+        raise SettingsError(
+            f"--from {clock(begin_s)} --to {clock(end_s)}: a clip is {MAX_SECONDS} s at the most"
+        )
+    return begin_s, end_s
+
+
+def ranked_span(store: Store, run: Manifest, timeline: Timeline, rank: int) -> tuple[float, float]:
+    """From when to when the clip of a ranked segment goes, or would."""
+    columns, optional = (
+        ["video_uri", "rank", "start", "end"],
+        ["cut_start", "cut_end", "clip_start", "clip_end"],
+    )
+    rows = of_videos(read_table(store, "rankings", run, columns, optional=optional), timeline.video.label)
+    ranked = {row["rank"]: row for row in rows.to_pylist() if row["video_uri"] == timeline.video.label}
+    if rank not in ranked:
+        raise SettingsError(f"--rank {rank}: {timeline.video.name} has the ranks 1 to {len(ranked)}")
+    row = ranked[rank]
+    if row.get("clip_start") is None:
+        return watched(row)
+    return row["clip_start"], row["clip_end"]
+
+
+def settings_of(run: Manifest, group: type[Group]) -> dict[str, Any]:
+    """The settings of a group that a run of any version had, as far as this version knows them."""
+    known = run.settings.get(group.__name__.lower(), {})
+    return {name: known[name] for name in group.model_fields if name in known}
+
+
+def about_captions(clip: KeptClip, heard: Heard | None) -> str:
+    """What is missing from the captions of a clip; empty if nothing is."""
+    if clip.captions is None:
+        return ""
+    span = (round(clip.start_s * 1000), round(clip.end_s * 1000))
+    if heard and heard.status in ("no_speech", "no_sound"):
+        return "No captions: nobody speaks in this video."
+    if heard is None or heard.transcript is None:
+        return "No captions: nothing that is said in this video was written down."
+    if unwritten(heard, [span], heard.transcript.model):
+        return "Some of what is said in it was not written down: Whisper hears candidates only."
+    return "No captions: nobody speaks there." if clip.captions == "no_words" else ""
