@@ -68,6 +68,8 @@ function show(job) {
   find("state-text").textContent = sentence(job);
   find("progress").hidden = isFinal;
   find("progress").value = job.percent;
+  const listed = find("jobs").querySelector(`[href="#job=${job.id}"] + .quiet`);
+  if (listed) listed.textContent = since(job);
   if (isFinal && document.activeElement === find("cancel")) find("job-title").focus();
   find("cancel").hidden = isFinal;
   find("cancel").setAttribute("aria-disabled", job.canceling); // disabled, it would lose the focus
@@ -127,9 +129,13 @@ function entry(job) {
   link.className = "name";
   if (job.id === shown?.id) link.setAttribute("aria-current", "true");
   about.className = "quiet";
-  about.textContent = `${job.status}, ${new Date(job.created_at).toLocaleString()}`;
+  about.textContent = since(job);
   item.append(link, about);
   return item;
+}
+
+function since(job) {
+  return `${job.status}, ${new Date(job.created_at).toLocaleString()}`;
 }
 
 async function ask(event) {
