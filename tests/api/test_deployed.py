@@ -16,6 +16,7 @@ import pytest
 
 from hookline.api.contract.problems import Problem
 from hookline.api.contract.settings import Serve
+from hookline.api.jobs import deployed_jobs
 from hookline.api.jobs.job import Job, Status
 from hookline.api.service.models import Ask
 from hookline.api.service.service import Service
@@ -57,6 +58,8 @@ def services(worker: psutil.Process, settings: Settings, videos: Path) -> Iterat
     from hookline.api.assembly import assembled
 
     with ExitStack() as stack:
+        patched = stack.enter_context(pytest.MonkeyPatch.context())
+        patched.setattr(deployed_jobs, "SETTLED_S", 1.0)  # this worker reports a death but once
         made = []
         for name in ("one", "other"):
             serve = Serve(
