@@ -8,6 +8,7 @@ import platform
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ def _devices(ledger: Ledger) -> list[dict[str, str | None]]:
     return [asdict(device) for device in sorted(found, key=str)]
 
 
+@cache  # a job reads them six times, each from a file
 def _version(library: str) -> str:
     try:
         return version(library)
