@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
@@ -24,6 +23,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from deployments.automations import SILENCE_S
 from hookline.server import is_healthy
 from tests import ROOT
+from tests.loopback import loopback
 from tests.prefect_home import new_home
 from tests.waiting import patience, wait_for
 
@@ -74,11 +74,11 @@ class PrefectServer:
         return urlsplit(self.url).netloc
 
     def deployment(self, name: str) -> dict[str, Any]:
-        response = httpx.get(f"{self.url}/api/deployments/name/rank-videos/{name}").raise_for_status()
+        response = loopback.get(f"{self.url}/api/deployments/name/rank-videos/{name}").raise_for_status()
         return dict(response.json())
 
     def flow_runs(self) -> list[dict[str, Any]]:
-        return list(httpx.post(f"{self.url}/api/flow_runs/filter", json={}).raise_for_status().json())
+        return list(loopback.post(f"{self.url}/api/flow_runs/filter", json={}).raise_for_status().json())
 
     def run(self, *arguments: str) -> str:
         """What `python -m ...` prints; it must succeed."""
@@ -91,12 +91,13 @@ class PrefectServer:
 
     def shorten_silence(self, seconds: float) -> None:
         """Runs are taken for crashed after so many seconds, in place of `SILENCE_S`."""
-        every = httpx.post(f"{self.url}/api/automations/filter", json={"limit": 50}).raise_for_status().json()
+        automations = f"{self.url}/api/automations"
+        every = loopback.post(f"{automations}/filter", json={"limit": 50}).raise_for_status().json()
         (crashed,) = (each for each in every if each["name"] == "hookline: crashed")
         assert crashed["trigger"]["within"] == SILENCE_S
         wanted = {name: crashed[name] for name in ("name", "description", "enabled", "actions")}
         wanted["trigger"] = crashed["trigger"] | {"within": seconds}
-        httpx.put(f"{self.url}/api/automations/{crashed['id']}", json=wanted).raise_for_status()
+        loopback.put(f"{automations}/{crashed['id']}", json=wanted).raise_for_status()
 
     @contextmanager
     def worker(self, pool: str, name: str = "1") -> Iterator[subprocess.Popen[bytes]]:

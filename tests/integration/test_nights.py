@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import psutil
 import pytest
 import yaml
@@ -29,6 +28,7 @@ from tests.integration.postgres import running_postgres
 from tests.integration.prefect_ui import PrefectServer, prefect_server, running
 from tests.integration.webhook import Webhook, running_webhook
 from tests.library import quick_settings
+from tests.loopback import loopback
 from tests.media import numbered_video
 from tests.s3 import Bucket, FaultProxy, Server, aws_environment, holding_back
 from tests.waiting import wait_for
@@ -100,7 +100,7 @@ class Site:
         self.server.run("deployments.deploy", "--schedule", to)
 
     def ask(self, method: str, path: str, **body: Any) -> Any:
-        response = httpx.request(method, f"{self.server.url}/api/{path}", json=body or None, timeout=60)
+        response = loopback.request(method, f"{self.server.url}/api/{path}", json=body or None)
         response.raise_for_status()
         return response.json() if response.content else None
 

@@ -9,12 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.integration.conftest import ROOT
 from tests.integration.reader import Reader
 from tests.integration.webhook import Webhook, running_webhook
+from tests.loopback import loopback
 from tests.prefect_home import new_home
 from tests.waiting import wait_for
 
@@ -91,7 +91,8 @@ def check_the_alert(reader: Reader, alert: dict[str, Any]) -> None:
     page, run_id = alert["url"].split("/runs/flow-run/")
     assert f"{page}/api" == reader.api
     assert asked(reader, f"flow_runs/{run_id}")["state"]["name"] == "Failed"
-    answer = httpx.get(alert["url"], headers={"Accept": "text/html"}).raise_for_status()  # as a browser asks
+    as_a_browser = {"Accept": "text/html"}
+    answer = loopback.get(alert["url"], headers=as_a_browser).raise_for_status()
     assert answer.headers["content-type"].startswith("text/html")
 
 
@@ -110,4 +111,4 @@ def check_the_back_up(before: Reader, folder: Path) -> None:
 def asked(reader: Reader, path: str, body: dict[str, Any] | None = None) -> Any:
     """What the reader's server answers."""
     url = f"{reader.api}/{path}"
-    return (httpx.post(url, json=body) if body else httpx.get(url)).raise_for_status().json()
+    return (loopback.post(url, json=body) if body else loopback.get(url)).raise_for_status().json()

@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 from distributed import Client
@@ -25,6 +24,7 @@ from tests.cluster import Cluster, cluster
 from tests.integration.conftest import free_ports
 from tests.integration.prefect_ui import PrefectServer, prefect_server
 from tests.library import quick_settings
+from tests.loopback import loopback
 from tests.media import numbered_video, sound_only
 from tests.waiting import wait_for
 
@@ -81,14 +81,14 @@ class RunOnThePage:
 
     def post(self, path: str, content: dict[str, Any]) -> dict[str, Any]:
         url = f"{self.server.url}/api/{path}"
-        while (response := httpx.post(url, json=content, timeout=60)).status_code == 503:
+        while (response := loopback.post(url, json=content)).status_code == 503:
             time.sleep(1)  # SQLite is busy
         return dict(response.raise_for_status().json())
 
     @property
     def state(self) -> str:
         url = f"{self.server.url}/api/flow_runs/{self.id}"
-        return str(httpx.get(url, timeout=60).raise_for_status().json()["state_name"])
+        return str(loopback.get(url).raise_for_status().json()["state_name"])
 
     def has_ended(self, state: str) -> None:
         """Wait for a state, and for the processes of the run to be gone; of its work nothing is left."""
@@ -198,7 +198,7 @@ def suspended_and_forgotten(run: RunOnThePage) -> None:
     beat = {"event": "prefect.flow-run.heartbeat", "resource": us, "related": [tag]}
     when = datetime.now(UTC).isoformat()
     url = f"{run.server.url}/api/events"
-    httpx.post(url, json=[beat | {"occurred": when, "id": run.id}], timeout=60).raise_for_status()
+    loopback.post(url, json=[beat | {"occurred": when, "id": run.id}]).raise_for_status()
     run.has_ended("Suspended")
     time.sleep(SILENCE_S + 10)
     assert run.state == "Suspended"
