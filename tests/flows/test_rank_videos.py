@@ -39,6 +39,8 @@ from tests.waiting import patience
 pytestmark = pytest.mark.usefixtures("prefect")
 
 HERE = find_backend()
+QUICKEST = {"select": {"limit": 1}, "deep": {"enabled": False}}
+"""One video and no deep stage: for what neither makes another."""
 GOOD = ["first.mp4", "more/THIRD.MP4", "second.mkv"]
 
 
@@ -193,7 +195,7 @@ def test_a_second_run_gives_the_same_rows_in_the_same_order(
 def test_broken_videos_are_a_row_each_and_the_good_are_ranked(
     mixed_videos: Path, demo_models: Path, tmp_path: Path
 ) -> None:
-    state, manifest = run(mixed_videos, tmp_path, demo_models)
+    state, manifest = run(mixed_videos, tmp_path, demo_models, deep={"enabled": False})
     assert state.is_completed()
     assert state.name == "CompletedWithFailures"
     assert manifest["counts"] | {"listed": 8, "ranked": 3, "rejected": 5, "failed": 0} == manifest["counts"]
@@ -251,25 +253,26 @@ def test_a_deep_model_that_is_another_or_out_of_reach_does_not_stop_the_run(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     named = model if model.startswith("s3://") else str(demo_models / model)
-    state, manifest = run(good_videos, tmp_path, demo_models, deep={"model": named})
+    state, manifest = run(good_videos, tmp_path, demo_models, deep={"model": named}, select={"limit": 2})
     assert state.name == "CompletedWithFailures"
-    assert manifest["counts"]["ranked"] == 3
+    assert manifest["counts"]["ranked"] == 2
     assert manifest["counts"]["unanswered"] == manifest["counts"]["candidates"] > 0
     failures = read_table(tmp_path, "failures", manifest["run_id"]).to_pylist()
-    assert [(row["stage"], row["start"]) for row in failures] == [("deep", None)] * 3
+    assert [(row["stage"], row["start"]) for row in failures] == [("deep", None)] * 2
 
 
 def test_without_the_deep_model_the_run_goes_on_and_every_row_says_why(
     good_videos: Path, demo_models: Path, tmp_path: Path
 ) -> None:
-    state, manifest = run(good_videos, tmp_path, demo_models, deep={"model": "/nowhere/videollama3"})
+    nowhere = {"model": "/nowhere/videollama3"}
+    state, manifest = run(good_videos, tmp_path, demo_models, deep=nowhere, select={"limit": 2})
     assert state.name == "CompletedWithFailures"
     rows = read_table(tmp_path, "rankings", manifest["run_id"]).to_pylist()
     assert {(row["deep_status"], row["deep_reason"]) for row in rows} == {("failed", "model_unavailable")}
     assert {row["analysis_method"] for row in rows} == {"VideoMAE only"}
     assert all(row["videollama3"] is None and row["score"] == row["videomae_score"] for row in rows)
     failures = read_table(tmp_path, "failures", manifest["run_id"]).to_pylist()
-    assert [(row["stage"], row["reason"]) for row in failures] == [("deep", "model_unavailable")] * 3
+    assert [(row["stage"], row["reason"]) for row in failures] == [("deep", "model_unavailable")] * 2
     assert "/nowhere/videollama3" in failures[0]["detail"]
 
 
@@ -286,12 +289,12 @@ def test_a_gpu_that_cannot_be_used_ends_the_run_before_a_video_is_opened(
         state.result()
     assert raised.value.reason == "gpu_unusable"
     assert not (tmp_path / "latest.json").exists()
-    _, manifest = run(good_videos, tmp_path, demo_models, engine={"device": "cpu"})
+    _, manifest = run(good_videos, tmp_path, demo_models, engine={"device": "cpu"}, **QUICKEST)
     assert [device["kind"] for device in manifest["devices"]] == ["cpu"]
 
 
 def test_the_deep_stage_can_be_left_out(good_videos: Path, demo_models: Path, tmp_path: Path) -> None:
-    state, manifest = run(good_videos, tmp_path, demo_models, deep={"enabled": False})
+    state, manifest = run(good_videos, tmp_path, demo_models, **QUICKEST)
     assert state.name == "Completed"
     rows = read_table(tmp_path, "rankings", manifest["run_id"]).to_pylist()
     assert {(row["deep_status"], row["deep_reason"]) for row in rows} == {("skipped", "disabled")}
@@ -337,10 +340,8 @@ def test_a_source_without_videos_fails_and_says_so(demo_models: Path, tmp_path: 
 def test_too_many_failures_fail_the_run_but_what_is_good_is_published(
     mixed_videos: Path, demo_models: Path, tmp_path: Path
 ) -> None:
-    state = rank_videos(
-        quick_settings(mixed_videos, tmp_path, demo_models, limits={"max_failed_fraction": 0.5}),
-        return_state=True,
-    )
+    few = {"limits": {"max_failed_fraction": 0.5}, "deep": {"enabled": False}}
+    state = rank_videos(quick_settings(mixed_videos, tmp_path, demo_models, **few), return_state=True)
     assert state.is_failed()
     manifest = json.loads(next((tmp_path / "runs").iterdir()).read_text())
     assert manifest["state"] == "Failed"
@@ -351,7 +352,7 @@ def test_too_many_failures_fail_the_run_but_what_is_good_is_published(
 def test_a_failed_run_leaves_the_pointer_on_the_one_before(
     good_videos: Path, demo_models: Path, tmp_path: Path
 ) -> None:
-    _, good = run(good_videos, tmp_path / "out", demo_models, deep={"enabled": False})
+    _, good = run(good_videos, tmp_path / "out", demo_models, **QUICKEST)
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "empty.mp4").touch()
