@@ -273,9 +273,9 @@ def test_a_night_that_never_comes_is_an_error(deploy: Deploy, monkeypatch: pytes
     change_deployment("nightly", paused=True)
 
 
+@pytest.mark.usefixtures("deployed")
 def test_a_schedule_that_makes_no_sense_is_refused(deploy: Deploy) -> None:
-    forget("nightly")
-    deploy("", "")
+    change_deployment("nightly", paused=True, parameters={})  # as it is when it is new
     for arguments, words in (
         (("", "", "--schedule", "on"), "no source and output yet"),
         (("/videos", "/rankings", "--schedule", "at two"), "on, off, or a time as cron writes it"),
