@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from safetensors.torch import load_file, save_file
 from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
@@ -20,7 +19,7 @@ from tests import FIXTURES
 
 ORIGINAL = FIXTURES / "videollama3-original-tiny"
 
-QUANTIZED = {"int8": Linear8bitLt, "int4": Linear4bit}
+QUANTIZED = {"int8": "Linear8bitLt", "int4": "Linear4bit"}
 
 WIDE = {
     "text_config": {
@@ -90,9 +89,13 @@ def changed(checkpoint: Checkpoint, folder: Path, **weights: torch.Tensor | None
 def test_the_language_models_linear_layers_are_quantized_and_nothing_else(
     layout: str, quantization: str, request: pytest.FixtureRequest
 ) -> None:
+    # Imported by no other test: it has PyTorch's compiler imported, for seconds.
+    from bitsandbytes import nn
+
     checkpoint = request.getfixturevalue(layout)
     model = load_model(checkpoint, dtype=torch.bfloat16, quantization=quantization)
-    layers = {name for name, module in model.named_modules() if isinstance(module, QUANTIZED[quantization])}
+    quantized = getattr(nn, QUANTIZED[quantization])
+    layers = {name for name, module in model.named_modules() if isinstance(module, quantized)}
     assert layers == {name for name, module in model.named_modules() if is_quantized(name, module)}
     assert len(layers) == 3 * 7  # q, k, v, o, gate, up and down of each layer
     numbers = {name: weight.dtype for name, weight in model.named_parameters()}
