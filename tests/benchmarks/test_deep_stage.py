@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import logging
+import runpy
 from typing import Any
 
 import pytest
@@ -15,16 +14,14 @@ from tests import ROOT
 
 @pytest.fixture(scope="module", params=[[], ["--full-size"]], ids=["film", "drawn"])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the script writes; it runs in this process, which has the models imported."""
+    script = ROOT / "benchmarks" / "deep_stage.py"
     output = tmp_path_factory.mktemp("results") / "quick.json"
-    subprocess.run(
-        [
-            *(sys.executable, "-W", "error", "benchmarks/deep_stage.py", "--quick", *request.param),
-            *("--output", str(output)),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        check=True,
-    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(script.parent)
+        patched.setattr("sys.argv", [str(script), "--quick", *request.param, "--output", str(output)])
+        patched.setattr(logging.getLogger(), "handlers", [])  # the script adds one
+        runpy.run_path(str(script), run_name="__main__")
     return dict(json.loads(output.read_text()))
 
 
