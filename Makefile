@@ -22,8 +22,9 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 CORE := tests/core tasks/core
+# Four for two cores: the longest tests wait for clocks, servers and pages most of their time.
 # In the order of tests/conftest.py: pytest-xdist would begin with the files of most tests.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder $(addprefix --ignore ,$(CORE))
+SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder $(addprefix --ignore ,$(CORE))
 READY := .venv/.complete
 
 .PHONY: setup demo test quick lint core compiled integration everything lock schema deploy docs bench chaos clean
@@ -60,7 +61,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Everything is imported, and a server started, for the first time: compiled and migrated once, not by three at once.
+# Everything is imported, and a server started, for the first time: compiled and migrated once, not by four at once.
 compiled: core
 	$(BIN)/python -m pytest -m 'integration or not integration' -k test_nothing_to_rank_exits_with_1
 
