@@ -37,6 +37,8 @@ os.environ["XDG_CACHE_HOME"] = f"{HOME.name}/cache"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+# Several tests share the cores, and the models of the demo are too small to be shared out among threads.
+os.environ["OMP_NUM_THREADS"] = "1"
 # Without the fixture `prefect`, what needs a server fails, instead of starting one in secret.
 os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
 
