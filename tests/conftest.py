@@ -52,23 +52,27 @@ runpy.run_path(str(WATCH / "sitecustomize.py"))
 collect_ignore = ["watch"]  # imported once more, it would watch twice
 
 SLOWEST_FIRST = [
-    "integration/test_operations.py",
     "integration/test_nights.py",
+    "integration/test_operations.py",
     "integration/test_run_buttons.py",
+    "integration/test_ui.py",
     "deployments/test_prefect_yaml.py",
     "flows/test_workers.py",
-    "integration/test_ui.py",
-    "flows/test_rank_videos.py",
-    "adapters/workers/test_dask.py",
-    "adapters/video/test_timeline.py",
-    "integration/test_server_restarts.py",
-    "integration/test_chaos.py",
-    "hookline/test_secrets.py",
     "flows/test_incremental.py",
+    "flows/test_rank_videos.py",
+    "adapters/video/test_timeline.py",
+    "integration/test_chaos.py",
+    "integration/test_server_restarts.py",
+    "api/test_restart.py",
+    "adapters/workers/test_dask.py",
+    "adapters/models/videollama3/test_model.py",
     "benchmarks/test_speed.py",
+    "integration/test_radosgw.py",
     "benchmarks/test_deep_stage.py",
     "test_readme.py",
+    "docs/test_data.py",
     "hookline/test_cli.py",
+    "hookline/test_secrets.py",
 ]
 """The files that take longest: begun last, each would keep the other core waiting."""
 
