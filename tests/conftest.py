@@ -111,14 +111,20 @@ def demo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def prefect() -> Iterator[None]:
-    """A Prefect server for the whole session, with a database of its own."""
+    """A Prefect server for the whole session, with a database of its own.
+
+    It keeps no history of events and has no automations: what needs those starts a server of its own.
+    """
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from hookline.embedded import flush
     from hookline.server import EmbeddedServer
 
     server = EmbeddedServer()
-    server.launch()
+    with pytest.MonkeyPatch.context() as patched:
+        for service in ("EVENT_PERSISTER", "TRIGGERS"):
+            patched.setenv(f"PREFECT_SERVER_SERVICES_{service}_ENABLED", "false")
+        server.launch()
     try:
         server.wait()
         with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
