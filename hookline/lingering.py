@@ -31,6 +31,9 @@ LINGERS_S = 300
 
 NOTE, IN_USE, LOG = "hookline-server.json", "hookline-server.lock", "hookline-server.log"
 
+UPKEEP = "hookline-upkeep"
+"""A file that is as old as the last removal of old history."""
+
 POLL_S = 1.0
 
 ANSWER_S = 5.0

@@ -6,9 +6,10 @@ ended at any time: another takes its place.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -107,10 +108,12 @@ class History:
             await writer.write()
         return handled and self._losses.count == before
 
-    def of(self, app: FastAPI, *, on_start: Callable[[], None]) -> None:
+    def of(
+        self, app: FastAPI, *, on_start: Callable[[], None], beside: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
         """Have an app say who it is, record all when it is asked to, and end only when it has.
 
-        `on_start` is called when it is up.
+        `on_start` is called when it is up, and `beside` goes on as long as it is.
         """
         app.router.add_api_route(HISTORY, self.writer, methods=["GET"])
         app.router.add_api_route(HISTORY, self.recorded, methods=["POST"])
@@ -122,7 +125,9 @@ class History:
         async def recorded(app: FastAPI) -> AsyncIterator[None]:
             async with served(app):
                 on_start()
+                upkeep = asyncio.create_task(beside())
                 yield
+                upkeep.cancel()
                 if not await all_handled(patience_s=PATIENCE_S):
                     logging.getLogger(RECORDERS[0]).warning(
                         "some of the history of this run was not recorded"

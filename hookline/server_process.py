@@ -11,7 +11,7 @@ import os
 import sys
 from functools import partial
 
-from hookline.lingering import Stay
+from hookline.lingering import UPKEEP, Stay, home
 from hookline.server import CONNECTIONS_S
 from tasks.adapters.garbage import no_garbage
 from tasks.adapters.workers.parent import end_with_parent
@@ -45,6 +45,7 @@ def main() -> None:
 
         import hookline.sqlite  # noqa: F401  (Prefect imports it only where it registers blocks)
         from hookline.database import needs_no_migration, sqlite_file
+        from hookline.history import daily
         from hookline.recording import History
 
     own, database = {}, str(PREFECT_API_DATABASE_CONNECTION_URL.value())
@@ -54,7 +55,8 @@ def main() -> None:
         with no_garbage():
             history = History()
             app = create_app(ephemeral=True, final=True)
-        history.of(app, on_start=partial(stay.begin, sqlite_file(database)))
+        upkeep = partial(daily, f"http://127.0.0.1:{port}/api", home() / UPKEEP)
+        history.of(app, on_start=partial(stay.begin, sqlite_file(database)), beside=upkeep)
         uvicorn.run(
             app,
             host="127.0.0.1",

@@ -227,6 +227,7 @@ def test_make_deploy_says_when_the_night_begins_and_what_keeps_it_from_it(deploy
     forget("nightly")
     printed = deploy("/videos", "/rankings", "--schedule", "on")
     assert "0 2 * * * UTC (on)" in printed
+    assert re.search(r"upkeep +hookline +0 12 \* \* \* UTC \(off\)", printed)
     assert "work pool hookline has no worker" in printed
     nights = re.findall(r"^  (\S+) 02:00 UTC$", printed, flags=re.MULTILINE)
     assert len(nights) == 3

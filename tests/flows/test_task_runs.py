@@ -5,19 +5,14 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.settings import PREFECT_API_URL
 
 from flows.rank_videos import rank_videos
-from hookline.embedded import flush
-from hookline.lingering import answer
 from tasks.core.settings import Settings
 from tests.library import quick_settings, read_table
 from tests.media import numbered_video
+from tests.task_runs import task_runs
 
 PAGES, SHORT, WORKERS, TOGETHER = 16, 3, 2, 5
 
@@ -59,15 +54,3 @@ def test_short_videos_share_task_runs_and_each_has_its_name(
     kinds = Counter(name.split()[0] for name in task_runs(state.state_details.flow_run_id))
     assert kinds.pop("open") <= (PAGES + SHORT + 1) / TOGETHER + WORKERS + 1
     assert kinds == {"list": 1, "read": 1, "load": 2, "score": 1, "analyse": 1, "render": 1, "publish": 1}
-
-
-def task_runs(flow_run_id: object) -> list[str]:
-    """The names of all task runs of a flow run."""
-    address = str(PREFECT_API_URL.value())
-    flush(address)
-    port = urlsplit(address).port
-    assert port
-    assert answer(port, "POST", within_s=60) is True
-    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
-    with get_client(sync_client=True) as client:
-        return [each.name for each in client.read_task_runs(flow_run_filter=of_run, limit=200)]

@@ -16,7 +16,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from hookline.embedded import QUIET_AND_LOCAL, flush
-from hookline.lingering import NOTE, VARIABLE, LingeringServer, Note, lingers_s, locked, server_left
+from hookline.lingering import NOTE, UPKEEP, VARIABLE, LingeringServer, Note, lingers_s, locked, server_left
 from tasks.core.errors import SettingsError
 from tests.hookline.test_server import many_tasks
 from tests.waiting import patience, wait_for
@@ -166,6 +166,7 @@ def test_what_a_run_told_its_server_is_recorded_when_the_run_ends_and_the_server
         ((events,),) = database.execute("SELECT count(*) FROM events WHERE event LIKE 'prefect.task-run%'")
     assert states == [("COMPLETED", TASKS)]
     assert events == 3 * TASKS
+    wait_for((home / UPKEEP).exists, 20)
     used.process.wait(patience(30))
     assert server_left() is None
 
