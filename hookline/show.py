@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.adapters.storage import Store
-from tasks.adapters.storage.published import read_table
+from tasks.adapters.storage.published import read_in_parts, read_table
 from tasks.core.errors import SettingsError
 from tasks.core.listing import LeftOut
 from tasks.core.manifest import Manifest
@@ -58,9 +59,8 @@ def print_run(
     cached = counts.get("cached")  # runs of the first versions had no cache
     source = manifest.source
     columns = [*SHOWN, *(f"videollama3.{name}" for name in SHOWN_OF_ANSWER)]
-    ranking = read_table(store, "rankings", manifest, columns, optional=SHOWN_SINCE_4)
-    if len(ranking):
-        best, left_out = best_videos(ranking)
+    best, left_out = best_videos(read_in_parts(store, "rankings", manifest, columns, optional=SHOWN_SINCE_4))
+    if len(best):
         shown = best if every else best_of_moments(best)
         console.print(ranking_table(shown.to_pylist(), source))
         _print_alternatives(console, len(best) - len(shown), store)
@@ -147,14 +147,21 @@ def columns_of(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
             yield prefix + field.name
 
 
-def best_videos(ranking: pa.Table) -> tuple[pa.Table, int]:
+def best_videos(ranking: Iterable[pa.Table]) -> tuple[pa.Table, int]:
     """The rows of the `MAX_VIDEOS` videos with the best moments, and how many videos are left out.
 
-    `ranking` has the best of the run first.
+    `ranking` has the best of the run first, some rows at a time.
     """
-    videos = pc.unique(ranking["video_uri"])
-    shown = videos.slice(0, MAX_VIDEOS)
-    return ranking.filter(pc.is_in(ranking["video_uri"], shown)), len(videos) - len(shown)
+    shown: dict[str, None] = {}
+    rows: list[pa.Table] = []
+    videos = 0
+    for table in ranking:
+        if len(shown) < MAX_VIDEOS:
+            shown |= dict.fromkeys(table["video_uri"].unique().to_pylist())
+            shown = dict.fromkeys(islice(shown, MAX_VIDEOS))
+        rows.append(table.filter(pc.is_in(table["video_uri"], pa.array(list(shown), pa.string()))))
+        videos += pc.sum(pc.equal(table["rank"], 1)).as_py() or 0
+    return pa.concat_tables(rows), videos - len(shown)
 
 
 def best_of_moments(ranking: pa.Table) -> pa.Table:

@@ -101,6 +101,20 @@ def test_how_fast_the_models_were_is_printed(tmp_path: Path) -> None:
     )
 
 
+def test_a_ranking_is_not_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = manifest_of(tmp_path, videos=3, failures=0)
+    whole = pq.ParquetFile.read
+
+    def read(self: pq.ParquetFile, *columns: object, **how: object) -> object:
+        assert "rank" not in self.schema_arrow.names
+        return whole(self, *columns, **how)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", read)
+    console = Console(file=StringIO(), width=120)
+    print_run(console, open_store(str(tmp_path)), manifest)
+    assert "0002.mp4" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("more", [0, 1234])
 def test_of_many_videos_the_best_are_printed(tmp_path: Path, more: int) -> None:
     text = printed(tmp_path, videos=MAX_VIDEOS + more, failures=0)

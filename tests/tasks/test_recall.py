@@ -39,7 +39,7 @@ from tasks.core.tables.run_ranking import PreviousRanking
 from tasks.core.tables.sorted_rows import Tables
 from tasks.core.views.pictures import thumbnail_name
 from tasks.publish import publish
-from tasks.recall import plan_reuse, read_previous_run
+from tasks.recall import plan_reuse, read_previous_run, recall
 from tasks.run.ledger import Ledger
 from tasks.run.run import Run
 from tasks.work.hearing import keep_heard
@@ -105,6 +105,15 @@ def test_what_the_newest_run_left_is_known(run: Run) -> None:
     assert (row["video_uri"], row["run_id"], row["previous_rank"]) == (RANKED.uri, "run-2", 1)
     assert [(failure.video, failure.reason) for failure in reuse.refused] == [(REFUSED, "empty")]
     assert [failure.reason for failure in reuse.damage] == ["truncated"]
+
+
+def test_the_videos_of_a_library_are_not_handed_to_a_task(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("tasks.recall.read_previous_run", lambda *handed: given.append(handed))
+    recall(LISTING, run)
+    recall(LISTING, replace(run, spec=replace(run.spec, library="s3://b/nights")))
+    (_, none), (_, some) = given
+    assert (none, some) == ([], [RANKED.label, REFUSED.label])
 
 
 def test_before_the_first_run_nothing_is_known(run: Run, tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.adapters.storage.parquet_files import ParquetRows, write_tables
+from tasks.adapters.storage.published import explaining
 from tasks.adapters.storage.store import Store
-from tasks.core.errors import StorageError
 from tasks.core.manifest import Manifest
 from tasks.core.tables.library import by_video, check_library
 from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
@@ -30,7 +28,7 @@ def fetch_library(store: Store, run: Manifest, scratch: Path) -> ParquetRows:
     """
     rows, uri = _fetch(store, "library", run, scratch)
     last = ""
-    with _explaining(uri):
+    with explaining(uri):
         for table in filter(len, rows()):
             library = upgraded(table, LIBRARY)
             check_library(library)
@@ -51,7 +49,7 @@ def fetch_rankings(store: Store, run: Manifest, scratch: Path) -> tuple[ParquetR
         StorageError: it is not there, or cannot be read.
     """
     rows, uri = _fetch(store, "rankings", run, scratch)
-    with _explaining(uri):
+    with explaining(uri):
         upgraded(pq.read_schema(rows.path).empty_table(), RANKINGS)
         ranked = ranked_videos(rows(EXAMINED)) if _is_as_written(rows.path, uri, run) else None
         if ranked is None:
@@ -85,15 +83,3 @@ def _replace(path: Path, table: pa.Table) -> None:
     other = path.with_suffix(".sorted")
     write_tables(other, regrouped([table], ROW_GROUP_ROWS), table.schema, rows=len(table))
     other.replace(path)
-
-
-@contextmanager
-def _explaining(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno:  # of the disk, not of Parquet
-            raise
-        raise StorageError.invalid(
-            f"{uri} is not a table that can be read ({error}). Rank again to replace it."
-        ) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,28 @@ def read_table(
     return _parquet(content, columns, uri, optional=optional)
 
 
+def read_in_parts(
+    store: Store,
+    table: str,
+    run: Manifest,
+    columns: Sequence[str],
+    *,
+    optional: Sequence[str] = (),
+) -> Iterator[pa.Table]:
+    """As `read_table`, a row group at a time: for tables that may be larger than memory.
+
+    Raises:
+        StorageError: it is not there, or cannot be read.
+    """
+    uri = f"{store.uri}/{table_name(table, run_date=run.run_date, run_id=run.run_id)}"
+    with store.opened(uri) as stream, explaining(uri):
+        parquet = pq.ParquetFile(stream, pre_buffer=True)
+        wanted = _columns(parquet, columns, optional)
+        yield parquet.read_row_groups([], columns=wanted)  # there may be none
+        for group in range(parquet.num_row_groups):
+            yield parquet.read_row_group(group, columns=wanted, use_threads=False)
+
+
 def read_columns(
     store: Store,
     table: str,
@@ -174,15 +197,30 @@ def _may_have(value: str, statistics: Any) -> bool:
 def _parquet(
     file: Path | pa.BufferReader, columns: Sequence[str] | None, uri: str, *, optional: Sequence[str] = ()
 ) -> pa.Table:
-    try:
+    with explaining(uri):
         parquet = pq.ParquetFile(file)
-        if missing := {name.split(".")[0] for name in columns or ()} - set(parquet.schema_arrow.names):
-            raise KeyError(f"no column {', '.join(sorted(missing))}")
-        if columns is not None:
-            columns = [*columns, *(name for name in optional if name in parquet.schema_arrow.names)]
         # pq.read_table starts threads that now and then abort the process as it exits (pyarrow 26).
-        return parquet.read(columns=columns, use_threads=False)
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        return parquet.read(columns=_columns(parquet, columns, optional), use_threads=False)
+
+
+def _columns(
+    parquet: pq.ParquetFile, columns: Sequence[str] | None, optional: Sequence[str]
+) -> list[str] | None:
+    """The columns to read; None for all. Raises KeyError where one is missing that is not optional."""
+    names = parquet.schema_arrow.names
+    if missing := {name.split(".")[0] for name in columns or ()} - set(names):
+        raise KeyError(f"no column {', '.join(sorted(missing))}")
+    return None if columns is None else [*columns, *(name for name in optional if name in names)]
+
+
+@contextmanager
+def explaining(uri: str) -> Iterator[None]:
+    """What Parquet cannot read becomes a StorageError; errors of disk and network stay what they are."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
         raise StorageError.invalid(
             f"{uri} is not a table that can be read ({error}). Rank again to replace it."
         ) from error
