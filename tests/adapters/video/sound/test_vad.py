@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,15 @@ def test_threads_of_torch_stay_as_they_are(tmp_path: Path, two_threads: None) ->
     speech_probabilities(file_of(voice(1), tmp_path))
     assert torch.get_num_threads() == 2
     assert "silero_vad" not in set(sys.modules) - imported
+
+
+def test_two_threads_hear_what_one_does(tmp_path: Path, two_threads: None) -> None:
+    """Silero's other model keeps a state, which two threads mix up."""
+    sounds = [voice(3), np.concatenate([np.zeros(RATE, np.int16), voice(2)])]
+    for number, sound in enumerate(sounds):
+        sound.tofile(tmp_path / str(number))
+    files = [tmp_path / str(number) for number in (0, 1)] * 3
+    alone = [speech_probabilities(file) for file in files[:2]] * 3
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(speech_probabilities, files))
+    assert all(map(np.array_equal, together, alone))
