@@ -82,6 +82,16 @@ def windows(lab: Lab) -> list[Line]:
     ]
 
 
+def layers(lab: Lab) -> list[Line]:
+    """Layers of VideoLLaMA3's language model: joined, with fused norms, on a GPU; packed on a CPU."""
+    names = {type(module).__name__ for module in lab.llama.decoder.language_model.modules()}
+    joined = {"JoinedAttention", "JoinedMLP", "RMSNorm"}
+    wanted, never = (joined, {"PackedLinear"}) if lab.on_gpu else ({"PackedLinear"}, joined)
+    found = names & (joined | {"PackedLinear"})
+    expected = ", ".join(sorted(wanted))
+    return [Line("layers", expected, ", ".join(sorted(found)), wanted <= names and not never & names)]
+
+
 def captured(lab: Lab) -> list[Line]:
     """Steps recorded as CUDA graphs against steps launched one by one."""
     graphs = lab.llama.decoder.graphs

@@ -4,8 +4,9 @@
     python benchmarks/gpu_first_contact.py --rehearse      # anywhere: tiny sizes, times are not judged
 
 Needs of Hookline's dependencies only PyTorch, transformers, tokenizers, safetensors, pydantic, numpy, Pillow,
-psutil and llguidance; pebble for the checks of workers, bitsandbytes for quantization. Where Hookline is not
-installed, set PYTHONPATH to this repository. Writes benchmarks/results/gpu_first_contact_<device>.json.
+psutil and llguidance; pebble for the checks of workers, bitsandbytes for quantization, onnxruntime and
+silero-vad for speech. Where Hookline is not installed, set PYTHONPATH to this repository. Writes
+benchmarks/results/gpu_first_contact_<device>.json.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ NEXT = (
 
 def checks() -> tuple[Callable[[Lab], list[Line]], ...]:
     """In order: what later ones build on comes first."""
+    import first_contact_hearing as hearing
     import first_contact_kernels as kernels
     import first_contact_models as models
 
@@ -47,9 +49,12 @@ def checks() -> tuple[Callable[[Lab], list[Line]], ...]:
         models.windows,
         kernels.prompt,
         kernels.steps,
+        models.layers,
         models.captured,
         models.memory,
         models.out_of_memory,
+        hearing.whisper,
+        hearing.speech,
         models.lost_gpu,
         models.quantized,
     )

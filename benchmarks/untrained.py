@@ -22,6 +22,19 @@ from hookline.demo_models import VIDEOLLAMA3_PREPROCESSOR, save_tokenizer, train
 from hookline.demo_weights import write_json
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
 
+WHISPER_BASE = {
+    "num_mel_bins": 80,
+    "d_model": 512,
+    "encoder_layers": 6,
+    "decoder_layers": 6,
+    "encoder_attention_heads": 8,
+    "decoder_attention_heads": 8,
+    "encoder_ffn_dim": 2048,
+    "decoder_ffn_dim": 2048,
+    "vocab_size": 51_865,
+}
+"""Of openai/whisper-base."""
+
 LETTERS = "etaoinshrdlucmfwypvbgkjqxzETAOINSHRDLUCMFWYPVBGKJQXZ"
 
 PUNCTUATION = ('" :', '" ,', 'Ġ "', '" }', '" ]', "[ ]", "Ġ [", "Ġ {", "} ]", "} ,")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
 from string import ascii_lowercase
@@ -46,8 +47,8 @@ SPACE, END, PLACES = 1.5, 1.5, 12.0
 """How much a space and the end count beside a letter, and the place of a token beside what it is."""
 
 
-def write_whisper(folder: Path) -> None:
-    """Write a small untrained checkpoint in the layout of openai/whisper-base: the same bytes every time."""
+def write_whisper(folder: Path, *, sizes: Mapping[str, Any] = SIZES) -> None:
+    """Write an untrained checkpoint in the layout of openai/whisper-base: the same bytes every time."""
     from safetensors.torch import save_file
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
@@ -56,7 +57,9 @@ def write_whisper(folder: Path) -> None:
     end = ids["<|endoftext|>"]
     shared = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
     shared |= {"decoder_start_token_id": ids["<|startoftranscript|>"]}
-    model = WhisperForConditionalGeneration(WhisperConfig(vocab_size=len(ids), **SIZES, **shared))
+    model = WhisperForConditionalGeneration(
+        WhisperConfig(**{"vocab_size": len(ids), **SIZES, **sizes}, **shared)
+    )
     fill(model)
     _make_it_talk(model, ids)
     model.config.architectures = ["WhisperForConditionalGeneration"]
@@ -70,12 +73,13 @@ def write_whisper(folder: Path) -> None:
 def _make_it_talk(model: nn.Module, ids: dict[str, int]) -> None:
     """Have it write letters with spaces between them, and end, where it would repeat a byte for ever."""
     decoder = model.get_submodule("model.decoder")
-    gains = torch.zeros(len(ids))
+    weight = decoder.get_parameter("embed_tokens.weight")
+    gains = torch.zeros(len(weight))
     gains[[ids[letter] for letter in ascii_lowercase]] = 1.0
     gains[ids["Ġ"]], gains[ids["<|endoftext|>"]] = SPACE, END
     gains[ids["<|startoftranscript|>"] :] = 1.0
     with torch.no_grad():
-        decoder.get_parameter("embed_tokens.weight").mul_(gains[:, None])
+        weight.mul_(gains[:, None])
         decoder.get_parameter("embed_positions.weight").mul_(PLACES)
 
 

@@ -79,7 +79,8 @@ def test_what_does_not_depend_on_a_gpu_is_judged(report: dict[str, Any]) -> None
     judged = {line["what"] for line in report["lines"] if line["expected_found"]}
     assert judged >= {
         *("chosen, 1 wide", "chosen, 16 wide", "cosine to float32, one by one", "1 wide", "16 wide"),
-        *("segments", "same answers", "batch", "short of memory", "broken", "the next call"),
+        *("segments", "same answers", "batch", "short of memory", "broken", "the next call", "layers"),
+        *("computes in", "a batch as one by one", "speech in noise", "threads of PyTorch"),
     }
     assert found(report, "short of memory")["found"] == "['smaller_batch']"
     assert found(report, "broken")["found"].startswith("A GPU worker ended")
