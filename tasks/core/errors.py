@@ -20,6 +20,11 @@ the adapter; exceptions carry it only that far.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class HooklineError(Exception):
     """Base of all errors Hookline raises on purpose. Its text says what was found and what to do."""
@@ -124,3 +129,9 @@ def _rebuild(cls: type[HooklineError], args: tuple[object, ...], state: dict[str
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+def first_error(error: ValidationError) -> str:
+    """What pydantic found first, and where, in one line."""
+    first = error.errors(include_url=False)[0]
+    return ": ".join([*(str(part) for part in first["loc"]), first["msg"]])

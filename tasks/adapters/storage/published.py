@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from tasks.adapters.storage.store import Store
-from tasks.core.errors import StorageError
+from tasks.core.errors import StorageError, first_error
 from tasks.core.manifest import Manifest
-from tasks.core.scoring.answers import first_error
 from tasks.core.tables.labels import newest_labels
 from tasks.core.tables.schemas import LABELS, table_name, upgraded
 

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from tasks.core.devices import Backend
+from tasks.core.errors import first_error
 from tasks.core.records import Analysis, Answer, VideoRef, Window
-from tasks.core.scoring.answers import first_error
 
 ANSWERS_VERSION = "2"
 """Part of every key: raise it when preprocessing or generation changes what is answered."""

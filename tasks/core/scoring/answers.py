@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from tasks.core.errors import first_error
 from tasks.core.records import Answer
 from tasks.core.speech.transcripts import quoted
 
@@ -149,12 +150,6 @@ def written(answer: Answer) -> dict[str, Any]:
     """An answer by the names that it has in JSON and in tables."""
     fields: dict[str, Any] = ANSWER.dump_python(answer, by_alias=True)
     return fields
-
-
-def first_error(error: ValidationError) -> str:
-    """What pydantic found first, and where, in one line."""
-    first = error.errors(include_url=False)[0]
-    return ": ".join([*(str(part) for part in first["loc"]), first["msg"]])
 
 
 def _object(**properties: Any) -> dict[str, Any]:
