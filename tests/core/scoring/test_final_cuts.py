@@ -74,6 +74,16 @@ def test_what_is_no_candidate_stays() -> None:
     assert with_final_cuts(scored, video, max_overlap=HALF) == scored
 
 
+def test_an_audited_window_is_cut_as_a_candidate_is_though_it_may_repeat_one() -> None:
+    video = timeline(TALK, seconds=60, words=[SENTENCE])
+    scored = scored_windows([Window(9, 24), Window(6, 21)], [50, 60], video)
+    drawn = [replace(scored[0], audit_probability=0.5), replace(scored[1], is_candidate=True)]
+    audited, candidate = with_final_cuts(drawn, video, max_overlap=HALF)
+    assert audited.cut
+    assert candidate.cut
+    assert [audited.cut.start_ms, candidate.cut.start_ms] == [8_075, 8_075]
+
+
 @pytest.mark.parametrize(("limit", "start_ms"), [(Decimal("0.9"), 10_850), (Decimal(1), 8_075)])
 def test_two_candidates_do_not_come_to_repeat_each_other(limit: Decimal, start_ms: int) -> None:
     video = timeline(TALK, seconds=60, words=[SENTENCE])
