@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -56,9 +57,9 @@ def evaluate(store: Store, *, since: str = "") -> Evaluation:
     return Evaluation(head, measured, list(_notes(nights, videos, alike)), datetime.now(UTC))
 
 
-def keep(store: Store, evaluation: Evaluation) -> str:
-    """Write an evaluation beside the earlier ones; returns where."""
-    rows = [
+def rows_of(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The rows of an evaluation, as they are kept."""
+    return [
         {
             "head": evaluation.head,
             **{name: getattr(each, name) for name in ("metric", "score", "scope", "weighted")},
@@ -70,6 +71,11 @@ def keep(store: Store, evaluation: Evaluation) -> str:
         }
         for each in evaluation.measured
     ]
+
+
+def keep(store: Store, evaluation: Evaluation) -> str:
+    """Write an evaluation beside the earlier ones; returns where."""
+    rows = rows_of(evaluation)
     table = pa.Table.from_pylist(rows, schema=EVALUATIONS)
     table = table.replace_schema_metadata({"hookline.schema_version": SCHEMA_VERSION})
     began = evaluation.evaluated_at

@@ -42,10 +42,11 @@ Promote = Literal["auto", "never", "always"]
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A fitted head: its id, where it lies, and why it was not promoted; `kept` is empty if it was."""
+    """A fitted head: its id, its place, its card, and why it was not promoted; `kept` is empty if it was."""
 
     head: str
     uri: str
+    card: str
     fitted: Fitted
     exam: Exam
     champion: str
@@ -99,11 +100,12 @@ def train(store: Store, *, since: str = "", promote_it: Promote = "auto") -> Tra
         "training_table": taught.digest.hexdigest(),
         "code_version": version("hookline"),
     }
-    uri = keep_head(store, name, replace(head, uri=f"{store.uri}/heads/{name}"), about, card(about))
+    text = card(about)
+    uri = keep_head(store, name, head, about, text)
     if not kept:
         because = "it was better on held-out videos" if promote_it == "auto" else "somebody said so"
         promote(store, name, head.revision, because=because)
-    return Trained(name, uri, fitted, compared, str(about["compared_with"]), kept)
+    return Trained(name, uri, text, fitted, compared, str(about["compared_with"]), kept)
 
 
 def same_models(nights: Nights) -> dict[str, str | None]:
