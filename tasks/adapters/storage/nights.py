@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.adapters.storage.published import manifest_of, run_ids
+from tasks.adapters.storage.published import manifests
 from tasks.adapters.storage.store import Store
 from tasks.core.errors import StorageError
 from tasks.core.learning.videos import FEATURES, NEEDED, SINCE_4, ScoredVideoRows, rows_by_video
@@ -75,8 +75,7 @@ def find_nights(store: Store, *, since: str = "") -> Nights:
     Raises:
         StorageError: there is none, or the output cannot be reached.
     """
-    manifests = [manifest_of(store, run_id) for run_id in run_ids(store) if run_id >= since]
-    ranked = [manifest for manifest in manifests if manifest.state != "Failed"]
+    ranked = [manifest for manifest in manifests(store, since=since) if manifest.state != "Failed"]
     if not ranked:
         when = f" since {since}" if since else " yet"
         raise StorageError.not_found(

@@ -78,6 +78,15 @@ def manifest_before(store: Store, run_id: str) -> Manifest:
     )
 
 
+def manifests(store: Store, *, since: str = "") -> list[Manifest]:
+    """The manifests of all complete runs, the oldest first; with `since`, those whose ids are not before it.
+
+    Raises:
+        StorageError: one cannot be read.
+    """
+    return [_manifest(store, f"runs/{run_id}.json") for run_id in run_ids(store) if run_id >= since]
+
+
 def run_ids(store: Store) -> list[str]:
     """All complete runs, the oldest first: their ids begin with the time they started."""
     names = (name.removeprefix("runs/") for name in store.names("runs"))

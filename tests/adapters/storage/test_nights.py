@@ -1,0 +1,57 @@
+"""The windows of all nights are read once, video by video, the newest of each version."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.adapters.storage import open_store
+from tasks.adapters.storage.nights import find_nights
+from tasks.adapters.storage.store import Store
+from tests.learning_world import publish_plain_night
+
+
+def test_of_a_video_that_was_scored_twice_the_newest_windows_count(tmp_path: Path) -> None:
+    publish_plain_night(tmp_path, videos=3, number=1)
+    (path,) = tmp_path.glob("windows/*/*.parquet")
+    second = publish_plain_night(tmp_path, videos=2, number=2)
+    (later,) = tmp_path.glob(f"windows/*/{second}.parquet")
+    later.write_bytes(path.read_bytes())  # the same videos again
+    nights = find_nights(open_store(str(tmp_path)))
+    found = list(nights.videos(tmp_path))
+    assert [(video.uri[-9:-4], video.run_id) for video in found] == [(f"0000{n}", second) for n in range(3)]
+
+
+def test_no_video_is_broken_apart_however_long_it_is(tmp_path: Path) -> None:
+    """A part of a table that is read at once has 8,192 rows."""
+    publish_plain_night(tmp_path, videos=3, windows=6000)
+    found = list(find_nights(open_store(str(tmp_path))).videos(tmp_path, features=True))
+    assert [len(video.start) for video in found] == [6000] * 3
+    assert all(video.features and video.features.embeddings.shape == (6000, 8) for video in found)
+
+
+def test_windows_that_were_deleted_are_told_and_the_others_read(tmp_path: Path) -> None:
+    runs = [publish_plain_night(tmp_path, videos=2, number=number) for number in range(2)]
+    next(tmp_path.glob(f"windows/*/{runs[0]}.parquet")).unlink()
+    nights = find_nights(open_store(str(tmp_path)))
+    assert {video.run_id for video in nights.videos(tmp_path)} == {runs[1]}
+    assert nights.gone == [runs[0]]
+
+
+def test_a_run_that_failed_or_came_before_is_none_of_them(tmp_path: Path) -> None:
+    runs = [publish_plain_night(tmp_path, videos=1, number=number) for number in range(3)]
+    path = tmp_path / "runs" / f"{runs[2]}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "Failed"}))
+    nights = find_nights(open_store(str(tmp_path)), since=runs[1][:8])
+    assert [run.run_id for run in nights.runs] == [runs[1]]
+
+
+def test_a_year_of_nights_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        publish_plain_night(tmp_path, videos=1, number=number)
+    listed, names = [], Store.names
+    monkeypatch.setattr(Store, "names", lambda self, folder="": listed.append(folder) or names(self, folder))
+    assert len(find_nights(open_store(str(tmp_path))).runs) == 5
+    assert listed == ["runs"]
