@@ -83,6 +83,8 @@ def train(store: Store, *, since: str = "", promote_it: Promote = "auto") -> Tra
         raise SettingsError("The fit gave no head: the embeddings of the judged windows do not differ")
     head = Head("", "ridge-centred", fitted.weight, 0.0)
     champion = find_head("latest", store.uri)
+    if champion and champion.fitted_on not in ("", models["videomae_revision"]):
+        champion = None  # of other embeddings: it cannot score these
     compared = exam(held_out, champion=score_of(champion), challenger=score_of(head))
     name = f"{began:%Y%m%dT%H%M%SZ}-{head.revision.removeprefix('sha256:')[:6]}"
     kept = reasons(store, compared, began, promote_it)

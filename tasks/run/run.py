@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,6 +124,14 @@ def find_models(settings: Settings, *, run_id: str, started_at: datetime, librar
     if settings.fast.head == LATEST and head is None:
         log_event(run_id, "start", "No head has been promoted yet: windows are scored by salience")
     fast = resolve_checkpoint(settings.fast.model, settings.fast.revision)
+    if head and head.fitted_on not in ("", fast.revision):
+        log_event(
+            run_id,
+            "start",
+            f"The head {head.uri} was fitted on VideoMAE {head.fitted_on}, and this run has {fast.revision}: "
+            "unless these are the same weights, its scores mean nothing",
+            level=logging.WARNING,
+        )
     deep, budget = find_deep(settings)
     whisper = find_whisper(settings.speech)
     return RunSpec(run_id, started_at, settings, fast, deep, head, budget, library=library, whisper=whisper)

@@ -149,6 +149,18 @@ def test_nights_of_several_models_are_named_and_not_mixed(
     assert run(["train", str(output), "--since", since]) == 0
 
 
+def test_a_head_of_another_videomae_is_no_champion(tmp_path: Path) -> None:
+    """It cannot score these embeddings, as many numbers as they may have."""
+    for number, revision in enumerate(("one", "two")):
+        since = publish_plain_night(tmp_path, videos=VIDEOS, number=number, videomae_revision=revision)
+        assert run(["train", str(tmp_path), "--since", since, "--promote", "always"]) == 0
+        head = find_head("latest", str(tmp_path))
+        assert head
+        assert head.fitted_on == revision
+        about = json.loads((tmp_path / "heads" / head.uri.rpartition("/")[2] / "head.json").read_text())
+        assert (about["videomae_revision"], about["compared_with"]) == (revision, "salience")
+
+
 def test_embeddings_that_are_no_numbers_are_named(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = max(output.glob("windows/*/*.parquet"))
     table = pq.ParquetFile(path).read()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tasks.adapters.models.head import Head, keep_head, promote
 from tasks.adapters.storage import open_store
@@ -23,7 +25,9 @@ def test_work_is_handed_the_spec_last(tmp_path: Path) -> None:
     assert Run(make_spec("videos"), tmp_path).do(id_of, 7) == "run 7"
 
 
-def test_latest_is_the_head_that_was_promoted_under_the_output(demo_models: Path, tmp_path: Path) -> None:
+def test_latest_is_the_head_that_was_promoted_under_the_output(
+    demo_models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Under that of the library, if the run is a job: its own has none. Rows say which it was."""
     output, now = tmp_path / "out", datetime.now(UTC)
     settings = quick_settings(tmp_path, output, demo_models, fast={"head": "latest"}, deep={"enabled": False})
@@ -36,6 +40,13 @@ def test_latest_is_the_head_that_was_promoted_under_the_output(demo_models: Path
     assert after.stamp.models["head_revision"] == head.revision
     assert str(after.stamp.models["head"]).endswith("out/heads/20261122T000000Z-abcdef")
     assert after.digests.scoring != before.digests.scoring
+    assert "scores mean nothing" not in caplog.text
+    other = replace(head, weight=head.weight * 2)
+    about = {"videomae_revision": "sha256:of-another"}
+    keep_head(open_store(str(output)), "20261122T000000Z-abcdef", other, about, "")
+    find_models(settings, run_id="r", started_at=now)
+    assert "was fitted on VideoMAE sha256:of-another" in caplog.text
+    keep_head(open_store(str(output)), "20261122T000000Z-abcdef", head, {}, "")
     job = settings.model_copy(update={"output": str(tmp_path / "jobs")})
     of_library = find_models(job, run_id="r", started_at=now, library=str(output))
     assert of_library.digests == after.digests

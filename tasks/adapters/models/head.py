@@ -35,12 +35,16 @@ HEAD_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A fitted head; `weight` has the length of the embeddings it was fitted on."""
+    """A fitted head; `weight` has the length of the embeddings it was fitted on.
+
+    `fitted_on` is the revision of VideoMAE that made them; empty where nobody said.
+    """
 
     uri: str
     kind: str
     weight: npt.NDArray[np.float32]
     bias: float
+    fitted_on: str = ""
 
     @property
     def revision(self) -> str:
@@ -84,9 +88,11 @@ def load_head(uri: str) -> Head:
     """
     store = open_store(uri)
     try:
-        kind = json.loads(store.read_bytes("head.json"))["kind"]
+        told = json.loads(store.read_bytes("head.json"))
+        kind, fitted_on = told["kind"], str(told.get("videomae_revision") or "")
         tensors = load(store.read_bytes("head.safetensors"))
-        head = Head(uri, kind, tensors["weight"].reshape(-1), float(tensors["bias"].reshape(())))
+        weight, bias = tensors["weight"].reshape(-1), float(tensors["bias"].reshape(()))
+        head = Head(uri, kind, weight, bias, fitted_on)
     except (StorageError, KeyError, TypeError, ValueError, SafetensorError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ModelError(
