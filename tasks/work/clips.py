@@ -61,6 +61,7 @@ def keep_clip(
             crop=crop_ratio(publish.crop),
             crop_x=crop_x,
             words=words_near(wanted, cut) if publish.captions == "burned" else (),
+            loudness=publish.loudness,
             deadline_s=limits.deadline_seconds,
             memory_bytes=int(limits.memory_gb * GB),
         )

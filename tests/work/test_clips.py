@@ -13,6 +13,7 @@ from tasks.core.speech.heard import Heard, Transcript, Word
 from tasks.work.media import make_media
 from tasks.work.opening import open_video
 from tasks.work.spec import RunSpec
+from tests.adapters.video.clips.test_sound import loudness_of
 from tests.media import numbered_video
 from tests.spec import make_spec
 
@@ -32,7 +33,7 @@ SILENT = replace(SPOKEN, rank=2, cut=Cut(4000, 6000, is_clean=True, speech_ratio
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return numbered_video(tmp_path_factory.mktemp("videos") / "v.mp4", seconds=7).parent
+    return numbered_video(tmp_path_factory.mktemp("videos") / "v.mp4", seconds=7, sound_seconds=7).parent
 
 
 def opened(spec: RunSpec, folder: Path, *, transcript: Transcript | None = SAID) -> Timeline:
@@ -42,9 +43,11 @@ def opened(spec: RunSpec, folder: Path, *, transcript: Transcript | None = SAID)
     return replace(timeline, heard=replace(Heard.of([(1500, 2400)], end_ms=7000), transcript=transcript))
 
 
-def clips_of(videos: Path, folder: Path, captions: str) -> tuple[tuple[Segment, ...], list[str]]:
+def clips_of(
+    videos: Path, folder: Path, captions: str, **more: bool
+) -> tuple[tuple[Segment, ...], list[str]]:
     """The segments with their clips, and the names of all files under the output."""
-    publish = {"clips": True, "captions": captions, "thumbnails": False, "report": False}
+    publish = {"clips": True, "captions": captions, "thumbnails": False, "report": False, **more}
     spec = make_spec(videos, folder / "out", publish=publish)
     media = make_media([SPOKEN, SILENT], opened(spec, folder), spec)
     assert media.failures == ()
@@ -63,7 +66,10 @@ def test_captions_lie_beside_the_clips_in_which_somebody_speaks(videos: Path, tm
     assert clip.with_suffix(".vtt").read_text().startswith("WEBVTT\n\n00:00:00.500 --> ")
 
 
-def test_burned_captions_are_no_files(videos: Path, tmp_path: Path) -> None:
-    (spoken, silent), names = clips_of(videos, tmp_path, "burned")
+def test_burned_captions_are_no_files_and_the_sound_is_as_loud_as_is_wanted(
+    videos: Path, tmp_path: Path
+) -> None:
+    (spoken, silent), names = clips_of(videos, tmp_path, "burned", loudness=True)
     assert (spoken.clip_captions, silent.clip_captions) == ("burned", "no_words")
     assert {name.rpartition(".")[2] for name in names} == {"jpg", "mp4"}
+    assert loudness_of(tmp_path / "out" / str(spoken.clip_uri))[0] == pytest.approx(-14, abs=0.7)

@@ -44,9 +44,15 @@ class Publish(Group):
         description="What is said in a clip: files = as .srt and .vtt beside it; burned = in large letters "
         "in its pictures, each word lit while it is spoken. By speech.transcribe.",
     )
+    loudness: bool = Field(
+        False,
+        title="Loudness of platforms",
+        description="Make clips as loud as platforms play them: -14 LUFS, true peaks below -1 dB.",
+    )
 
     @model_validator(mode="after")
-    def _captions_have_clips(self) -> Self:
-        if self.captions != "none" and not self.clips:
-            raise ValueError("captions are those of clips: set publish.clips to true as well")
+    def _is_about_clips(self) -> Self:
+        for name, is_wanted in (("captions", self.captions != "none"), ("loudness", self.loudness)):
+            if is_wanted and not self.clips:
+                raise ValueError(f"{name} is about clips: set publish.clips to true as well")
         return self

@@ -79,7 +79,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ({"select": {"pattern": "*.{mp4"}}, "mp4"),
         ({"deep": {"max_new_tokens": 10}}, "greater than or equal to 160"),
         ({"publish": {"crop": "16:9"}}, "none|9:16"),
-        ({"publish": {"captions": "files"}}, "set publish.clips to true as well"),
+        ({"publish": {"captions": "files"}}, "captions is about clips: set publish.clips to true as well"),
+        ({"publish": {"loudness": True}}, "loudness is about clips: set publish.clips to true as well"),
         (
             {"publish": {"captions": "burned", "clips": True}, "speech": {"transcribe": False}},
             "set speech.enabled and speech.transcribe to true",

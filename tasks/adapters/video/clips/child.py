@@ -16,6 +16,7 @@ from tasks.adapters.video.clips.captions import check_fonts, write_script
 from tasks.adapters.video.clips.cutting import ClipJob
 from tasks.adapters.video.clips.program import quiet, run
 from tasks.adapters.video.clips.shots import free_of_flashes
+from tasks.adapters.video.clips.sound import RATE, Gain, gain_of, levelled, sound_of
 from tasks.adapters.video.clips.source import THREADS, TOLERANCE_S, SourceInfo, read_info
 from tasks.adapters.video.probe import open_video
 from tasks.adapters.video.sandbox import run_job
@@ -34,7 +35,7 @@ VIDEO_CODING = {
     "profile:v": "high",
     "pix_fmt": "yuv420p",
 }
-AUDIO_CODING = {"c:a": "aac", "b:a": "160k", "ar": 48000, "ac": 2}
+AUDIO_CODING = {"c:a": "aac", "b:a": "160k", "ar": RATE, "ac": 2}
 
 
 def do_job(job: ClipJob) -> dict[str, float]:
@@ -59,11 +60,13 @@ def cut_out(job: ClipJob) -> Cut:
     info = read_info(source, name=job.name)
     cut = free_of_flashes(cut, source, info)
     count = max(1, round((cut.end_s - cut.start_s) * info.rate))
+    seconds = float(count / info.rate)
+    gain = gain_of(source, cut, info, seconds=seconds) if job.loudness else None
     captions = write_script(job.words, cut, job.crop or info.size, folder=video.parent)
     with colour_table(info.colours, folder=video.parent) as table:
         shown = partial(_shaped, crop=job.crop, crop_x=job.crop_x)
         command = clip_command(
-            source, video, cut, info, shaped=shown, count=count, table=table, captions=captions
+            source, video, cut, info, shaped=shown, count=count, table=table, captions=captions, gain=gain
         )
         check_fonts(run(command).stderr)
     _expect_pictures(video, count)
@@ -81,7 +84,8 @@ def clip_command(
     shaped: Callable[[Any], Any],
     count: int,
     table: Path | None,
-    captions: Path | None = None,
+    captions: Path | None,
+    gain: Gain | None,
 ) -> list[str]:
     """The ffmpeg command for a clip of `count` pictures, whose clock starts at 0 with the cut.
 
@@ -93,9 +97,8 @@ def clip_command(
     picture = _coloured(shaped(_upright(picture, info.quarter_turns)), table)
     streams = [picture.filter("ass", str(captions)) if captions else picture]
     if info.sound is not None:
-        streams.append(
-            _audio(opened[str(info.sound)], info.shift_s(cut.start_s), seconds=float(count / info.rate))
-        )
+        sound = sound_of(opened, cut, info, seconds=float(count / info.rate))
+        streams.append(levelled(sound, gain) if gain else sound)
     output = ffmpeg.output(
         *streams,
         f"file:{target}",
@@ -148,13 +151,6 @@ def _coloured(picture: Any, table: Path | None) -> Any:
     picture = picture.filter("sidedata", mode="delete")
     picture = picture.filter("setparams", color_primaries="bt709", color_trc="bt709")
     return picture.filter("scale", out_color_matrix="bt709", out_range="tv")
-
-
-def _audio(audio: Any, shift_s: float, *, seconds: float) -> Any:
-    """As long as the picture, filled up with silence at both ends."""
-    audio = audio.filter("asetpts", f"PTS+({shift_s:.6f})/TB").filter("atrim", start=0, end=seconds)
-    audio = audio.filter("aresample", AUDIO_CODING["ar"], **{"async": 1, "first_pts": 0})
-    return audio.filter("apad", whole_dur=f"{seconds:.6f}")
 
 
 def _expect_pictures(video: Path, count: int) -> None:

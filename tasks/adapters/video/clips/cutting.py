@@ -27,6 +27,7 @@ class ClipJob(Job):
     crop: Crop | None
     crop_x: float
     words: Sequence[dict[str, Any]]
+    loudness: bool
     video: str
     poster: str
 
@@ -50,6 +51,7 @@ def cut_clip(
     crop: Crop | None = None,
     crop_x: float = 0.5,
     words: Sequence[Word] = (),
+    loudness: bool = False,
     deadline_s: float,
     memory_bytes: int,
 ) -> Clip:
@@ -60,7 +62,8 @@ def cut_clip(
     H.264 (yuv420p) at a constant rate with square pixels, upright, its short side at most 1080; AAC of the
     first audio stream, if there is one (of several programs: that of the video's); the index in front.
     The middle of a crop lies at `crop_x` of the width, from 0 (left) to 1, as far as there is picture.
-    `words`, on the clock of the source, are burned in. `deadline_s` is wall time, `memory_bytes` the address
+    `words`, on the clock of the source, are burned in. With `loudness` the sound is as loud as platforms play
+    it: -14 LUFS, true peaks below -1 dB. `deadline_s` is wall time, `memory_bytes` the address
     space of each process.
 
     Raises `DecodeFailed` (reason `clip_failed`, `deadline`, `out_of_memory` or `crashed`).
@@ -75,6 +78,7 @@ def cut_clip(
         crop=crop,
         crop_x=crop_x,
         words=[asdict(word) for word in words],
+        loudness=loudness,
         video=str(video),
         poster=str(poster),
     )

@@ -127,7 +127,13 @@ def cut(source: Path, folder: Path, *, crop: Crop | None = None, at: Cut = MIDDL
 
 
 def cut_here(
-    source: Path, at: Cut, *, words: Sequence[Word] = (), crop: Crop | None = None, crop_x: float = 0.5
+    source: Path,
+    at: Cut,
+    *,
+    words: Sequence[Word] = (),
+    crop: Crop | None = None,
+    crop_x: float = 0.5,
+    loudness: bool = False,
 ) -> Path:
     """The clip, cut by this process: nothing that is started, no limits."""
     clip, poster = source.parent / "clip.mp4", source.parent / "clip.jpg"
@@ -141,6 +147,7 @@ def cut_here(
             crop=crop,
             crop_x=crop_x,
             words=[asdict(word) for word in words],
+            loudness=loudness,
             video=str(clip),
             poster=str(poster),
         )
