@@ -62,6 +62,7 @@ def keep_clip(
             crop_x=crop_x,
             words=words_near(wanted, cut) if publish.captions == "burned" else (),
             loudness=publish.loudness,
+            enlarged=publish.size == "1080",
             deadline_s=limits.deadline_seconds,
             memory_bytes=int(limits.memory_gb * GB),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import pytest
 
 from tasks.core.records import Analysis, Segment, Timeline, Window
@@ -44,7 +45,7 @@ def opened(spec: RunSpec, folder: Path, *, transcript: Transcript | None = SAID)
 
 
 def clips_of(
-    videos: Path, folder: Path, captions: str, **more: bool
+    videos: Path, folder: Path, captions: str, **more: bool | str
 ) -> tuple[tuple[Segment, ...], list[str]]:
     """The segments with their clips, and the names of all files under the output."""
     publish = {"clips": True, "captions": captions, "thumbnails": False, "report": False, **more}
@@ -69,7 +70,9 @@ def test_captions_lie_beside_the_clips_in_which_somebody_speaks(videos: Path, tm
 def test_burned_captions_are_no_files_and_the_sound_is_as_loud_as_is_wanted(
     videos: Path, tmp_path: Path
 ) -> None:
-    (spoken, silent), names = clips_of(videos, tmp_path, "burned", loudness=True)
+    (spoken, silent), names = clips_of(videos, tmp_path, "burned", loudness=True, size="1080")
     assert (spoken.clip_captions, silent.clip_captions) == ("burned", "no_words")
     assert {name.rpartition(".")[2] for name in names} == {"jpg", "mp4"}
     assert loudness_of(tmp_path / "out" / str(spoken.clip_uri))[0] == pytest.approx(-14, abs=0.7)
+    with av.open(str(tmp_path / "out" / str(spoken.clip_uri))) as container:
+        assert (container.streams.video[0].width, container.streams.video[0].height) == (1800, 1080)

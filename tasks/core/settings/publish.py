@@ -38,6 +38,12 @@ class Publish(Group):
         title="Crop clips to",
         description="Width to height of the clips, cut from the middle of the picture; none = as it is.",
     )
+    size: Literal["source", "1080"] = Field(
+        "source",
+        title="Size of clips",
+        description="1080 = the short side has 1080 pixels, as apps want it: 1080x1920 at 9:16; source = as "
+        "large as what is shown of the video, and no larger than that.",
+    )
     captions: Literal["none", "files", "burned"] = Field(
         "none",
         title="Captions of clips",

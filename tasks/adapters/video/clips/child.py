@@ -24,7 +24,7 @@ from tasks.adapters.video.shaping import TURNS, colour_table, table_filters
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.views.pictures import Crop, Cut
 
-MAX_SHORT_SIDE = 1080
+SHORT_SIDE = 1080
 
 VIDEO_CODING = {
     "c:v": "libx264",
@@ -64,7 +64,7 @@ def cut_out(job: ClipJob) -> Cut:
     gain = gain_of(source, cut, info, seconds=seconds) if job.loudness else None
     captions = write_script(job.words, cut, job.crop or info.size, folder=video.parent)
     with colour_table(info.colours, folder=video.parent) as table:
-        shown = partial(_shaped, crop=job.crop, crop_x=job.crop_x)
+        shown = partial(_shaped, crop=job.crop, crop_x=job.crop_x, enlarged=job.enlarged)
         command = clip_command(
             source, video, cut, info, shaped=shown, count=count, table=table, captions=captions, gain=gain
         )
@@ -131,15 +131,22 @@ def _upright(picture: Any, quarter_turns: int | None) -> Any:
     return picture.filter("sidedata", mode="delete", type="DISPLAYMATRIX")
 
 
-def _shaped(picture: Any, *, crop: Crop | None, crop_x: float) -> Any:
-    """Makes pixels square, crops around `crop_x`, scales down to `MAX_SHORT_SIDE`, makes both sides even."""
+def _shaped(picture: Any, *, crop: Crop | None, crop_x: float, enlarged: bool) -> Any:
+    """Makes pixels square, crops around `crop_x`, scales to `SHORT_SIDE`, makes both sides even.
+
+    What is smaller is left as it is, unless it is to be `enlarged`.
+    """
     picture = picture.filter("scale", "iw*sar", "ih").filter("setsar", 1)
     if crop:
         wide, high = crop
         size = (f"min(iw,ih*{wide}/{high})", f"min(ih,iw*{high}/{wide})")
         picture = picture.filter("crop", *size, x=f"clip(iw*{crop_x}-ow/2,0,iw-ow)")
-    shrink = f"min(1,{MAX_SHORT_SIDE}/min(iw,ih))"
-    return picture.filter("scale", f"trunc(iw*{shrink}/2)*2", f"trunc(ih*{shrink}/2)*2", flags="bicubic")
+    if enlarged and crop:
+        sides = [str(round(SHORT_SIDE * side / min(crop) / 2) * 2) for side in crop]
+    else:
+        scale = f"{SHORT_SIDE}/min(iw,ih)" if enlarged else f"min(1,{SHORT_SIDE}/min(iw,ih))"
+        sides = [f"trunc({side}*{scale}/2)*2" for side in ("iw", "ih")]
+    return picture.filter("scale", *sides, flags="bicubic").filter("setsar", 1)
 
 
 def _coloured(picture: Any, table: Path | None) -> Any:

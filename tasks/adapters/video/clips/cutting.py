@@ -28,6 +28,7 @@ class ClipJob(Job):
     crop_x: float
     words: Sequence[dict[str, Any]]
     loudness: bool
+    enlarged: bool
     video: str
     poster: str
 
@@ -52,6 +53,7 @@ def cut_clip(
     crop_x: float = 0.5,
     words: Sequence[Word] = (),
     loudness: bool = False,
+    enlarged: bool = False,
     deadline_s: float,
     memory_bytes: int,
 ) -> Clip:
@@ -59,8 +61,9 @@ def cut_clip(
 
     The clip begins with the picture on screen at `cut.start_s` and ends within a picture of `cut.end_s`,
     unless another shot flashes up there: as far as the cut allows, its ends then move.
-    H.264 (yuv420p) at a constant rate with square pixels, upright, its short side at most 1080; AAC of the
-    first audio stream, if there is one (of several programs: that of the video's); the index in front.
+    H.264 (yuv420p) at a constant rate with square pixels, upright, its short side at most 1080, or exactly
+    that if `enlarged`; AAC of the first audio stream, if there is one (of several programs: that of the
+    video's); the index in front.
     The middle of a crop lies at `crop_x` of the width, from 0 (left) to 1, as far as there is picture.
     `words`, on the clock of the source, are burned in. With `loudness` the sound is as loud as platforms play
     it: -14 LUFS, true peaks below -1 dB. `deadline_s` is wall time, `memory_bytes` the address
@@ -79,6 +82,7 @@ def cut_clip(
         crop_x=crop_x,
         words=[asdict(word) for word in words],
         loudness=loudness,
+        enlarged=enlarged,
         video=str(video),
         poster=str(poster),
     )

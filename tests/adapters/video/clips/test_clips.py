@@ -134,6 +134,7 @@ def cut_here(
     crop: Crop | None = None,
     crop_x: float = 0.5,
     loudness: bool = False,
+    enlarged: bool = False,
 ) -> Path:
     """The clip, cut by this process: nothing that is started, no limits."""
     clip, poster = source.parent / "clip.mp4", source.parent / "clip.jpg"
@@ -148,6 +149,7 @@ def cut_here(
             crop_x=crop_x,
             words=[asdict(word) for word in words],
             loudness=loudness,
+            enlarged=enlarged,
             video=str(clip),
             poster=str(poster),
         )
@@ -228,6 +230,27 @@ def test_a_large_picture_shrinks_to_what_phones_play(tmp_path: Path) -> None:
     clip = cut(tmp_path / "v.mp4", tmp_path / "out", at=Cut(0, 2, 1))
     with av.open(str(clip.video)) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (1920, 1080)
+
+
+@pytest.mark.parametrize(
+    ("size", "crop", "made"),
+    [
+        ("1920x1080", (9, 16), (1080, 1920)),
+        ("640x360", (9, 16), (1080, 1920)),
+        ("852x480", (4, 5), (1080, 1350)),
+        ("426x240", (1, 1), (1080, 1080)),
+        ("320x180", None, (1920, 1080)),
+        ("3840x2160", (9, 16), (1080, 1920)),
+    ],
+)
+def test_a_clip_for_apps_has_their_size(
+    size: str, crop: Crop | None, made: tuple[int, int], tmp_path: Path
+) -> None:
+    run_ffmpeg("-f", "lavfi", "-i", f"color=gray:s={size}:r=10:d=0.4", *H264, tmp_path / "v.mp4")
+    clip = cut_here(tmp_path / "v.mp4", Cut(0, 0.2, 0.1), crop=crop, enlarged=True)
+    with av.open(str(clip)) as container:
+        video = container.streams.video[0]
+        assert (video.width, video.height, video.sample_aspect_ratio) == (*made, 1)
 
 
 def test_the_poster_shows_its_moment(tmp_path: Path) -> None:
