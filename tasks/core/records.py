@@ -285,8 +285,7 @@ class Why:
     The weights are those of its score: without a deep score `deep_weight` is None and `fast_weight` 1.
     `video_percentile` is the percentile of its fast score among all windows of the video. `margin` is its
     score less that of the best candidate that is not ranked; None if all are. `suppressed` are the weaker
-    windows that it kept from being candidates. `fast_reason` says why its fast score has no weight beside a
-    deep one; None if it has.
+    windows that it kept from being candidates. `fast_reason`: why its fast score has no weight, if so.
     """
 
     deep_weight: float | None
@@ -302,9 +301,8 @@ class Segment:
     """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100.
 
     `thumbnail_uri` and `clip_uri` say where its picture and clip lie, `clip_span_s` what that shows,
-    `clip_captions` how it has captions, or `no_words`.
-    Ranked segments with one `moment` show the same, which counts from 1 within the video. `transcript`:
-    what is said in it, empty if nobody speaks, None if nobody knows; `language`: that of the whole video.
+    `clip_captions` how it has captions, or `no_words`. Segments with one `moment`, counted from 1, show the
+    same. `transcript`: what is said, empty if nobody speaks, None if nobody knows; `language` is the video's.
     """
 
     window: Window

@@ -22,9 +22,9 @@ from tasks.core.speech.chunks import chunks
 from tasks.core.speech.heard import Heard, Transcript, Word, heard_json, heard_key
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import library_table, ranked_entry
-from tasks.core.tables.rows import rankings_table
 from tasks.core.tables.schemas import table_name
 from tests.media import numbered_video
+from tests.rankings import rankings_table
 from tests.report import STAMP, ranked_video
 
 DAY, RUN = date(2026, 11, 22), "20261122T030000Z-abc123"
