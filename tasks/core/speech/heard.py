@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.core.errors import first_error
 from tasks.core.speech.spans import Span
 
 HEARING_VERSION = "1"
@@ -133,7 +132,9 @@ def read_heard(content: bytes) -> Heard:
     try:
         record = _Record.model_validate_json(content)
     except ValidationError as error:
-        raise ValueError(f"not a record of sound ({first_error(error):.300})") from error
+        first = error.errors(include_url=False)[0]
+        where = ": ".join([*map(str, first["loc"]), first["msg"]])
+        raise ValueError(f"not a record of sound ({where:.300})") from error
     if record.content() != content:
         raise ValueError("not a record of sound (not in the form that records are written in)")
     if wrong := _contradiction(record.heard):
