@@ -41,7 +41,7 @@ from deployments.schedule import (
     told,
 )
 from hookline.options import explain
-from hookline.server import is_healthy
+from hookline.own_server import is_healthy
 from hookline.settings_file import read_settings
 from tasks.core.errors import HooklineError, SettingsError
 from tasks.core.settings import Settings

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hookline.server import check_healthy
+from hookline.own_server import check_healthy
 from tasks.adapters.models.checkup import check_this_gpu
 from tasks.adapters.models.gpus import find_gpus
 from tasks.adapters.workers.processes import GpuProcesses

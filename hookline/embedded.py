@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Console
 
 from hookline.lingering import LingeringServer
-from hookline.server import CONNECTIONS_S, PATIENCE_S, check_healthy, is_healthy
+from hookline.own_server import CONNECTIONS_S, PATIENCE_S, check_healthy, is_healthy
 from tasks.adapters.garbage import no_garbage
 
 if TYPE_CHECKING:

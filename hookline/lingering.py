@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
-from hookline.server import HISTORY, LOST, STOP_S, EmbeddedServer
+from hookline.own_server import HISTORY, LOST, STOP_S, EmbeddedServer
 from tasks.core.errors import SettingsError
 
 VARIABLE = "HOOKLINE_LINGER_SECONDS"

@@ -20,7 +20,7 @@ from prefect.server.services import task_run_recorder
 from prefect.server.utilities.messaging import Message, MessageHandler
 
 from hookline.broker import all_handled
-from hookline.server import HISTORY, PATIENCE_S
+from hookline.own_server import HISTORY, PATIENCE_S
 
 RECORDERS = (
     "prefect.server.utilities.messaging.memory",

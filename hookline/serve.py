@@ -21,7 +21,7 @@ from hookline import ExitCode
 from hookline.api.contract.request_id import WithRequestId
 from hookline.api.contract.settings import Serve
 from hookline.embedded import flush, tell
-from hookline.server import KeptServer, check_healthy
+from hookline.own_server import KeptServer, check_healthy
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError, SettingsError
 from tasks.core.settings import Select, Settings

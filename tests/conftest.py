@@ -118,7 +118,7 @@ def prefect() -> Iterator[None]:
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from hookline.embedded import flush
-    from hookline.server import EmbeddedServer
+    from hookline.own_server import EmbeddedServer
 
     server = EmbeddedServer()
     with pytest.MonkeyPatch.context() as patched:

@@ -11,7 +11,7 @@ from prefect.server.utilities.messaging import Message, create_consumer, create_
 from prefect.settings import PREFECT_MESSAGING_BROKER, temporary_settings
 
 from hookline.broker import all_handled
-from hookline.server_process import SETTINGS
+from hookline.server import SETTINGS
 
 MORE_THAN_PREFECT_KEEPS = 10_500
 

@@ -54,7 +54,9 @@ def test_a_machine_that_is_ready_is_left_as_it_was(
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     options = [f"--settings={settings}", f"--deep.model={demo_models}/videollama3", "--engine.device=cpu"]
     options.append(f"--speech.model={demo_models}/whisper")
-    monkeypatch.setattr("hookline.server.EmbeddedServer.launch", lambda self: pytest.fail("a server starts"))
+    monkeypatch.setattr(
+        "hookline.own_server.EmbeddedServer.launch", lambda self: pytest.fail("a server starts")
+    )
     code, found = found_by([f"{bucket.uri}/videos", f"{bucket.uri}/rankings", *options], capsys)
     assert {finding.about: finding.text for finding in found.values() if finding.status != "ok"} == {}
     assert code == 0

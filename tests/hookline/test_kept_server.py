@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from hookline.server import EmbeddedServer, KeptServer
+from hookline.own_server import EmbeddedServer, KeptServer
 from tests.waiting import wait_for
 
 

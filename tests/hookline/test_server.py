@@ -19,7 +19,7 @@ from prefect.futures import wait
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from hookline.embedded import QUIET_AND_LOCAL, flush
-from hookline.server import EmbeddedServer
+from hookline.own_server import EmbeddedServer
 from tests.waiting import patience
 
 WATCHED_S = 3
@@ -28,7 +28,7 @@ TASKS = 200
 
 KILLED_RUN = """
 import time
-from hookline.server import EmbeddedServer
+from hookline.own_server import EmbeddedServer
 
 server = EmbeddedServer()
 server.launch()

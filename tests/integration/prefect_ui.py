@@ -21,7 +21,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from deployments.automations import SILENCE_S
-from hookline.server import is_healthy
+from hookline.own_server import is_healthy
 from tests import ROOT
 from tests.loopback import loopback
 from tests.prefect_home import new_home

@@ -7,7 +7,7 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
-from hookline.server import is_healthy
+from hookline.own_server import is_healthy
 from tests.cluster import end
 from tests.integration.conftest import free_ports
 from tests.waiting import wait_for
