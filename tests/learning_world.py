@@ -203,12 +203,14 @@ def publish_plain_night(
     number: int = 0,
     learnable: float = 1.0,
     windows: int = 20,
+    judged: int = 20,
     dimensions: int = 8,
     **models: str | None,
 ) -> str:
     """A night without a world, in no time: the judge's score is as much in the embedding as wanted.
 
-    Every window is a candidate, and the fast score is worth nothing. `models` are those of the manifest.
+    The first `judged` windows are candidates, and the fast score is worth nothing. `models` are those of the
+    manifest.
     """
     rng = np.random.default_rng([number, videos])
     spec = night_of(world_spec(output), number)
@@ -217,6 +219,7 @@ def publish_plain_night(
     within = embedding[..., 0] - embedding[..., 0].mean(1, keepdims=True)
     noise = rng.standard_normal(shape) + rng.standard_normal((videos, 1))
     deep = np.clip(50 + 8 * (learnable * within + noise), 0, 100).ravel()
+    chosen = np.tile(np.arange(windows) < judged, videos)
     start = np.tile(3.0 * np.arange(windows), videos)
     names = [f"{number:03}-{n:05}" for n in range(videos) for _ in range(windows)]
     columns = {
@@ -230,15 +233,14 @@ def publish_plain_night(
         "embedding": pa.FixedSizeListArray.from_arrays(
             pa.array(embedding.astype(np.float16).astype(np.float32).ravel()), dimensions
         ),
-        "is_candidate": [True] * len(start),
+        "is_candidate": chosen,
         "change": rng.random(len(start), dtype=np.float32),
-        "score": deep.astype(int),
-        "deep_status": ["ok"] * len(start),
-        "deep_score": deep.astype(int),
-        "deep_expected_score": deep,
+        "score": pa.array(deep.astype(int), mask=~chosen),
+        "deep_score": pa.array(deep.astype(int), mask=~chosen),
+        "deep_expected_score": pa.array(deep, mask=~chosen),
         "pack_rank": np.tile(1 + np.arange(windows), videos),
         "audited": [False] * len(start),
-        "audit_probability": np.ones(len(start)),
+        "audit_probability": pa.array(np.ones(len(start)), mask=~chosen),
     }
     schema = windows_schema(dimensions)
     empty = {name: pa.nulls(len(start), schema.field(name).type) for name in schema.names}
