@@ -69,7 +69,9 @@ class Caller:
 
 def prefect_of(process: subprocess.Popen[bytes]) -> psutil.Process:
     (server,) = [
-        child for child in psutil.Process(process.pid).children() if "hookline.server" in child.cmdline()
+        child
+        for child in psutil.Process(process.pid).children()
+        if "hookline.server_process" in child.cmdline()
     ]
     return server
 
