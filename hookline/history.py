@@ -43,8 +43,8 @@ async def daily(api_url: str, done: Path) -> None:
     with temporary_settings({PREFECT_API_URL: api_url}):
         while True:
             if not done.exists() or time.time() - done.stat().st_mtime > DAY_S:
-                done.touch()
-                with suppress(httpx.HTTPError):  # tomorrow
+                with suppress(OSError, httpx.HTTPError):  # tomorrow
+                    done.touch()
                     async with get_client() as client:
                         await remove_old_runs(client, before=datetime.now(UTC) - timedelta(days=KEEP_DAYS))
             await asyncio.sleep(AGAIN_S)

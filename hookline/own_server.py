@@ -52,7 +52,7 @@ class EmbeddedServer:
         self.port = _free_port()
         self.api_url = f"http://127.0.0.1:{self.port}/api"
         self.process: subprocess.Popen[bytes] | None = None
-        self.options: tuple[str, ...] = ()
+        self.options: tuple[str, ...] = ("0", "")
 
     def launch(self) -> None:
         """Start the server; the caller has other things to do until it answers."""
@@ -110,6 +110,7 @@ class KeptServer(EmbeddedServer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.options = ()
         self.is_up, self.is_lost, self.outages = False, False, 0
         self._is_over, self._launching = False, threading.Lock()
 

@@ -109,11 +109,15 @@ class History:
         return handled and self._losses.count == before
 
     def of(
-        self, app: FastAPI, *, on_start: Callable[[], None], beside: Callable[[], Coroutine[Any, Any, None]]
+        self,
+        app: FastAPI,
+        *,
+        on_start: Callable[[], None],
+        beside: Callable[[], Coroutine[Any, Any, None]] | None,
     ) -> None:
         """Have an app say who it is, record all when it is asked to, and end only when it has.
 
-        `on_start` is called when it is up, and `beside` goes on as long as it is.
+        `on_start` is called when it is up, and `beside` is done as long as it is.
         """
         app.router.add_api_route(HISTORY, self.writer, methods=["GET"])
         app.router.add_api_route(HISTORY, self.recorded, methods=["POST"])
@@ -125,9 +129,10 @@ class History:
         async def recorded(app: FastAPI) -> AsyncIterator[None]:
             async with served(app):
                 on_start()
-                upkeep = asyncio.create_task(beside())
+                other = asyncio.create_task(beside()) if beside else None
                 yield
-                upkeep.cancel()
+                if other:
+                    other.cancel()
                 if not await all_handled(patience_s=PATIENCE_S):
                     logging.getLogger(RECORDERS[0]).warning(
                         "some of the history of this run was not recorded"

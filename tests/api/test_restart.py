@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from hookline.lingering import UPKEEP
 from tests.api.conftest import finished
 from tests.integration.conftest import free_ports
 from tests.media import numbered_video
@@ -69,9 +70,7 @@ class Caller:
 
 def prefect_of(process: subprocess.Popen[bytes]) -> psutil.Process:
     (server,) = [
-        child
-        for child in psutil.Process(process.pid).children()
-        if "hookline.server_process" in child.cmdline()
+        child for child in psutil.Process(process.pid).children() if "hookline.server" in child.cmdline()
     ]
     return server
 
@@ -133,3 +132,4 @@ def test_jobs_survive_a_stop_a_kill_and_the_end_of_their_prefect_server(
             assert "the Prefect server of this service ended by itself, with exit code -9" in logged
             assert f"request={request} run=" in logged  # what the flow says of a job is found by its request
             assert "Finished in state" not in logged
+            assert not [*tmp_path.rglob(UPKEEP)]  # all jobs can be asked for, however old
