@@ -1,4 +1,4 @@
-"""An operator's way through the Prefect UI: a run is started from the form and watched to its end."""
+"""An operator's way through the Prefect UI: a run is started from the form, and its page looked at."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import pytest
 from tests.integration.conftest import free_ports
 from tests.integration.prefect_ui import Browser, PrefectServer, prefect_server
 from tests.library import write_good_videos
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 RUN_TIMEOUT_S = 400
+ENDS = ("COMPLETED", "FAILED", "CRASHED")
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +29,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
         yield server
 
 
-@pytest.fixture
-def browser(server: PrefectServer, tmp_path: Path) -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def browser(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Chromium; skipped where it is not installed. What it saw is checked when it is closed."""
     missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
     if missing:
         packages = "chromium chromium-driver"
         pytest.skip(f"needs {', '.join(missing)}: apt-get install --no-install-recommends {packages}")
-    with Browser(server, tmp_path) as browser:
+    with Browser(server, tmp_path_factory.mktemp("browser")) as browser:
         yield browser
 
 
@@ -72,7 +74,7 @@ def test_wrong_values_are_refused_in_the_form(browser: Browser) -> None:
     assert browser.hosts_asked() == {browser.server.host}
 
 
-def test_a_run_is_started_from_the_form_and_watched_to_its_end(
+def test_a_run_is_started_from_the_form_and_its_page_shows_the_ranking(
     browser: Browser, demo_models: Path, tmp_path: Path
 ) -> None:
     write_good_videos(tmp_path / "videos")
@@ -88,9 +90,13 @@ def test_a_run_is_started_from_the_form_and_watched_to_its_end(
     fill(browser, chosen | models | quick)
     browser.picture("filled")
     browser.click("Submit", "button")
+    (run,) = wait_for(browser.server.flow_runs)
+    browser.rest()
     with browser.server.worker("hookline"):
-        browser.click(f"rank {tmp_path}/videos", "a", timeout_s=RUN_TIMEOUT_S)
-        browser.find("//span[normalize-space()='Completed']", RUN_TIMEOUT_S)
+        wait_for(lambda: browser.server.flow_runs()[0]["state_type"] in ENDS, RUN_TIMEOUT_S)
+    browser.open(f"runs/flow-run/{run['id']}")
+    browser.find(f"//*[normalize-space()='rank {tmp_path}/videos']")
+    browser.find("//span[normalize-space()='Completed']")
     browser.picture("completed")
     browser.click("Artifacts", "li")
     browser.find("//a[.//div[normalize-space()='ranking']]").click()
