@@ -54,13 +54,14 @@ def used() -> Iterator[LingeringServer]:
     """A server that its command still uses."""
     server = LingeringServer(LINGERS_S)
     server.launch()
-    assert server.process
+    assert (process := server.process)
     try:
         server.wait()
         yield server
     finally:
-        server.process.kill()
-        server.process.wait()
+        process.kill()
+        process.wait()
+        server.stop()
 
 
 def test_a_server_in_use_is_left_to_its_command(used: LingeringServer) -> None:
@@ -158,6 +159,7 @@ def test_what_a_run_told_its_server_is_recorded_when_the_run_ends_and_the_server
     with temporary_settings({PREFECT_API_URL: following.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         many_tasks(TASKS)
         flush(following.api_url)
+    wait_for((home / UPKEEP).exists, 20)
     following.stop()
     assert used.process
     assert used.process.poll() is None
@@ -166,7 +168,6 @@ def test_what_a_run_told_its_server_is_recorded_when_the_run_ends_and_the_server
         ((events,),) = database.execute("SELECT count(*) FROM events WHERE event LIKE 'prefect.task-run%'")
     assert states == [("COMPLETED", TASKS)]
     assert events == 3 * TASKS
-    wait_for((home / UPKEEP).exists, 20)
     used.process.wait(patience(30))
     assert server_left() is None
 
