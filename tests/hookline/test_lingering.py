@@ -54,7 +54,8 @@ def used() -> Iterator[LingeringServer]:
     """A server that its command still uses."""
     server = LingeringServer(LINGERS_S)
     server.launch()
-    assert (process := server.process)
+    process = server.process
+    assert process
     try:
         server.wait()
         yield server
