@@ -419,6 +419,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if hangs or "prefect" in sys.modules:
         # Where a check hangs, Python would wait for it, and may abort where a thread is in a C library. Else
         # all has ended, and to take Prefect and PyTorch apart costs a second.
+        if models := sys.modules.get("tasks.adapters.models.checkpoints"):
+            models.remove_downloaded()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):  # nobody reads it any more
                 stream.flush()

@@ -62,7 +62,8 @@ def cut_again(console: Console, store: Store, run: Manifest, part: str, wanted: 
     limits, speech = Limits(**settings_of(run, Limits)), Speech(**settings_of(run, Speech))
     cut = Cut(begin_s, end_s, (begin_s + end_s) / 2)
     heard = heard_before(timeline.video, store, speech.threshold) if publish.captions != "none" else None
-    with TemporaryDirectory(dir=limits.scratch_dir or None, prefix="hookline-clip-") as folder:
+    there = limits.scratch_dir if Path(limits.scratch_dir).is_dir() else ""  # it may be that of a worker
+    with TemporaryDirectory(dir=there or None, prefix="hookline-clip-") as folder:
         source = Path(folder, "video")
         with console.status(f"fetching {escape(timeline.video.name)}"):
             store_of(timeline.video).download(timeline.video, source, deadline_s=limits.deadline_seconds)
@@ -70,7 +71,7 @@ def cut_again(console: Console, store: Store, run: Manifest, part: str, wanted: 
             clip = keep_clip(
                 source,
                 cut,
-                clip_name(timeline.video, cut, rank=wanted.rank, run_id=run.run_id),
+                name_of(timeline, cut, run, publish, wanted.crop_x),
                 store,
                 video=timeline.video.name,
                 words=heard.transcript.words if heard and heard.transcript else (),
@@ -82,6 +83,15 @@ def cut_again(console: Console, store: Store, run: Manifest, part: str, wanted: 
     console.print(f"{store.uri}/{clip.name}", soft_wrap=True, markup=False, highlight=False)
     if note := about_captions(clip, heard):
         console.print(note, soft_wrap=True)
+
+
+def name_of(timeline: Timeline, cut: Cut, run: Manifest, publish: Publish, crop_x: float) -> str:
+    """Where the clip lies: beside those of the run, and what is cut in another way beside it."""
+    ways = ["" if publish.crop == "none" else f"_{publish.crop.replace(':', 'x')}"]
+    ways.append("" if crop_x == 0.5 else f"_at{crop_x:g}")
+    ways.append("_captions" if publish.captions == "burned" else "")
+    name = clip_name(timeline.video, cut, run_id=run.run_id)
+    return f"{name.removesuffix('.mp4')}{''.join(ways)}.mp4"
 
 
 def video_called(store: Store, run: Manifest, part: str) -> Timeline:

@@ -69,7 +69,7 @@ def missed_bars(evaluation: Evaluation, bars: Iterable[str]) -> list[str]:
         except ValueError as error:
             raise SettingsError(f"--fail-below {bar}: write it as {name}=0.5") from error
         value = found.estimate.value
-        if value is None or value < wanted:
+        if value is None or not value >= wanted:
             text = found.note or "unknown" if value is None else f"{value:.3f}"
             missed.append(f"{name} is {text}, not {wanted:g} or more")
     return missed

@@ -25,7 +25,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-FLOWS = ("rank-videos", "remove-history")
+FLOWS = ("rank-videos", "evaluate-nights", "train-scorer", "remove-history")
 """Ours: a server may know others."""
 
 KEEP_DAYS = 90
@@ -42,8 +42,8 @@ async def daily(api_url: str, done: Path) -> None:
     await asyncio.sleep(FIRST_S)
     with temporary_settings({PREFECT_API_URL: api_url}):
         while True:
-            if not done.exists() or time.time() - done.stat().st_mtime > DAY_S:
-                with suppress(OSError, httpx.HTTPError):  # tomorrow
+            with suppress(OSError, httpx.HTTPError):  # tomorrow
+                if not done.exists() or time.time() - done.stat().st_mtime > DAY_S:
                     done.touch()
                     async with get_client() as client:
                         await remove_old_runs(client, before=datetime.now(UTC) - timedelta(days=KEEP_DAYS))

@@ -181,6 +181,8 @@ class LingeringServer(EmbeddedServer):
             said = super().stop(within_s=within_s)
         elif answer(self.port, "POST", within_s=within_s) is not True:
             said = f"The Prefect server did not record all: {LOST} See {home() / LOG}"
+            if note := server_left():  # the next run has another
+                os.kill(note.pid, signal.SIGTERM)
         if self._in_use:
             self._in_use.close()
         return said
@@ -219,7 +221,7 @@ class Stay:
             with (home() / LOG).open("wb") as log:
                 for stream in (sys.stdout, sys.stderr):
                     os.dup2(log.fileno(), stream.fileno())
-        except OSError:
+        except (OSError, AttributeError):  # the second where the command has no output
             return
         self.has_begun = True
         threading.Thread(target=self._end_when_unused, args=(note,), name="stay", daemon=True).start()

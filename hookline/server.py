@@ -1,8 +1,8 @@
 """The Prefect server of a run, in a process of its own: `python -m hookline.server PORT PARENT`.
 
 It runs in a session of its own, so that Ctrl-C does not take it away from the run that still has to
-report to it; and it ends when its parent is gone, so that a killed run leaves no server behind. Before it
-ends, it records all that it was told.
+report to it; and it ends when its parent is gone, a killed run leaves no server behind for longer than it
+lingers. Before it ends, it records all that it was told.
 
 With two more arguments, SECONDS KIND, it is that of `hookline rank`: it lingers so long (0 = not), and
 removes the history of old runs. That of `hookline serve` does not: the jobs are known by it.
@@ -58,7 +58,10 @@ def main() -> None:
         with no_garbage():
             history = History()
             app = create_app(ephemeral=True, final=True)
-        upkeep = partial(daily, f"http://127.0.0.1:{port}/api", home() / UPKEEP) if sys.argv[3:] else None
+        is_of_this_machine = sys.argv[3:] and sqlite_file(database)
+        upkeep = (
+            partial(daily, f"http://127.0.0.1:{port}/api", home() / UPKEEP) if is_of_this_machine else None
+        )
         history.of(app, on_start=partial(stay.begin, sqlite_file(database)), beside=upkeep)
         uvicorn.run(
             app,

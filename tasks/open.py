@@ -10,7 +10,7 @@ from threading import Condition
 from prefect.futures import PrefectFuture
 
 from tasks.adapters.stopping import at_work
-from tasks.core.errors import StorageError
+from tasks.core.errors import HooklineError, StorageError
 from tasks.core.prefetch import Prefetch
 from tasks.core.records import Failure, Stage, Timeline, VideoRef
 from tasks.run.logs import log_event
@@ -79,20 +79,23 @@ class Feed:
 def open_timelines(videos: Sequence[VideoRef], run: Run) -> Generator[Timeline | Failure]:
     """Open all videos, a few ahead of the caller, and yield each as soon as it is ready."""
     feed, ahead = Feed(videos), Prefetch()
-    opener: PrefectFuture[None] | None = None
+    openers: list[PrefectFuture[None]] = []
 
     def open_more() -> None:
-        nonlocal opener
         feed.room_for(ahead.depth)
         while first := feed.for_another_opener():
-            opener = open_some.submit(first, feed, run)
+            openers.append(open_some.submit(first, feed, run))
 
     def next_ready() -> Timeline | Failure | BaseException:
         while True:
             with suppress(Empty):
                 return feed.ready.get(timeout=POLL_S)
-            if opener:
+            for opener in openers.copy():
                 opener.wait(0)  # raises Pause if the run was suspended
+                if opener.state.is_final():
+                    openers.remove(opener)
+                    if not opener.state.is_completed() and feed.ready.empty():  # before it opened anything
+                        raise HooklineError(opener.state.message or "Prefect could not begin to open videos.")
 
     try:
         for _ in videos:

@@ -18,7 +18,8 @@ from prefect.runtime import task_run
 from prefect.utilities.annotations import opaque
 
 from tasks.core.errors import HooklineError, StorageError, WorkerLost
-from tasks.core.records import Timeline
+from tasks.core.names import legible
+from tasks.core.records import Timeline, VideoRef
 from tasks.run.logs import run_log
 from tasks.run.suspension import result_of
 
@@ -102,11 +103,20 @@ def tried(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
             if number > task.retries or not is_transient(error):
                 raise
             pause_s = list(task.retry_delay_seconds)[number - 1]
-            run_log().warning("%s: %s: tried again in %g s", task.name, type(error).__name__, pause_s)
+            what = f"{task.name}{_video_of(*args, *kwargs.values())}"
+            run_log().warning("%s: %s: tried again in %g s", what, type(error).__name__, pause_s)
         finally:
             _attempt.set(0)
         time.sleep(pause_s)
         number += 1
+
+
+def _video_of(*arguments: object) -> str:
+    """Which video a step is about, as a part of a sentence."""
+    for each in arguments:
+        if isinstance(each, VideoRef | Timeline):
+            return f" of {legible((each.video if isinstance(each, Timeline) else each).label)}"
+    return ""
 
 
 def result_for(timeline: Timeline, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -36,7 +36,10 @@ def keep_transcript(timeline: Timeline, new: Transcript, spec: RunSpec) -> Timel
     # Another run may have written down other chunks since the video was opened.
     if (heard := newest(timeline, spec).heard) is None:
         return timeline
-    heard = replace(heard, transcript=added(heard.transcript, new))
+    known, own = heard.transcript, timeline.heard and timeline.heard.transcript
+    if own and own.model == new.model:  # that run may have kept those of another model instead
+        known = added(known, own)
+    heard = replace(heard, transcript=added(known, new))
     _records(spec).put(key_of(timeline.video, spec), heard)
     return replace(timeline, heard=heard)
 

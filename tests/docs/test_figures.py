@@ -95,6 +95,16 @@ def cuts() -> Iterator[str]:
         assert found["worse"] == 0
 
 
+def hearing() -> Iterator[str]:
+    found = measured("hearing")
+    assert found["whisper"]["tokens"] == [100] * found["whisper"]["chunks"]
+    yield f"Whisper base takes {found['whisper']['for a second']:.1f} s for a second of speech"
+    a_minute = found["listening"]
+    yield f"takes {a_minute['speech']:.1f} CPU seconds a minute to find speech"
+    yield f"{60 * a_minute['sound']:.0f} an hour to take the sound"
+    yield f"{found['whole run']['share']:.1%}".replace("%", " % of a run")
+
+
 def cards() -> Iterator[str]:
     for line in measured("deep_memory")["lines"]:
         batches = " | ".join(str(batch or "-") for batch in line["batch_by_card_gb"].values())
@@ -117,6 +127,7 @@ def questions() -> Iterator[str]:
         ("README.md", deep_stage),
         ("README.md", frame_sizes),
         ("README.md", cuts),
+        ("README.md", hearing),
         ("README.md", cards),
         ("docs/operations.md", gpu),
         ("docs/data.md", questions),

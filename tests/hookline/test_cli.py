@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -11,14 +12,17 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import BaseModel
+from safetensors.numpy import save
 
 from hookline.cli import run
 from tasks.core.settings import Settings
 from tests.media import numbered_video
 from tests.prefect_home import environment_of_a_user
+from tests.s3 import Bucket
 from tests.waiting import patience, wait_for
 
 pytest_plugins = ["tests.s3"]
@@ -224,17 +228,29 @@ def test_a_prefect_server_that_does_not_answer_is_named(
     assert "PREFECT_API_URL is http://127.0.0.1:1/api" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_command_that_has_ended_takes_nothing_apart() -> None:
-    """What its process has imported costs it a second then."""
-    program = """
+def test_a_command_that_has_ended_takes_nothing_apart_but_removes_models_of_a_store(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    """What its process has imported costs it a second then. What it has downloaded is gigabytes."""
+    bucket.put("model/config.json", b"{}")
+    bucket.put("model/model.safetensors", save({"w": np.zeros(1, np.float32)}))
+    program = f"""
 import atexit, sys
 import prefect
 from hookline.cli import main
+from tasks.adapters.models.checkpoints import resolve_checkpoint
 atexit.register(print, "taken apart")
+print(resolve_checkpoint("{bucket.uri}/model").path)
 main(["--version"])
 """
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert answer.stdout == f"{version('hookline')}\n"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    path, said = answer.stdout.splitlines()
+    assert path.startswith(f"{tmp_path}/hookline-model-")
+    assert said == version("hookline")
+    assert [*tmp_path.glob("hookline-model-*")] == []
 
 
 @pytest.mark.parametrize("module", ["hookline", "hookline.cli"])

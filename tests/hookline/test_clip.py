@@ -80,7 +80,7 @@ def test_a_clip_is_cut_where_an_editor_wants_it(output: Path, capsys: pytest.Cap
     before = {path: path.read_bytes() for path in output.rglob("*.parquet")}
     arguments = ["clip", str(output), "dog.mp4", "--from", "0:01.52", "--to", "0:04", "--captions", "files"]
     assert cli([*arguments, "--crop", "9:16", "--crop_x", "0.2"]) == 0
-    (clip,) = output.glob("clips/*/dog-*/cut_0m01.52s-0m04s.mp4")
+    (clip,) = output.glob("clips/*/dog-*/cut_0m01.52s-0m04s_9x16_at0.2.mp4")
     assert capsys.readouterr().out == f"file://{clip}\n"
     assert size_and_seconds(clip) == (54, 96, 2.48)
     assert clip.with_suffix(".jpg").is_file()
@@ -90,7 +90,7 @@ def test_a_clip_is_cut_where_an_editor_wants_it(output: Path, capsys: pytest.Cap
 
 def test_a_ranked_segment_is_cut_as_the_run_would(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli(["clip", str(output), "dogma", "--rank", "2", "--to", "6.5", "--captions", "files"]) == 0
-    (clip,) = output.glob("clips/*/dogma-*/0002_0m02s-0m06.5s.mp4")
+    (clip,) = output.glob("clips/*/dogma-*/cut_0m02s-0m06.5s_1x1.mp4")
     assert size_and_seconds(clip) == (96, 96, 4.48)  # 4.5 s are 112 or 113 pictures
     assert "Some of what is said in it was not written down" in capsys.readouterr().out
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from prefect import flow
 
+import tasks.open
+from tasks.core.errors import HooklineError
 from tasks.core.records import Failure, Timeline
 from tasks.list import list_videos
 from tasks.open import closing_video, open_timelines
+from tasks.run.retries import retried
 from tasks.run.run import Run
 from tasks.work.opening import close_timeline, open_video
 from tests.media import numbered_video
@@ -43,6 +46,27 @@ def test_a_store_that_drips_costs_one_video_its_deadline(
     assert isinstance(slow, Failure)
     assert (slow.stage, slow.kind, slow.reason, slow.attempts) == ("fetch", "failed", "deadline", 1)
     assert "limits.deadline_seconds" in slow.detail
+
+
+@pytest.mark.logs_error
+def test_a_task_run_that_cannot_begin_ends_the_run(
+    video_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect: None
+) -> None:
+    """It hands over nothing: who waits for its video would wait for ever."""
+
+    @retried("open videos", pauses_s=())
+    def refused(*_: object) -> None:
+        raise RuntimeError("Prefect has no room")
+
+    monkeypatch.setattr(tasks.open, "open_some", refused)
+    run = Run(make_spec(video_file.parent, tmp_path / "out"), tmp_path)
+
+    @flow
+    def opened() -> list[Timeline | Failure]:
+        return list(open_timelines(list_videos.fn(run.spec.settings).videos, run))
+
+    with pytest.raises(HooklineError, match="Prefect has no room"):
+        opened()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

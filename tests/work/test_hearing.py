@@ -130,3 +130,17 @@ def test_without_its_weights_nothing_can_hear(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(weights, "find_spec", lambda name: None)
     assert weights.vad_identity() == "none"
     weights.vad_identity.cache_clear()
+
+
+def test_what_a_run_has_written_down_stays_when_another_model_writes_meanwhile(spec: RunSpec) -> None:
+    first, second = [(1000, 3000)], [(3500, 4500)]
+    heard = Heard.of([*first, *second], end_ms=5000)
+    mine = keep_transcript(
+        keep_heard(opened(heard), spec), Transcript((), "en", tuple(first), ("whisper",)), spec
+    )
+    other = Transcript((), "en", tuple(first), ("another",))
+    keep_transcript(opened(heard), other, later(spec))
+    done = keep_transcript(mine, Transcript((), "en", tuple(second), ("whisper",)), spec)
+    assert done.heard
+    assert done.heard.transcript
+    assert done.heard.transcript.chunks == (*first, *second)

@@ -135,13 +135,23 @@ def _from_hub(model: str, revision: str) -> Checkpoint:
     return Checkpoint(path=path, model=model, revision=path.name)
 
 
+_downloaded: list[Path] = []
+
+
+@atexit.register
+def remove_downloaded() -> None:
+    """Remove what was downloaded from stores. Who leaves by `os._exit`, which runs no atexit, calls it."""
+    while _downloaded:
+        shutil.rmtree(_downloaded.pop(), ignore_errors=True)
+
+
 @cache
 def _from_store(uri: str) -> Path:
     """Download a prefix once per process, into a folder that is removed when the process ends."""
     from tasks.adapters.storage import open_store
 
     folder = Path(tempfile.mkdtemp(prefix="hookline-model-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _downloaded.append(folder)
     open_store(uri).download_folder(folder)
     return folder
 

@@ -36,17 +36,19 @@ class Nights:
     gone: list[str] = field(default_factory=list)
 
     def videos(self, scratch: Path, *, features: bool = False) -> Iterator[ScoredVideoRows]:
-        """The newest windows of each version of a video; with `features`, what the fast model saw in them.
+        """The newest windows of each video; with `features`, what the fast model saw in them.
+
+        One that was written anew, or is elsewhere now, is the same video: it has its URI or its ETag.
 
         Raises:
             StorageError: the output cannot be reached, or a table cannot be read.
         """
-        seen: set[tuple[str, str]] = set()
+        seen: set[str] = set()
         for run in reversed(self.runs):
             try:
                 for video in self._of_run(run, scratch, features=features):
-                    if (video.uri, video.etag) not in seen:
-                        seen.add((video.uri, video.etag))
+                    if seen.isdisjoint((video.uri, video.etag)):
+                        seen.update((video.uri, video.etag))
                         yield video
             except StorageError as error:
                 if error.reason != "not_found":

@@ -34,7 +34,9 @@ def fetch_library(store: Store, run: Manifest, scratch: Path) -> ParquetRows:
             check_library(library)
             uris = library["video_uri"]
             if not (last < uris[0].as_py() and pc.all(pc.less(uris[:-1], uris[1:])).as_py()):
-                _replace(rows.path, by_video(_whole(rows.path, LIBRARY)))
+                whole = _whole(rows.path, LIBRARY)
+                check_library(whole)
+                _replace(rows.path, by_video(whole))
                 break
             last = uris[-1].as_py()
     return rows
@@ -43,7 +45,8 @@ def fetch_library(store: Store, run: Manifest, scratch: Path) -> ParquetRows:
 def fetch_rankings(store: Store, run: Manifest, scratch: Path) -> tuple[ParquetRows, pa.Array]:
     """The ranking of a run, best first, and the URIs of its videos, sorted.
 
-    A file that is not as the run wrote it, or whose rows are in another order, is sorted in memory.
+    A file that is not as the run wrote it, or whose rows are in another order, is sorted in memory. Of a
+    video whose best row somebody has taken out no row stays: it is ranked again from its scores.
 
     Raises:
         StorageError: it is not there, or cannot be read.
@@ -53,7 +56,10 @@ def fetch_rankings(store: Store, run: Manifest, scratch: Path) -> tuple[ParquetR
         upgraded(pq.read_schema(rows.path).empty_table(), RANKINGS)
         ranked = ranked_videos(rows(EXAMINED)) if _is_as_written(rows.path, uri, run) else None
         if ranked is None:
-            _replace(rows.path, in_order(_whole(rows.path, RANKINGS), BEST_FIRST))
+            table = _whole(rows.path, RANKINGS)
+            whole = table["video_uri"].filter(pc.equal(table["rank"], 1)).unique()
+            table = table.filter(pc.is_in(table["video_uri"], whole))
+            _replace(rows.path, in_order(table, BEST_FIRST))
             ranked = ranked_videos(rows(EXAMINED))
             assert ranked is not None
     return rows, ranked

@@ -20,6 +20,7 @@ from tasks.core.learning.metrics import (
     roc_auc,
     spearman,
 )
+from tasks.core.learning.promotion import is_held_out
 from tasks.core.learning.videos import Floats, ScoredVideoRows
 
 NO_AUDITS = "unknown: no audits"
@@ -75,19 +76,26 @@ def evaluated(
 ) -> Iterator[Measured]:
     """Every metric over the videos of the runs that are `alike`, and how alike the scores were in each run.
 
-    Runs that are alike have the same models and head: others are not pooled.
+    Runs that are alike have the same models and head: others are not pooled. Of the videos that a head scored
+    only those count that no head is fitted on, but for verdicts, which no head is fitted on.
     """
     pooled = [video for video in videos if video.run_id in alike]
-    yield from _gate(gate_recall(pooled), "all")
-    yield from _agreement(pooled, "all")
-    yield from _order(pooled, "all")
+    unseen = [video for video in pooled if is_unseen(video)]
+    yield from _gate(gate_recall(unseen), "all")
+    yield from _agreement(unseen, "all")
+    yield from _order(unseen, "all")
     yield from _verdicts(pooled, verdicts)
     nights: dict[str, list[ScoredVideoRows]] = defaultdict(list)
-    for video in videos:
+    for video in filter(is_unseen, videos):
         nights[video.run_id].append(video)
     for run_id, of_night in sorted(nights.items()):
         yield from _gate(gate_recall(of_night), run_id)
         yield from _agreement(of_night, run_id)
+
+
+def is_unseen(video: ScoredVideoRows) -> bool:
+    """Whether no head of `hookline train` that scored a video can have been fitted on it."""
+    return video.fast_kind != "head_percentile" or is_held_out(video.etag)
 
 
 def _gate(gate: GateRecall, scope: str) -> Iterator[Measured]:
@@ -107,18 +115,24 @@ def _agreement(videos: Sequence[ScoredVideoRows], scope: str) -> Iterator[Measur
 
 
 def _order(videos: Sequence[ScoredVideoRows], scope: str) -> Iterator[Measured]:
-    """How often a score puts two judged windows of a video in the judge's order."""
+    """How often a score puts two judged windows of a video in the judge's order.
+
+    A video of which something was left out, and none of that was judged, tells nothing of the fast score.
+    """
     found: dict[str, list[float | None]] = defaultdict(list)
     rows = 0
     for video in videos:
         which = video.judged & ~np.isnan(video.probability)
-        rows += int(which.sum())
+        is_told = not video.is_cut or bool((video.audited & video.judged).any())
+        rows += int(which.sum()) * is_told
         for name, score in scores_of(video).items():
             if name in ("deep", "combined"):
                 continue  # made from the judge's own score
             weight = video.weights()[which]
             found[name].append(
-                None if score is None else concordance(score[which], video.deep[which], weight)
+                concordance(score[which], video.deep[which], weight)
+                if is_told and score is not None
+                else None
             )
     for name, values in found.items():
         yield Measured("concordance_with_judge", name, scope, mean_of(values), rows, True)

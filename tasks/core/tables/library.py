@@ -75,7 +75,7 @@ def ranked_entry(video: RankedVideo, digests: Digests, *, run_id: str, run_date:
 
 
 def library_table(entries: Iterable[LibraryEntry], *, listed: Collection[str]) -> pa.Table:
-    """One row a ranked, unchanged or rejected video, by URI; for `KEPT_DAYS` also those not listed.
+    """One row an entry, by URI.
 
     `listed` are the labels of the videos that the run has listed.
     """

@@ -94,7 +94,9 @@ class _Matcher:
         """Compare some rows of the library with what is listed between them; returns the rows that stay."""
         now = _listed_table(listed)
         uris, place = library["video_uri"], pc.index_in(library["video_uri"], value_set=now["uri"])
-        holds, is_ranked = self._holds(library, now.take(place)), _mask(pc.equal(library["status"], "ranked"))
+        is_ranked = _mask(pc.equal(library["status"], "ranked"))
+        # Rows of two videos with one label cannot be told apart: neither keeps them.
+        holds = self._holds(library, now.take(place)) & ~_mask(pc.is_in(uris, self.odd))
         settled = holds & is_ranked & _mask(pc.is_in(uris, ranked)) & _is_complete(library)
         scored = holds & is_ranked & ~settled
         refused = holds & ~is_ranked & _mask(pc.is_in(uris, _texts(self.previous.refusals)))

@@ -101,7 +101,7 @@ def thumbnail_folder(video: VideoRef) -> str:
     return f"thumbnails/{video.key[:16]}"
 
 
-def clip_name(video: VideoRef, cut: Cut, *, rank: int | None, run_id: str) -> str:
+def clip_name(video: VideoRef, cut: Cut, *, run_id: str, rank: int | None = None) -> str:
     """Where a clip lies under the output; names sort by rank, 1000 of them at the most.
 
     Without a rank it is what an editor has asked for.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.adapters.storage import open_store
@@ -55,3 +57,17 @@ def test_a_year_of_nights_is_listed_once(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Store, "names", lambda self, folder="": listed.append(folder) or names(self, folder))
     assert len(find_nights(open_store(str(tmp_path))).runs) == 5
     assert listed == ["runs"]
+
+
+@pytest.mark.parametrize("column", ["video_uri", "video_etag"])
+def test_a_video_that_was_written_anew_or_is_elsewhere_now_counts_once(tmp_path: Path, column: str) -> None:
+    publish_plain_night(tmp_path, videos=3, number=1)
+    (path,) = tmp_path.glob("windows/*/*.parquet")
+    second = publish_plain_night(tmp_path, videos=1, number=2)
+    (later,) = tmp_path.glob(f"windows/*/{second}.parquet")
+    table = pq.read_table(path)
+    changed = pc.binary_join_element_wise(table[column], "again", "-")
+    table = table.set_column(table.column_names.index(column), table.schema.field(column), changed)
+    pq.write_table(table, later)
+    found = list(find_nights(open_store(str(tmp_path))).videos(tmp_path))
+    assert [video.run_id for video in found] == [second] * 3

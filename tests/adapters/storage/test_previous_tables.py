@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -58,6 +59,17 @@ def test_a_ranking_in_another_order_is_sorted(tmp_path: Path, scratch: Path, is_
     rows, ranked = fetch_rankings(open_store(str(tmp_path)), run, scratch)
     assert pa.concat_tables(rows()).equals(RANKING)
     assert len(ranked) == 3
+
+
+def test_of_a_video_whose_best_row_somebody_took_out_no_row_stays(tmp_path: Path, scratch: Path) -> None:
+    uri = pa.scalar("s3://b/b.mp4")
+    best = pc.and_(pc.equal(RANKING["video_uri"], uri), pc.equal(RANKING["rank"], 1))
+    run = left(tmp_path, "rankings", RANKING.filter(pc.invert(best)), RANKINGS, is_noted=False)
+    rows, ranked = fetch_rankings(open_store(str(tmp_path)), run, scratch)
+    others = RANKING.filter(pc.not_equal(RANKING["video_uri"], uri))
+    assert len(others) < len(RANKING) - 1
+    assert pa.concat_tables(rows()).equals(others)
+    assert ranked.to_pylist() == ["s3://b/a.mp4", "s3://b/c.mp4"]
 
 
 @pytest.mark.parametrize("column", ["models.videomae", "score"])

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tasks.core.learning.evaluation import evaluated
 from tasks.core.learning.gate import gate_recall
+from tasks.core.learning.promotion import is_held_out
 from tasks.core.learning.videos import ScoredVideoRows
 
 PACKED, CANDIDATES, TOP_N = 80, 30, 15
@@ -84,3 +86,28 @@ def test_a_video_that_is_not_cut_says_nothing_about_the_gate() -> None:
     rows, *_ = video(np.random.default_rng(0), audits=0)
     whole = replace(rows, is_candidate=np.ones(PACKED, bool), deep=rows.fast)
     assert gate_recall([whole]).cut == 0
+
+
+def test_a_head_is_not_measured_where_it_was_fitted() -> None:
+    rng = np.random.default_rng(5)
+    videos = [video(rng, audits=2)[0] for _ in range(200)]
+    scored = [replace(each, fast_kind="head_percentile") for each in videos]
+    held_out = sum(is_held_out(each.etag) for each in videos)
+    assert 20 < held_out < 60
+    for of_videos, counted in ((videos, 200), (scored, held_out)):
+        found = [
+            each for each in evaluated(of_videos, {}, alike={"run"}) if each.rows and each.score == "fast"
+        ]
+        assert {each.metric for each in found} >= {"recall_at_own_bar", "concordance_with_judge"}
+        assert {each.scope for each in found} == {"all", "run"}
+        assert {each.estimate.videos + each.estimate.undefined for each in found} == {counted}
+
+
+def test_the_order_of_what_the_fast_score_chose_itself_tells_nothing_of_it() -> None:
+    videos = [video(np.random.default_rng(seed), audits=0)[0] for seed in range(3)]
+    (order,) = [
+        each.estimate
+        for each in evaluated(videos, {}, alike={"run"})
+        if (each.metric, each.score) == ("concordance_with_judge", "fast")
+    ]
+    assert (order.value, order.undefined) == (None, 3)
