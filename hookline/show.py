@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -152,15 +151,15 @@ def best_videos(ranking: Iterable[pa.Table]) -> tuple[pa.Table, int]:
 
     `ranking` has the best of the run first, some rows at a time.
     """
-    shown: dict[str, None] = {}
+    shown = pa.nulls(0, pa.string())
     rows: list[pa.Table] = []
     videos = 0
     for table in ranking:
         if len(shown) < MAX_VIDEOS:
-            shown |= dict.fromkeys(table["video_uri"].unique().to_pylist())
-            shown = dict.fromkeys(islice(shown, MAX_VIDEOS))
-        rows.append(table.filter(pc.is_in(table["video_uri"], pa.array(list(shown), pa.string()))))
-        videos += pc.sum(pc.equal(table["rank"], 1)).as_py() or 0
+            shown = pa.chunked_array([shown, table["video_uri"].unique()]).unique()[:MAX_VIDEOS]
+        rows.append(table.filter(pc.is_in(table["video_uri"], shown)))
+        ranks = table["rank"].value_counts().to_pylist()  # a comparison with 1 would import pandas
+        videos += sum(each["counts"] for each in ranks if each["values"] == 1)
     return pa.concat_tables(rows), videos - len(shown)
 
 

@@ -76,6 +76,12 @@ class RunOnThePage:
     def retry(self) -> None:
         self.set_state({"type": "SCHEDULED", "name": "AwaitingRetry"}, force=False)
 
+    def runs_again(self) -> bool:
+        """Retry, and once more where the worker tells late that the run was cancelled."""
+        if (state := self.state) == "Cancelled":
+            self.retry()
+        return state == "Running"
+
     def set_state(self, state: dict[str, Any], *, force: bool = True) -> None:
         self.post(f"flow_runs/{self.id}/set_state", {"state": state, "force": force})
 
@@ -151,8 +157,7 @@ def through_the_deep_stage(run: RunOnThePage) -> None:
     if dask := run.settings["engine"].get("dask_address"):
         with Client(dask, set_as_default=False) as client:
             assert not any(client.processing().values())
-    run.retry()
-    wait_for(lambda: run.state == "Running", STEP_S)
+    wait_for(run.runs_again, STEP_S)
     run.has_ended("Completed")
     (manifest,) = run.manifests()
     counts = manifest["counts"]
@@ -174,8 +179,7 @@ def from_a_cancelled_and_from_a_failed_state(run: RunOnThePage) -> None:
         slow.unlink()
     numbered_video(source / "good.mp4", seconds=10)
     broken = sound_only(source / "broken.mp4")
-    run.retry()
-    wait_for(lambda: run.state == "Running", STEP_S)
+    wait_for(run.runs_again, STEP_S)
     run.has_ended("Failed")
     broken.unlink()
     run.retry()

@@ -219,8 +219,7 @@ def test_what_is_said_decides_the_final_cut_and_a_later_run_cuts_alike(
 
     monkeypatch.setattr(transcribe, "new_transcript", write)
     monkeypatch.setattr(transcribe, "check_whisper", lambda *_: None)
-    monkeypatch.setattr(transcribe.transcribe, "submit", transcribe.transcribe.fn)
-    monkeypatch.setattr(transcribe, "result_of", lambda done: done)
+    monkeypatch.setattr(transcribe, "result_for", lambda _, task, *arguments: task.fn(*arguments))
     found = transcribe.transcribe_candidates(first, run)
     starts = [each.candidates[0].cut and each.candidates[0].cut.start_ms for each in (first, found)]
     assert starts == [10_850, 8_075]
