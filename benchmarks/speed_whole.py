@@ -73,7 +73,7 @@ def rank(
     subprocess.run(
         [*start, *CLI, "rank", videos, output, *models, *options],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOOKLINE_LINGER_SECONDS": "0"},
         stdout=subprocess.DEVNULL,
         check=True,
     )
