@@ -6,8 +6,9 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from threading import Condition
+from typing import cast
 
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectConcurrentFuture
 
 from tasks.adapters.stopping import at_work
 from tasks.core.errors import HooklineError, StorageError
@@ -79,21 +80,21 @@ class Feed:
 def open_timelines(videos: Sequence[VideoRef], run: Run) -> Generator[Timeline | Failure]:
     """Open all videos, a few ahead of the caller, and yield each as soon as it is ready."""
     feed, ahead = Feed(videos), Prefetch()
-    openers: list[PrefectFuture[None]] = []
+    openers: list[PrefectConcurrentFuture[None]] = []
 
     def open_more() -> None:
         feed.room_for(ahead.depth)
         while first := feed.for_another_opener():
-            openers.append(open_some.submit(first, feed, run))
+            openers.append(cast("PrefectConcurrentFuture[None]", open_some.submit(first, feed, run)))
 
     def next_ready() -> Timeline | Failure | BaseException:
         while True:
             with suppress(Empty):
                 return feed.ready.get(timeout=POLL_S)
             for opener in openers.copy():
-                opener.wait(0)  # raises Pause if the run was suspended
-                if opener.state.is_final():
+                if opener.wrapped_future.done():  # of another one the state would be asked of the server
                     openers.remove(opener)
+                    opener.wait()  # raises Pause if the run was suspended
                     if not opener.state.is_completed() and feed.ready.empty():  # before it opened anything
                         raise HooklineError(opener.state.message or "Prefect could not begin to open videos.")
 

@@ -6,7 +6,9 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 
 import pytest
 from prefect.events import emit_event
@@ -40,6 +42,12 @@ def events_taken(heard: list[str]) -> Iterator[str]:
 
 @pytest.mark.logs_error
 def test_what_a_server_that_is_gone_cannot_be_sent_is_given_up_and_told() -> None:
+    """In a process of its own: another test may have left Prefect a sender for another server."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        process.submit(given_up_and_told).result()
+
+
+def given_up_and_told() -> None:
     heard: list[str] = []
     with events_taken(heard) as api_url, temporary_settings({PREFECT_API_URL: api_url}):
         emit()

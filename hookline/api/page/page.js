@@ -68,8 +68,12 @@ function show(job) {
   find("state-text").textContent = sentence(job);
   find("progress").hidden = isFinal;
   find("progress").value = job.percent;
-  const listed = find("jobs").querySelector(`[href="#job=${job.id}"] + .quiet`);
-  if (listed) listed.textContent = since(job);
+  for (const link of find("jobs").querySelectorAll("a")) {
+    const isShown = link.hash === `#job=${job.id}`; // the list may have come before it was
+    if (isShown) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+    if (isShown) link.nextElementSibling.textContent = since(job);
+  }
   if (isFinal && document.activeElement === find("cancel")) find("job-title").focus();
   find("cancel").hidden = isFinal;
   find("cancel").setAttribute("aria-disabled", job.canceling); // disabled, it would lose the focus
