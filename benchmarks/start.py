@@ -107,7 +107,8 @@ def command(tree: Path, folder: Path, home: Path, verb: str, *outputs: str | Pat
     arguments = [verb, *map(str, outputs)]
     if verb == "rank":
         output = str(outputs[0]) if outputs else str(home / "output")
-        stages = [stage for stage in MODELS if (tree / f"tasks/core/settings/{stage}.py").exists()]
+        hears = (tree / "tasks/core/settings/speech.py").exists()
+        stages = [stage for stage in MODELS if stage != "speech" or hears]
         models = [f"--{stage}.model={folder / 'models' / MODELS[stage]}" for stage in stages]
         arguments = [verb, str(folder / "videos"), output, *models]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
