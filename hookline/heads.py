@@ -11,6 +11,7 @@ from hookline.show import titled
 from tasks.adapters.models.head import kept_heads, load_head, promote, promoted_head
 from tasks.adapters.storage import Store
 from tasks.core.errors import SettingsError
+from tasks.core.learning.promotion import compared_in_words
 from tasks.train import Trained
 
 
@@ -22,13 +23,9 @@ def print_trained(console: Console, trained: Trained, output: str) -> None:
         f"R2 of whole videos {fitted.r2:+.3f})",
         soft_wrap=True,
     )
-    if compared.value is not None:
-        bound = "" if compared.low is None else f", at least {compared.low:+.3f} (99 %)"
-        console.print(
-            f"On {compared.videos} held-out videos it has two windows in the judge's order more often than "
-            f"{trained.champion} by {compared.value:+.3f}{bound}",
-            soft_wrap=True,
-        )
+    if (gain := compared.value) is not None:
+        found = compared_in_words(gain, compared.low, videos=compared.videos, champion=trained.champion)
+        console.print(found, soft_wrap=True)
     if trained.kept:
         console.print(f"[bold]Not promoted[/]: {escape('; '.join(trained.kept))}", soft_wrap=True)
         console.print(f"hookline heads {escape(output)} --promote {trained.head} does so", soft_wrap=True)

@@ -17,7 +17,7 @@ from tasks.adapters.models.head import Head, find_head, keep_head, kept_heads, p
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.nights import Nights, find_nights
 from tasks.core.errors import SettingsError
-from tasks.core.learning.promotion import Exam, Score, exam, is_held_out
+from tasks.core.learning.promotion import Exam, Score, compared_in_words, exam, is_held_out
 from tasks.core.learning.ridge import Fitted, Ridge
 from tasks.core.learning.videos import ScoredVideoRows
 from tasks.core.manifest import Manifest
@@ -221,7 +221,7 @@ def reasons(store: Store, compared: Exam, now: datetime, wanted: Promote) -> lis
     if wanted == "never":
         return ["it was not to be promoted (--promote never)"]
     why = list(compared.verdict)
-    last = max((name for name in kept_heads(store)), default="")
+    last = max(kept_heads(store), default="")
     if last and (tried := datetime.strptime(last[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)) > (
         now - BETWEEN_ATTEMPTS
     ):
@@ -253,13 +253,10 @@ def _card(about: dict[str, Any]) -> Iterator[str]:
         f"{about['rows']} judged windows of {about['videos']} videos, penalty {about['alpha']:g}. The score "
         "is the percentile within the video."
     )
-    gain, least = about["gain"], about["gain_at_least"]
-    if gain is not None:
-        bound = "" if least is None else f", at least {least:+.3f} (99 %)"
-        yield (
-            f"\nOn {about['compared_on_videos']} held-out videos it has two windows in the judge's order "
-            f"more often than {about['compared_with']} by {gain:+.3f}{bound}."
-        )
+    if (gain := about["gain"]) is not None:
+        videos, champion = about["compared_on_videos"], about["compared_with"]
+        found = compared_in_words(gain, about["gain_at_least"], videos=videos, champion=champion)
+        yield f"\n{found}."
     yield (
         "\nNot known: whether the judge is right; how the head does on videos of another kind, with another "
         "VideoMAE, or with another question to the judge."

@@ -52,6 +52,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True)
         pq.write_table(table, path)
     settings: dict[str, Any] = {"publish": {"crop": "1:1", "clips": True, "of_a_later_version": 1}}
+    settings["limits"] = {"scratch_dir": "/that/of/a/worker"}
     manifest = {"run_id": RUN, "run_date": str(DAY), "state": "Completed", "settings": settings}
     (output / "runs").mkdir()
     (output / "runs" / f"{RUN}.json").write_text(json.dumps(manifest))

@@ -113,6 +113,7 @@ def test_a_bar_that_is_missed_fails_and_one_that_is_passed_does_not(
     assert run(["evaluate", str(output), *passed]) == 0
     assert run(["evaluate", str(output), *passed, "--fail-below", "concordance_with_judge.random=0.9"]) == 3
     assert "concordance_with_judge.random is 0." in capsys.readouterr().out
+    assert run(["evaluate", str(output), *passed, "--fail-below", "auc_of_verdicts.deep=nan"]) == 3
 
 
 @pytest.mark.parametrize(

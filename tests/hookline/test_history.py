@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
+import flows
 from deployments.upkeep import remove_history
 from hookline import history
 from hookline.history import daily
@@ -39,6 +41,17 @@ def ours() -> None:
 @flow(name="somebody-elses")
 def theirs() -> None:
     work()
+
+
+def test_old_runs_of_every_flow_of_ours_are_removed() -> None:
+    names = {
+        each.name
+        for path in Path(flows.__file__).parent.glob("[!_]*.py")
+        for each in vars(import_module(f"flows.{path.stem}")).values()
+        if isinstance(each, Flow)
+    }
+    assert names > {"rank-videos"}
+    assert {*history.FLOWS} == {*names, remove_history.name}
 
 
 def run_of(flow: Flow[[], None]) -> UUID:

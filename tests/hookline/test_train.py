@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ import pytest
 from hookline.cli import run
 from tasks.adapters.models.head import find_head, kept_heads, load_head
 from tasks.adapters.storage import open_store
+from tasks.core.learning.metrics import Estimate
+from tasks.core.learning.promotion import Exam
 from tasks.core.records import WindowFeatures
+from tasks.train import reasons
 from tests import FIXTURES
 from tests.learning_world import publish_plain_night
 
@@ -93,6 +97,11 @@ def test_one_head_a_week_may_take_over(output: Path, capsys: pytest.CaptureFixtu
     assert run(["train", str(output)]) == 0
     assert run(["train", str(output)]) == 3
     assert "one a week may take over" in printed(capsys)
+    name = max(kept_heads(open_store(str(output))))
+    tried = datetime.strptime(name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    compared = Exam(Estimate(0.1, 0.05, videos=100), Estimate(0.1), cut=1)
+    later = tried + timedelta(days=7, seconds=-30)  # a weekly schedule does not begin to the second
+    assert reasons(open_store(str(output)), compared, later, "auto") == []
 
 
 def test_heads_are_listed_and_an_earlier_one_comes_back(

@@ -113,6 +113,23 @@ def seen_by(seconds: float) -> tuple[list[int], list[str]]:
 
 @pytest.mark.usefixtures("prefect")
 @pytest.mark.logs_error
+def test_what_is_tried_again_without_a_task_run_names_its_video(caplog: pytest.LogCaptureFixture) -> None:
+    @retried("ask", pauses_s=(0,))
+    def ask(video: VideoRef) -> int:
+        if (number := attempt()) == 1:
+            raise StorageError("503", reason="throttled")
+        return number
+
+    @flow
+    def asking() -> int:
+        return tried(ask, VideoRef("file:///video.mp4", "", 1))
+
+    assert asking() == 2
+    assert "ask of file:///video.mp4: StorageError: tried again in 0 s" in caplog.messages
+
+
+@pytest.mark.usefixtures("prefect")
+@pytest.mark.logs_error
 def test_a_step_of_a_short_video_is_tried_again_without_a_task_run() -> None:
     assert seen_by(SHORT_S) == ([1, 2, 3], [])
     attempts, task_runs = seen_by(SHORT_S + 1)

@@ -76,8 +76,8 @@ def evaluated(
 ) -> Iterator[Measured]:
     """Every metric over the videos of the runs that are `alike`, and how alike the scores were in each run.
 
-    Runs that are alike have the same models and head: others are not pooled. Of the videos that a head scored
-    only those count that no head is fitted on, but for verdicts, which no head is fitted on.
+    Runs that are alike have the same models and head: others are not pooled. What the judge said counts of
+    videos alone that no head was fitted on (`is_unseen`), verdicts of all: no head is fitted on those.
     """
     pooled = [video for video in videos if video.run_id in alike]
     unseen = [video for video in pooled if is_unseen(video)]

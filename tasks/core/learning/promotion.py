@@ -62,6 +62,15 @@ class Exam:
         return why
 
 
+def compared_in_words(gain: float, least: float | None, *, videos: int, champion: str) -> str:
+    """What an exam found of the candidates, in a sentence."""
+    bound = "" if least is None else f", at least {least:+.3f} (99 %)"
+    return (
+        f"On {videos} held-out videos it has two windows in the judge's order more often than {champion} by "
+        f"{gain:+.3f}{bound}"
+    )
+
+
 def exam(videos: Sequence[ScoredVideoRows], *, champion: Score, challenger: Score) -> Exam:
     """Compare two scores on videos of which none was fitted on."""
     candidates: list[float | None] = []

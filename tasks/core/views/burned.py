@@ -114,7 +114,7 @@ def _lit(cue: Cue, lit: int, width: float) -> str:
             f"{LIT}{_escaped(text)}{WHITE}" if at == lit else _escaped(text)
             for at, text in enumerate(texts, start=number)
         ]
-        share = min(1, width / max(letters("".join(texts)), 1))  # it may have nothing that takes room
+        share = min(1, width / letters("".join(texts)))
         lines.append(rf"{{\fscx{100 * share:.0f}}}" + "".join(marked))
         number += len(line)
     return r"\N".join(lines)

@@ -133,7 +133,7 @@ def _pieces(word: Word, line: float, width: Callable[[str], float]) -> Iterator[
             size += 1
         yield replace(word, word=text[:size])
         text = text[size:]
-    if text.strip():
+    if columns(text.strip()):
         yield replace(word, word=text)
 
 

@@ -103,6 +103,6 @@ def test_the_clock_of_both_kinds() -> None:
     assert vtt(captions) == "WEBVTT\n\n01:02:03.004 --> 01:02:03.800\nhi\n"
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n", "\u202e"])
+@pytest.mark.parametrize("text", ["", " ", "\n", "\u202e", " \u200b", "\u0301"])
 def test_nothing_to_read_is_no_caption(text: str) -> None:
     assert cues([Word(0, 100, text, 1.0)], end_ms=1000) == []
