@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from prefect.logging import disable_run_logger
 
 from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.storage import Store
@@ -25,13 +24,9 @@ from tests.rankings import rankings_table
 from tests.report import STAMP, answer, ranked_video
 from tests.spec import make_spec
 
+pytestmark = pytest.mark.usefixtures("without_a_run")
+
 BEFORE = rankings_table([ranked_video(f"s3://b/{name}.mp4", answered=answer()) for name in "abc"], STAMP)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with disable_run_logger():
-        yield
 
 
 @pytest.fixture

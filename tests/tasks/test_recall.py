@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -48,6 +48,8 @@ from tests.library import BROKEN
 from tests.rankings import rankings_table
 from tests.spec import make_spec
 
+pytestmark = pytest.mark.usefixtures("without_a_run")
+
 RANKED = VideoRef("s3://b/ranked.mp4", "etag", 9)
 REFUSED = VideoRef("s3://b/refused.mp4", "etag", 9)
 LISTING = Listing([RANKED, REFUSED])
@@ -83,12 +85,6 @@ def publish_first_night(run: Run) -> None:
         ledger.rank(RankedVideo(scored, (Segment(Window(0, 6), 50, 50, skipped, 1),), (skipped,)))
         ledger.refuse(Failure(REFUSED, Stage.PROBE, FailureKind.REJECTED, "empty", "It is empty."))
         publish.fn(ledger, run, "CompletedWithFailures")
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with disable_run_logger():
-        yield
 
 
 def test_what_the_newest_run_left_is_known(run: Run) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from prefect.logging import disable_run_logger
 
 from tasks import transcribe
 from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
@@ -25,14 +23,10 @@ from tasks.work.hearing import keep_transcript, recall_heard
 from tasks.work.transcripts import transcribed_before, written_by
 from tests.spec import make_spec
 
+pytestmark = pytest.mark.usefixtures("without_a_run")
+
 VIDEO = VideoRef("s3://bucket/a.mp4", "0123456789abcdef" * 2, 1000)
 SPOKEN = Heard.of([(1_000, 5_000)], end_ms=20_000)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with disable_run_logger():
-        yield
 
 
 @pytest.fixture
