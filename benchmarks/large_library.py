@@ -92,8 +92,10 @@ def _ranking(one: pa.Table, names: Sequence[str]) -> Iterator[pa.Table]:
     shuffled = draw.permutation(rows)
     video, rank = video[shuffled], rank[shuffled]
     score = np.sort(draw.normal(50, 16, rows).clip(0, 100).astype(np.int32))[::-1]
-    # Within a score, the expected score decides: drawn so that it falls, too.
-    expected = (100 - np.arange(rows) * (100 / rows)).astype(np.float32)
+    # Within a score, the expected score decides: it falls, by steps that a float32 can tell apart.
+    _, first, same = np.unique(-score, return_index=True, return_counts=True)
+    place = np.arange(rows) - np.repeat(first, same)
+    expected = (100 * (1 - place / np.repeat(same, same))).astype(np.float32)
     for start in range(0, rows, ROW_GROUP_ROWS):
         part = slice(start, start + ROW_GROUP_ROWS)
         table = _rows(one, names, video[part], rank[part], score[part], expected[part], start, draw)

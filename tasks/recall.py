@@ -17,6 +17,7 @@ from tasks.adapters.storage.previous_tables import fetch_library, fetch_rankings
 from tasks.adapters.storage.published import newest_manifest, read_columns, read_rows_of, read_table
 from tasks.core.errors import StorageError
 from tasks.core.listing import Listing
+from tasks.core.manifest import Manifest
 from tasks.core.records import Analysis, Failure, FailureKind, RankedVideo, VideoRef
 from tasks.core.scoring.windows import batches
 from tasks.core.speech.heard import Heard
@@ -26,7 +27,7 @@ from tasks.core.tables.reuse import SCORE_COLUMNS, PreviousRun, Reuse, restore_s
 from tasks.core.tables.rows import read_failures
 from tasks.core.tables.run_ranking import PreviousRanking
 from tasks.core.tables.schemas import LIBRARY, upgraded
-from tasks.core.tables.sorted_rows import no_rows
+from tasks.core.tables.sorted_rows import Tables, no_rows
 from tasks.core.views.pictures import strongest_tick, thumbnail_folder, thumbnail_name
 from tasks.rank import damage, rank_video
 from tasks.run.logs import log_event
@@ -87,7 +88,7 @@ def previous_run(store: Store, run: Run) -> PreviousRun:
     try:
         failures = read_failures(read_table(store, "failures", manifest))
         library = fetch_library(store, manifest, run.scratch)
-        rankings, ranked = fetch_rankings(store, manifest, run.scratch)
+        rankings, ranked = ranking_of(store, manifest, run)
         return PreviousRun(
             manifest.run_id,
             library,
@@ -99,6 +100,22 @@ def previous_run(store: Store, run: Run) -> PreviousRun:
         raise StorageError.invalid(
             f"The tables of the newest run under {store.uri} are not what this version writes ({error})."
         ) from error
+
+
+def ranking_of(store: Store, manifest: Manifest, run: Run) -> tuple[Tables | None, pa.Array | None]:
+    """The ranking of a run and the URIs of its videos; None if it cannot be read.
+
+    Raises:
+        StorageError: the output cannot be reached.
+    """
+    try:
+        return fetch_rankings(store, manifest, run.scratch)
+    except StorageError as error:
+        if error.retryable:
+            raise
+        message = f"All videos are ranked again, from their stored scores. {error}"
+        log_event(run.spec.run_id, "recall", message, level=logging.WARNING)
+        return None, None
 
 
 def known_of(labels: Sequence[str], store: Store) -> PreviousRun:
@@ -154,7 +171,8 @@ def plan_reuse(listing: Listing, previous: PreviousRun, run: Run) -> Reuse:
         reranked=[video for _, video in reranked],
         refused=matches.refused,
         library=library,
-        previous=PreviousRanking(previous.run_id, previous.rankings, gone if matches.settled else None),
+        previous=previous.rankings
+        and PreviousRanking(previous.run_id, previous.rankings, gone if matches.settled else None),
     )
 
 

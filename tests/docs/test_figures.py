@@ -47,6 +47,16 @@ def memory_and_nights() -> Iterator[str]:
     yield f"{parts['orchestration']['seconds']['nothing new']:.0f} seconds, nine of which"
 
 
+def nights() -> Iterator[str]:
+    found = measured("nights")
+    assert all(goal["met"] == "yes" for goal in found["goals"])
+    many, million = (found["nights"][videos]["nothing new"] for videos in ("100000", "1000000"))
+    yield f"takes {many['flow']:.1f} s of its flow and {many['gigabytes']:.1f} GB"
+    segments = 1_000_000 * found["segments a video"]
+    yield f"a million videos, {segments:,} segments, it"
+    yield f"takes {million['flow']:.0f} s and {million['gigabytes']:.1f} GB"
+
+
 def deep_stage() -> Iterator[str]:
     found = measured("deep_stage_cpu")
     naive, ours = found["naive"]["seconds"], found["ours"]["seconds"]

@@ -363,6 +363,19 @@ def test_what_cannot_be_read_is_done_anew_with_a_warning(
     assert "All videos are opened and scored anew" in caplog.text
 
 
+def test_without_a_readable_ranking_videos_are_ranked_from_their_scores(
+    nights: Nights, first: dict[str, Any], touched: Touched, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = nights.rows("rankings", first)
+    (file,) = (nights.output / "rankings").rglob("*.parquet")
+    file.write_bytes(b"garbage")
+    night = nights.run()
+    assert set(touched.fetched) <= {"empty.mp4"}
+    assert night["counts"]["unchanged"] == 4
+    assert "All videos are ranked again, from their stored scores" in caplog.text
+    assert nights.rows("rankings", night) == before
+
+
 def test_without_their_stored_scores_videos_are_opened_anew(
     nights: Nights, touched: Touched, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -31,13 +31,13 @@ class PreviousRun:
     """What the newest complete run left: library and refusals by URI, and its ranking, best first.
 
     `ranked` are the URIs of the videos in its ranking, sorted; None where this run ranks by other settings or
-    models, and no row of it stays.
+    models, and no row of it stays. `rankings` is None where the ranking cannot be read.
     """
 
     run_id: str
     library: Tables
     refusals: Mapping[str, Failure]
-    rankings: Tables
+    rankings: Tables | None
     ranked: pa.Array | None = None
 
 
