@@ -133,12 +133,22 @@ def empty_the_manifest(file: Path) -> None:
     (file.parents[2] / "runs" / "run-1.json").write_text(json.dumps({}))
 
 
-@pytest.mark.parametrize("table", ["library", "failures", "rankings"])
+@pytest.mark.parametrize("table", ["library", "failures"])
 @pytest.mark.parametrize("harm", [remove, fill_with_garbage, replace_by_another, empty_the_manifest])
 def test_what_cannot_be_made_out_is_not_known(run: Run, table: str, harm: Callable[[Path], None]) -> None:
     (file,) = Path(run.spec.settings.output).glob(f"{table}/*/*.parquet")
     harm(file)
     assert read_previous_run.fn(run) is None
+
+
+@pytest.mark.parametrize("harm", [remove, fill_with_garbage, replace_by_another])
+def test_videos_are_known_without_their_ranking(run: Run, harm: Callable[[Path], None]) -> None:
+    (file,) = Path(run.spec.settings.output).glob("rankings/*/*.parquet")
+    harm(file)
+    known = read_previous_run.fn(run)
+    assert known
+    assert known.rankings is known.ranked is None
+    assert list(known.refusals) == [REFUSED.uri]
 
 
 def test_an_output_out_of_reach_is_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
