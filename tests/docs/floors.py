@@ -14,6 +14,8 @@ from tests import ROOT
 
 PACKAGES = ("hookline", "flows", "tasks")
 WIDTH = 102
+DRAWN_AS = {"tasks/adapters/models": "tasks/adapters/models", "tasks/core/records": "tasks/core"}
+"""Rooms that are drawn together with those inside, or as a part of the one around."""
 
 
 def room_of(module: str) -> str:
@@ -25,7 +27,7 @@ def room_of(module: str) -> str:
     path = ROOT / module.replace(".", "/")
     folder = path if path.is_dir() else path.parent
     room = folder.relative_to(ROOT).as_posix()
-    return "tasks/adapters/models" if room.startswith("tasks/adapters/models") else room
+    return next((drawn for inside, drawn in DRAWN_AS.items() if room.startswith(inside)), room)
 
 
 def imports_of_rooms() -> dict[str, set[str]]:

@@ -1,6 +1,10 @@
-"""Errors of storage: for each reason what to do about it, and nothing that tells a secret."""
+"""Errors of storage: their reasons, for each what to do about it, and nothing that tells a secret."""
 
 from __future__ import annotations
+
+import errno
+
+from fsspec.exceptions import FSTimeoutError
 
 from tasks.core.errors import ObjectChanged, StorageError
 from tasks.core.secrets import redacted
@@ -36,6 +40,25 @@ def storage_error(uri: str, reason: str, detail: str) -> StorageError:
         reason=reason,
         retryable=reason in _RETRYABLE,
     )
+
+
+def reason_of_error(error: Exception) -> tuple[str, str]:
+    """The reason behind an error of files or fsspec, and a sentence about it."""
+    detail = f"{type(error).__name__}: {error}"
+    match error:
+        case FSTimeoutError():
+            return "deadline", "the store is so slow that the time for this video is over"
+        case FileNotFoundError() | IsADirectoryError():
+            return "not_found", "there is no file or folder of this name"
+        case PermissionError():
+            return "denied", "access was refused"
+        case NotADirectoryError() | FileExistsError():
+            return "invalid", "a part of this path is a file, where a folder should be"
+        case ValueError():
+            return "invalid", detail
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return "no_space", "the disk is full"
+    return "unavailable", detail
 
 
 def may_be_shown(error: BaseException | None) -> bool:

@@ -6,7 +6,6 @@ listed, or nothing. What `publish` puts under a name is a complete file, or what
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import math
@@ -24,7 +23,7 @@ from uuid import uuid4
 from fsspec import AbstractFileSystem
 from fsspec.exceptions import FSTimeoutError
 
-from tasks.adapters.storage.reasons import may_be_shown, storage_error
+from tasks.adapters.storage.reasons import may_be_shown, reason_of_error, storage_error
 from tasks.core.errors import HooklineError
 from tasks.core.listing import Listing, Sieve
 from tasks.core.records import VideoRef
@@ -306,21 +305,7 @@ class Store(ABC):
 
     def _explain(self, error: Exception, path: str) -> tuple[str, str]:
         """The reason behind an error that came with fsspec's `path`, and a sentence about it."""
-        detail = f"{type(error).__name__}: {error}"
-        match error:
-            case FSTimeoutError():
-                return "deadline", "the store is so slow that the time for this video is over"
-            case FileNotFoundError() | IsADirectoryError():
-                return "not_found", "there is no file or folder of this name"
-            case PermissionError():
-                return "denied", "access was refused"
-            case NotADirectoryError() | FileExistsError():
-                return "invalid", "a part of this path is a file, where a folder should be"
-            case ValueError():
-                return "invalid", detail
-            case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-                return "no_space", "the disk is full"
-        return "unavailable", detail
+        return reason_of_error(error)
 
 
 def _expect(ref: VideoRef, found: VideoRef) -> None:
