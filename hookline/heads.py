@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from rich.console import Console
 from rich.markup import escape
 
 from hookline.show import titled
-from tasks.adapters.models.head import kept_heads, load_head, promote, promoted_head
+from tasks.adapters.models.head import kept_heads, load_head, promote, promoted_head, told_of
 from tasks.adapters.storage import Store
 from tasks.core.errors import SettingsError
 from tasks.core.learning.promotion import compared_in_words
@@ -44,15 +42,21 @@ def print_heads(console: Console, store: Store) -> None:
     table = titled("Heads of the fast score", first_column="head")
     for name in ("videos", "windows", "better by", "at least", ""):
         table.add_column(name, justify="right", no_wrap=True)
+    broken = []
     for name in reversed(names):
-        about = json.loads(store.read_bytes(f"heads/{name}/head.json"))
+        about = told_of(store, name)
+        scores = "promoted" if promoted and promoted["head"] == name else ""
         table.add_row(
             name,
-            *(str(about.get(key, "")) for key in ("videos", "rows")),
-            *("" if about.get(key) is None else f"{about[key]:+.3f}" for key in ("gain", "gain_at_least")),
-            "promoted" if promoted and promoted["head"] == name else "",
+            *(escape(str((about or {}).get(key, ""))) for key in ("videos", "rows")),
+            *(_signed((about or {}).get(key)) for key in ("gain", "gain_at_least")),
+            scores if about is not None else "broken",
         )
+        if about is None:
+            broken.append(f"heads/{name}/head.json cannot be read: put it back, or remove the folder")
     console.print(table)
+    for sentence in broken:
+        console.print(sentence, soft_wrap=True)
     if promoted:
         console.print(
             f"{promoted['head']} since {escape(str(promoted.get('promoted_at')))}: "
@@ -79,3 +83,7 @@ def promote_head(store: Store, wanted: str) -> str:
     head = load_head(f"{store.uri}/heads/{found[0]}")
     promote(store, found[0], head.revision, because="somebody said so")
     return found[0]
+
+
+def _signed(value: object) -> str:
+    return f"{value:+.3f}" if isinstance(value, int | float) else ""

@@ -17,12 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.adapters.storage import Store
-from tasks.adapters.storage.nights import SCORED_BY, Nights, find_nights
+from tasks.adapters.storage.nights import Nights, find_nights, scored_by
 from tasks.adapters.storage.published import read_labels
 from tasks.core.learning.evaluation import Measured, Verdicts, evaluated
 from tasks.core.learning.metrics import Estimate
 from tasks.core.learning.videos import ScoredVideoRows
-from tasks.core.manifest import Manifest
 from tasks.core.tables.parquet_options import write_options
 from tasks.core.tables.schemas import EVALUATIONS, SCHEMA_VERSION, table_name
 
@@ -87,11 +86,6 @@ def keep(store: Store, evaluation: Evaluation) -> str:
         return store.publish(local, table_name("evaluations", run_date=began.date(), run_id=name))
 
 
-def scored_by(run: Manifest) -> dict[str, str | None]:
-    """What of a run's models decides its scores."""
-    return {name: run.models.get(name) for name in SCORED_BY}
-
-
 def verdicts_of(
     videos: Sequence[ScoredVideoRows], labels: pa.Table
 ) -> tuple[dict[tuple[str, str], Verdicts], int]:
@@ -132,7 +126,10 @@ def _health(labels: pa.Table, joined: int) -> Iterator[Measured]:
 def _notes(nights: Nights, videos: Sequence[ScoredVideoRows], alike: Collection[str]) -> Iterator[str]:
     others = sum(video.run_id not in alike for video in videos)
     if others:
-        yield f"{others} videos are of runs with another head or other models: they are not counted together."
+        yield (
+            f"{others} videos are of runs with another head, another judge, other windows or another number "
+            "of candidates: they are not counted together."
+        )
     if nights.earlier:
         yield f"{len(nights.earlier)} runs of earlier versions did not keep what the deep model said."
     if nights.gone:

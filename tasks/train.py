@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.adapters.models.head import Head, find_head, keep_head, kept_heads, promote
 from tasks.adapters.storage import Store
-from tasks.adapters.storage.nights import Nights, find_nights
+from tasks.adapters.storage.nights import JUDGE, Nights, find_nights, judge_of
 from tasks.core.errors import SettingsError
 from tasks.core.learning.promotion import Exam, Score, compared_in_words, exam, is_held_out
 from tasks.core.learning.ridge import Fitted, Ridge
@@ -35,8 +35,6 @@ MIN_SPREAD = 1.0
 BETWEEN_ATTEMPTS = timedelta(days=6, hours=12)
 """At most one head a week may take over: of ten that are no better, one would pass by luck. (A weekly
 schedule does not begin to the second, nor to the hour where the clocks go forward.)"""
-
-JUDGE = ("videollama3", "videollama3_revision", "videollama3_quantization", "prompt_hash")
 
 Promote = Literal["auto", "never", "always"]
 
@@ -123,19 +121,19 @@ def same_models(nights: Nights) -> dict[str, str | None]:
             f"None of {len(nights.earlier)} runs kept what the deep model said of each candidate: rank with "
             "this version first, the newest at least with --select.rescore=true"
         )
-    for name in ("videomae_revision", *JUDGE):
-        by_value: dict[str | None, list[Manifest]] = {}
-        for run in nights.runs:
-            if run.models.get("videollama3"):  # else it judged nothing
-                by_value.setdefault(run.models.get(name), []).append(run)
+    judging = [run for run in nights.runs if run.models.get("videollama3")] or nights.runs
+    told = [{"videomae_revision": run.models.get("videomae_revision"), **judge_of(run)} for run in judging]
+    for name in told[0]:
+        by_value: dict[object, list[Manifest]] = {}
+        for run, of_run in zip(judging, told, strict=True):
+            by_value.setdefault(of_run[name], []).append(run)
         if len(by_value) > 1:
             found = "; ".join(f"{value} up to {runs[-1].run_id}" for value, runs in by_value.items())
             raise SettingsError(
                 f"The nights have several {name}, which teach different things: {found}. Fit on the newer "
                 "ones alone with --since and the first of their run ids"
             )
-    newest = next((run for run in reversed(nights.runs) if run.models.get("videollama3")), nights.runs[-1])
-    return {name: newest.models.get(name) for name in ("videomae", "videomae_revision", *JUDGE)}
+    return {name: judging[-1].models.get(name) for name in ("videomae", "videomae_revision", *JUDGE)}
 
 
 def collect(nights: Nights) -> _Taught:

@@ -128,17 +128,26 @@ def test_a_bar_that_is_none_is_refused(
     assert not (output / "evaluations").exists()
 
 
-def test_runs_with_another_judge_are_not_counted_together(
-    output: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("of", "name", "value"),
+    [
+        ("models", "videollama3_revision", "2"),
+        ("settings", "speech", {"enabled": True, "transcribe": True, "in_prompt": False}),
+        ("settings", "ranking", {"top_n": 15, "candidate_multiplier": 4, "max_overlap": "0.75"}),
+        ("settings", "windows", {"window_seconds": [30]}),
+    ],
+)
+def test_runs_that_ask_or_choose_otherwise_are_not_counted_together(
+    output: Path, capsys: pytest.CaptureFixture[str], of: str, name: str, value: object
 ) -> None:
     newest = max(output.glob("runs/*.json"))
     manifest = json.loads(newest.read_text())
-    manifest["models"]["videollama3_revision"] = "2"
+    manifest[of][name] = value
     newest.write_text(json.dumps(manifest))
     assert run(["evaluate", str(output)]) == 0
     assert kept(output)["spearman_fast_deep", "fast", "all"]["n_videos"] == VIDEOS
     text = " ".join(capsys.readouterr().out.split())
-    assert f"{VIDEOS} videos are of runs with another head or other models" in text
+    assert f"{VIDEOS} videos are of runs with another head, another judge" in text
 
 
 def test_runs_of_earlier_versions_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +155,8 @@ def test_runs_of_earlier_versions_say_so(tmp_path: Path, capsys: pytest.CaptureF
     assert run(["evaluate", str(output)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "1 runs of earlier versions did not keep what the deep model said" in text
+    assert "Recall of the fast score: unknown: no windows" in text
+    assert "left nothing out" not in text
 
 
 def test_an_output_without_a_run_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,6 +122,19 @@ def test_heads_are_listed_and_an_earlier_one_comes_back(
     assert "there are 2 heads '20'" in printed(capsys)
 
 
+@pytest.mark.parametrize("written", [b"{", b"[1, 2]", b"\xff", b'{"gain": "[/b]", "rows": "[/b]"}'])
+def test_a_head_that_cannot_be_read_is_listed_as_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: bytes
+) -> None:
+    folder = tmp_path / "heads" / "20270101T000000Z-abcdef"
+    folder.mkdir(parents=True)
+    (folder / "head.json").write_bytes(written)
+    assert run(["heads", str(tmp_path)]) == 0
+    assert ("head.json cannot be read: put it back" in printed(capsys)) is not written.startswith(b'{"')
+    assert run(["heads", str(tmp_path), "--promote", "2027"]) == 1
+    assert "is not a score head" in printed(capsys)
+
+
 def test_too_little_is_refused_with_the_numbers_that_are_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,6 +169,18 @@ def test_nights_of_several_models_are_named_and_not_mixed(
     assert f"The nights have several {model}" in text
     assert f"another up to {since}" in text
     assert run(["train", str(output), "--since", since]) == 0
+
+
+def test_nights_in_which_the_judge_knew_what_is_said_are_others(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = max(output.glob("runs/*.json"))
+    manifest = json.loads(newest.read_text())
+    assert manifest["settings"]["speech"]["in_prompt"] is True
+    manifest["settings"]["speech"]["in_prompt"] = False
+    newest.write_text(json.dumps(manifest))
+    assert run(["train", str(output)]) == 2
+    assert "The nights have several speech.in_prompt" in printed(capsys)
 
 
 def test_a_head_of_another_videomae_is_no_champion(tmp_path: Path) -> None:

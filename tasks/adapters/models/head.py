@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +144,18 @@ def kept_heads(store: Store) -> list[str]:
     """The ids of all heads that were fitted under an output, the oldest first: they begin with their time."""
     parts = (name.split("/") for name in store.names("heads"))
     return sorted(part[1] for part in parts if part[2:] == ["head.json"] and HEAD_ID.fullmatch(part[1]))
+
+
+def told_of(store: Store, name: str) -> dict[str, Any] | None:
+    """What `head.json` says of a head that was fitted under an output; None where it cannot be read.
+
+    Raises:
+        StorageError: the output cannot be reached.
+    """
+    try:
+        return dict(json.loads(store.read_bytes(f"heads/{name}/head.json")))
+    except (TypeError, ValueError):
+        return None
 
 
 def keep_head(store: Store, name: str, head: Head, about: Mapping[str, object], card: str) -> str:

@@ -16,11 +16,9 @@ from tasks.core.learning.videos import FEATURES, NEEDED, SINCE_4, ScoredVideoRow
 from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import table_name
 
-SCORED_BY = (
-    *("videomae_revision", "head_revision", "videollama3", "videollama3_revision"),
-    *("videollama3_quantization", "prompt_hash"),
-)
-"""What of a run's models decides its scores."""
+JUDGE = ("videollama3", "videollama3_revision", "videollama3_quantization", "prompt_hash")
+
+SCORED_BY = ("videomae_revision", "head_revision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +99,22 @@ def whole_videos(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
         rest = table.slice(begins)
     if rest is not None and len(rest):
         yield rest
+
+
+def judge_of(run: Manifest) -> dict[str, object]:
+    """What of a run decides what the deep model says of a window: models, question, and what it is told.
+
+    Another Whisper hears some other words, and the judge is still the same; one that is not told what is said
+    is another.
+    """
+    speech = run.settings.get("speech", {})
+    told = all(speech.get(name) for name in ("enabled", "transcribe", "in_prompt"))
+    return {**{name: run.models.get(name) for name in JUDGE}, "speech.in_prompt": told}
+
+
+def scored_by(run: Manifest) -> dict[str, object]:
+    """What of a run decides its scores, and which of its windows the deep model is shown."""
+    ranking = run.settings.get("ranking", {})
+    chosen = {name: ranking.get(name) for name in ("top_n", "candidate_multiplier", "max_overlap")}
+    models = {name: run.models.get(name) for name in SCORED_BY}
+    return {**models, **judge_of(run), **chosen, "windows": run.settings.get("windows")}

@@ -25,6 +25,7 @@ from tasks.core.learning.videos import Floats, ScoredVideoRows
 
 NO_AUDITS = "unknown: no audits"
 NOTHING_CUT = "unknown: the fast score left nothing out"
+NO_WINDOWS = "unknown: no windows of videos that no head was fitted on"
 
 TOP = 15
 """Windows of a video whose order NDCG counts."""
@@ -76,8 +77,9 @@ def evaluated(
 ) -> Iterator[Measured]:
     """Every metric over the videos of the runs that are `alike`, and how alike the scores were in each run.
 
-    Runs that are alike have the same models and head: others are not pooled. What the judge said counts of
-    videos alone that no head was fitted on (`is_unseen`), verdicts of all: no head is fitted on those.
+    Runs that are alike have the same models and head, and choose alike: others are not pooled. What the judge
+    said counts of videos alone that no head was fitted on (`is_unseen`), verdicts of all: no head is fitted
+    on those.
     """
     pooled = [video for video in videos if video.run_id in alike]
     unseen = [video for video in pooled if is_unseen(video)]
@@ -99,7 +101,8 @@ def is_unseen(video: ScoredVideoRows) -> bool:
 
 
 def _gate(gate: GateRecall, scope: str) -> Iterator[Measured]:
-    note = "" if gate.audited else NO_AUDITS if gate.cut else NOTHING_CUT
+    nothing = NOTHING_CUT if gate.videos else NO_WINDOWS
+    note = "" if gate.audited else NO_AUDITS if gate.cut else nothing
     yield Measured("recall_at_own_bar", "fast", scope, gate.recall, gate.windows, True, note)
     yield Measured("recall_at_own_bar", "random", scope, gate.chance, gate.windows, True, note)
 
@@ -122,15 +125,14 @@ def _order(videos: Sequence[ScoredVideoRows], scope: str) -> Iterator[Measured]:
     found: dict[str, list[float | None]] = defaultdict(list)
     rows = 0
     for video in videos:
-        which = video.judged & ~np.isnan(video.probability)
+        which = video.judged & (video.is_candidate | video.audited)
         is_told = not video.is_cut or bool((video.audited & video.judged).any())
         rows += int(which.sum()) * is_told
         for name, score in scores_of(video).items():
             if name in ("deep", "combined"):
                 continue  # made from the judge's own score
-            weight = video.weights()[which]
             found[name].append(
-                concordance(score[which], video.deep[which], weight)
+                concordance(score[which], video.deep[which], video.audited[which], others=video.others)
                 if is_told and score is not None
                 else None
             )

@@ -15,12 +15,13 @@ from tasks.core.learning.videos import ScoredVideoRows
 class GateRecall:
     """The recall at the ranking's own bar, that of a gate that chooses at random, and what both rest on.
 
-    `cut` are the videos in which a window is no candidate for want of room, `audited` those of them in which
-    windows were judged all the same, `windows` how many.
+    `videos` were looked at. `cut` are those in which a window is no candidate for want of room, `audited`
+    those of them in which windows were judged all the same, `windows` how many.
     """
 
     recall: Estimate
     chance: Estimate
+    videos: int
     cut: int
     audited: int
     windows: int
@@ -33,8 +34,9 @@ def gate_recall(videos: Iterable[ScoredVideoRows]) -> GateRecall:
     Of the others, those that were drawn and answered stand for all (Horvitz & Thompson 1952): the total is
     unbiased however few they are, which the recall of a "best 15" is not. Without audits nothing is known.
     """
-    found, missed, candidates, packed, cut, windows = [], [], [], [], 0, 0
+    found, missed, candidates, packed, looked_at, cut, windows = [], [], [], [], 0, 0, 0
     for video in videos:
+        looked_at += 1
         if not video.is_cut:
             continue
         cut += 1
@@ -44,9 +46,9 @@ def gate_recall(videos: Iterable[ScoredVideoRows]) -> GateRecall:
             continue
         bar, windows = best[video.top_n - 1], windows + int(audited.sum())
         found.append(float((best >= bar).sum()))
-        others = int((video.in_packing & ~video.is_candidate).sum())
-        missed.append(others * float((video.deep[audited] >= bar).mean()))
+        missed.append(video.others * float((video.deep[audited] >= bar).mean()))
         candidates.append(float(video.is_candidate.sum()))
         packed.append(float(video.in_packing.sum()))
     all_of_them = np.add(found, missed)
-    return GateRecall(ratio_of(found, all_of_them), ratio_of(candidates, packed), cut, len(found), windows)
+    recall, chance = ratio_of(found, all_of_them), ratio_of(candidates, packed)
+    return GateRecall(recall, chance, looked_at, cut, len(found), windows)

@@ -5,9 +5,8 @@ Tied scores are tied: no metric makes up an order for them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,9 @@ DRAWS = 2000
 
 DRAWN_AT_ONCE = 1_000_000
 """Videos that are drawn at once, of all samples together: what that takes of memory is 24 MB."""
+
+BLOCK = 256
+"""Rows of a square of pairs that are in memory at once."""
 
 MIN_VIDEOS = 20
 """Videos below which there is no interval: a bootstrap over fewer is too narrow."""
@@ -49,8 +51,11 @@ def kendall(a: npt.ArrayLike, b: npt.ArrayLike) -> float | None:
     a, b = np.asarray(a, float), np.asarray(b, float)
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
-    x, y = np.sign(a[:, None] - a), np.sign(b[:, None] - b)
-    return float((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))
+    both = of_a = of_b = 0.0
+    for rows in _blocks(len(a)):
+        x, y = np.sign(a[rows, None] - a), np.sign(b[rows, None] - b)
+        both, of_a, of_b = both + (x * y).sum(), of_a + (x**2).sum(), of_b + (y**2).sum()
+    return float(both / np.sqrt(of_a * of_b))
 
 
 def ndcg(gain: npt.ArrayLike, score: npt.ArrayLike, *, k: int) -> float | None:
@@ -90,24 +95,46 @@ def average_precision(is_true: npt.ArrayLike, score: npt.ArrayLike) -> float | N
     return float((np.diff(found, prepend=0) / truth.sum() * found / seen).sum())
 
 
-def concordance(score: npt.ArrayLike, truth: npt.ArrayLike, weight: npt.ArrayLike) -> float | None:
+def concordance(
+    score: npt.ArrayLike, truth: npt.ArrayLike, audited: npt.NDArray[np.bool_], *, others: int
+) -> float | None:
     """Share of pairs that a score puts in their true order, half for ties; None without a pair that differs.
 
-    A pair counts with the product of both weights.
+    `audited` and `others` as in `pairs_in_order`.
     """
-    score, truth, weight = (np.asarray(values, float) for values in (score, truth, weight))
-    i, j = _pairs(len(truth))
-    agrees = np.sign(score[i] - score[j]) * np.sign(truth[i] - truth[j])
-    pairs = weight[i] * weight[j] * (truth[i] != truth[j])
-    total = float(pairs.sum())
-    return float((pairs * (agrees + 1) / 2).sum() / total) if total else None
+    in_order, pairs = pairs_in_order(score, truth, audited, others=others)
+    return in_order / pairs if pairs else None
 
 
-@lru_cache(maxsize=64)
-def _pairs(count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The numbers of both of each pair."""
-    i, j = np.triu_indices(count, 1)
-    return i, j
+def pairs_in_order(
+    score: npt.ArrayLike, truth: npt.ArrayLike, audited: npt.NDArray[np.bool_], *, others: int
+) -> tuple[float, float]:
+    """How many pairs that differ a score puts in their true order, half for ties; and how many there are.
+
+    The `audited` windows were drawn from `others` without replacement, and stand for all of those. A pair
+    counts 1 / (how likely it was that both are seen), so that both totals are unbiased (Horvitz & Thompson
+    1952): of k drawn from m, m / k with a window that is always seen, m (m - 1) / (k (k - 1)) with another
+    drawn one. A single drawn one tells nothing of such pairs: they are not counted.
+    """
+    score, truth = np.asarray(score, float), np.asarray(truth, float)
+    drawn = int(audited.sum())
+    stands_for = np.ones(3)
+    if drawn:
+        stands_for[1] = others / drawn
+        stands_for[2] = stands_for[1] * (others - 1) / max(drawn - 1, 1)
+    in_order = pairs = 0.0
+    for rows in _blocks(len(truth)):
+        differs = np.sign(truth[rows, None] - truth)
+        agrees = differs * np.sign(score[rows, None] - score)
+        counts = stands_for[audited[rows, None].astype(int) + audited] * (differs != 0)
+        pairs += float(counts.sum()) / 2  # each pair is met from both sides
+        in_order += float((counts * (agrees + 1)).sum()) / 4
+    return in_order, pairs
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    """Rows of a square of so many, a few at a time: of a video with thousands of windows as well."""
+    return (slice(first, first + BLOCK) for first in range(0, count, BLOCK))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tasks.core.learning.metrics import Estimate, concordance, mean_of
 from tasks.core.learning.videos import Flags, Floats, ScoredVideoRows
 
@@ -87,6 +85,8 @@ def exam(videos: Sequence[ScoredVideoRows], *, champion: Score, challenger: Scor
 
 
 def _gain(video: ScoredVideoRows, which: Flags, scores: tuple[Floats, Floats]) -> float | None:
-    weight = np.where(which, 1 / video.probability, 0)[which]
-    before, after = (concordance(score[which], video.deep[which], weight) for score in scores)
+    before, after = (
+        concordance(score[which], video.deep[which], video.audited[which], others=video.others)
+        for score in scores
+    )
     return None if before is None or after is None else after - before

@@ -57,7 +57,12 @@ class ScoredVideoRows:
     @property
     def is_cut(self) -> bool:
         """Whether the fast score kept any window from the deep model."""
-        return bool((self.in_packing & ~self.is_candidate).any())
+        return self.others > 0
+
+    @property
+    def others(self) -> int:
+        """How many windows the fast score kept from the deep model: what is audited is drawn from them."""
+        return int((self.in_packing & ~self.is_candidate).sum())
 
     def weights(self) -> Floats:
         """For how many windows of the packing each judged one stands; NaN of the others."""

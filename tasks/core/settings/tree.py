@@ -102,6 +102,15 @@ class Audit(Group):
         ge=0,
     )
 
+    @model_validator(mode="after")
+    def _is_enough_for_a_video(self) -> Self:
+        if self.most < self.windows:
+            raise ValueError(
+                f"audit.most {self.most} is less than audit.windows {self.windows}, what one video takes: "
+                "raise it, or set audit.windows to 0 to audit nothing"
+            )
+        return self
+
 
 class Limits(Group):
     """What one video may cost, and how much may go wrong."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations, pairwise, permutations
 
 import numpy as np
@@ -15,6 +16,7 @@ from tasks.core.learning.metrics import (
     kendall,
     mean_of,
     ndcg,
+    pairs_in_order,
     ratio_of,
     roc_auc,
     spearman,
@@ -69,18 +71,55 @@ def test_tied_scores_have_the_mean_ndcg_of_all_their_orders(rows: list[tuple[int
     assert found == pytest.approx(dcg / ideal)
 
 
-@given(some)
-def test_concordance_counts_pairs_by_the_product_of_their_weights(rows: list[tuple[int, int, bool]]) -> None:
+@given(some, st.integers(0, 9))
+def test_concordance_counts_pairs_for_all_they_stand_for(
+    rows: list[tuple[int, int, bool]], left_out: int
+) -> None:
     score, truth = [a for a, *_ in rows], [b for _, b, _ in rows]
-    weight = [3.0 if x else 1.0 for *_, x in rows]
+    audited = np.array([x for *_, x in rows])
+    k, m = int(audited.sum()), int(audited.sum()) + left_out
+    weight = {0: 1.0, 1: m / k if k else 0, 2: m * (m - 1) / (k * (k - 1)) if k > 1 else 0}
     total = agreed = 0.0
     for i, j in combinations(range(len(rows)), 2):
         if truth[i] != truth[j]:
-            total += weight[i] * weight[j]
+            counts = weight[int(audited[i]) + int(audited[j])]
+            total += counts
             same = (score[i] - score[j]) * (truth[i] - truth[j])
-            agreed += weight[i] * weight[j] * (1 if same > 0 else 0 if same < 0 else 0.5)
-    found = concordance(score, truth, weight)
+            agreed += counts * (1 if same > 0 else 0 if same < 0 else 0.5)
+    found = concordance(score, truth, audited, others=m)
     assert found == (pytest.approx(agreed / total) if total else None)
+
+
+@pytest.mark.parametrize("drawn", [2, 3, 5])
+def test_over_all_draws_of_the_audit_concordance_is_that_of_all_windows(drawn: int) -> None:
+    """Four candidates, and each way to draw some of six others: totals are unbiased, and without ties of the
+    truth, so is the share."""
+    always, others = range(4), range(4, 10)
+    for truth, share_too in (([*SCORE[:5], *OTHER[:5]], False), ([5, 0, 9, 2, 7, 1, 8, 3, 6, 4], True)):
+        whole = pairs_in_order(SCORE, truth, np.zeros(10, bool), others=0)
+        found, shares = [], []
+        for draw in combinations(others, drawn):
+            seen = [*always, *draw]
+            audited = np.array([window in draw for window in seen])
+            of_draw = np.take(SCORE, seen), np.take(truth, seen), audited
+            found.append(pairs_in_order(*of_draw, others=len(others)))
+            shares.append(concordance(*of_draw, others=len(others)))
+        assert np.mean(found, axis=0) == pytest.approx(whole)
+        if share_too:
+            assert np.mean(np.array(shares, float)) == pytest.approx(whole[0] / whole[1])
+
+
+def test_a_video_of_many_windows_costs_no_square_of_memory() -> None:
+    rng = np.random.default_rng(0)
+    score, truth = rng.random(3000), rng.random(3000)
+    tracemalloc.start()
+    found = concordance(score, truth, np.zeros(3000, bool), others=0)
+    tau = kendall(score, truth)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60e6  # a square of numbers takes 72 MB
+    assert found is not None
+    assert tau == pytest.approx(2 * found - 1)
 
 
 def test_without_an_answer_there_is_none() -> None:

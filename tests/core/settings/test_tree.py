@@ -78,6 +78,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ({"output": "s3://"}, "s3://bucket/prefix, or a folder"),
         ({"select": {"pattern": "*.{mp4"}}, "mp4"),
         ({"deep": {"max_new_tokens": 10}}, "greater than or equal to 160"),
+        ({"audit": {"most": 1}}, "audit.most 1 is less than audit.windows 2, what one video takes: raise it"),
         ({"publish": {"crop": "16:9"}}, "none|9:16"),
         ({"publish": {"captions": "files"}}, "captions is about clips: set publish.clips to true as well"),
         ({"publish": {"loudness": True}}, "loudness is about clips: set publish.clips to true as well"),
