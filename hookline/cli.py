@@ -33,6 +33,7 @@ app = App(
     default_parameter=Parameter(negative=(), name_transform=lambda name: name),
 )
 Verbose = Annotated[bool, Parameter(name=["--verbose", "-v"])]
+LabelFormat = Literal["auto", "segments", "curve", "youtube-retention", "mrhisum", "qvhighlights", "tvsum"]
 
 
 app["--help"].group = app["--version"].group = "Options"
@@ -231,18 +232,23 @@ def diff(output: str, run_a: str = "", run_b: str = "", /, *, json: bool = False
 
 
 @app.command
-def labels(output: str, file: Path, /) -> int:
+def labels(output: str, file: Path, /, *, format: LabelFormat = "auto") -> int:
     """Bring the verdicts of editors back: check FILE, match it with what was scored, and keep it.
 
     One row a segment: video_uri, start, end (seconds), verdict (published or rejected), and as far as known
     video_etag, views and labelled_on (a date). `hookline show OUTPUT --csv` with a column verdict will do.
+    Curves over the length of a video, such as how many still watch, become a value of each window.
 
     Parameters
     ----------
     output
         Where the rankings are: s3://bucket/prefix, or a folder. The labels are kept under labels/ there.
     file
-        A CSV or Parquet file.
+        A CSV or Parquet file, an answer of the YouTube Analytics API, or a file of a public data set.
+    format
+        What is in it: segments, with a verdict each; curve, with the columns video_uri, seconds and value;
+        youtube-retention; or what Mr. HiSum, QVHighlights and TVSum distribute. auto = by its ending and its
+        columns.
     """
     from hookline.labels import import_labels, print_labels
     from tasks.adapters.storage import open_store
@@ -250,8 +256,7 @@ def labels(output: str, file: Path, /) -> int:
 
     store = open_store(output)
     newest = newest_manifest(store)
-    labelled, uri = import_labels(store, file, newest)
-    print_labels(Console(), labelled, uri, newest.source)
+    print_labels(Console(), import_labels(store, file, newest, kind=format), newest.source)
     return ExitCode.COMPLETE
 
 

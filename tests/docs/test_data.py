@@ -21,6 +21,7 @@ from hookline.cli import run as cli
 from tasks.adapters.storage import open_store
 from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import (
+    CURVES,
     EVALUATIONS,
     FAILURES,
     LABELS,
@@ -47,6 +48,7 @@ SCHEMAS = {
     "library": LIBRARY,
     "words": WORDS,
     "labels": LABELS,
+    "curves": CURVES,
     "evaluations": EVALUATIONS,
 }
 
@@ -101,7 +103,7 @@ def test_the_page_says_what_came_with_this_schema_version() -> None:
     (news,) = re.findall(rf"^\| {SCHEMA_VERSION} \| (.*) \|$", promise, flags=re.MULTILINE)
     named = set(re.findall(r"`(\w+)`", news))
     columns = {name for schema in SCHEMAS.values() for name in schema.names}
-    assert named - {"rankings", "windows", "library", "labels", "words", "evaluations"} <= columns
+    assert named - {"rankings", "windows", "library", "labels", "words", "curves", "evaluations"} <= columns
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hookline.cli import run
-from tasks.core.tables.schemas import LABELS
+from tasks.core.tables.schemas import CURVES, LABELS
 from tests import FIXTURES
 
 PUBLISHED = FIXTURES / "published-schema-2"
@@ -96,6 +96,36 @@ def test_windows_that_were_not_ranked_can_be_labelled_in_parquet(
     assert f"{len(missed)} of other windows" in " ".join(capsys.readouterr().out.split())
     (table,) = kept(output)
     assert set(table["match"].to_pylist()) == {"window"}
+
+
+def test_a_curve_becomes_a_value_of_each_window(
+    output: Path, export: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = export[0]["video_uri"]
+    rows = [{"video_uri": uri, "seconds": second, "value": second} for second in range(600)]
+    rows += [{"video_uri": "of nobody", "seconds": second, "value": 1} for second in range(3)]
+    rows += [
+        {"video_uri": export[-1]["video_uri"], "seconds": 9000 + second, "value": 1} for second in range(3)
+    ]
+    assert export[-1]["video_uri"] != uri
+    assert run(["labels", str(output), str(write_csv(tmp_path / "c.csv", rows))]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "no run has ranked this video" in text
+    assert "it covers half of no window: the nearest is" in text
+    (path,) = output.glob("curves/*.parquet")
+    table = pq.ParquetFile(path).read()
+    assert f"3 curves: 1 over {len(table)} windows" in text
+    assert table.schema.remove_metadata().equals(CURVES)
+    (path,) = output.glob("windows/*/*.parquet")
+    windows = pq.ParquetFile(path).read(["run_id", "video_uri", "video_etag", "start", "end"]).to_pylist()
+    of_video = [row for row in windows if row["video_uri"] == uri]
+    assert len(table) == len(of_video) > 1
+    for found, window in zip(table.to_pylist(), of_video, strict=True):
+        assert (found["start"], found["end"]) == (window["start"], window["end"])
+        assert (found["scored_in"], found["video_etag"]) == (window["run_id"], window["video_etag"])
+        assert found["kind"] == "curve"
+        # Each second has its own number, so that a window from whole second to whole second has this mean.
+        assert found["value"] == pytest.approx((window["start"] + window["end"] - 1) / 2, abs=0.5)
 
 
 def test_every_import_is_kept(output: Path, export: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from pydantic import ValidationError
 from tasks.adapters.storage.store import Store
 from tasks.core.errors import StorageError, first_error
 from tasks.core.manifest import Manifest
-from tasks.core.tables.labels import newest_labels
-from tasks.core.tables.schemas import LABELS, table_name, upgraded
+from tasks.core.tables.labels import newest
+from tasks.core.tables.schemas import CURVES, LABELS, table_name, upgraded
 
 MANIFEST_NAME = re.compile(r"runs/[A-Za-z0-9-]+\.json")
+
+CURVES_KEY = ("video_uri", "video_etag", "start", "end", "kind")
 
 
 def newest_manifest(store: Store) -> Manifest:
@@ -240,8 +242,21 @@ def read_labels(store: Store) -> pa.Table:
     Raises:
         StorageError: one cannot be read.
     """
-    tables = [LABELS.empty_table()]
-    for name in sorted(name for name in store.names("labels") if name.endswith(".parquet")):
+    return newest(_imports(store, "labels", LABELS))
+
+
+def read_curves(store: Store) -> pa.Table:
+    """What curves say of windows, of all imports: the newest value of each kind.
+
+    Raises:
+        StorageError: one cannot be read.
+    """
+    return newest(_imports(store, "curves", CURVES), CURVES_KEY)
+
+
+def _imports(store: Store, folder: str, schema: pa.Schema) -> pa.Table:
+    tables = [schema.empty_table()]
+    for name in sorted(name for name in store.names(folder) if name.endswith(".parquet")):
         content = pa.BufferReader(store.read_bytes(name))
-        tables.append(upgraded(_parquet(content, None, f"{store.uri}/{name}"), LABELS))
-    return newest_labels(pa.concat_tables(tables))
+        tables.append(upgraded(_parquet(content, None, f"{store.uri}/{name}"), schema))
+    return pa.concat_tables(tables)

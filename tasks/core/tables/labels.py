@@ -207,12 +207,12 @@ def labels_table(labelled: Iterable[Labelled], *, imported_at: datetime) -> pa.T
     return pa.Table.from_pylist(rows, schema=LABELS)
 
 
-def newest_labels(table: pa.Table) -> pa.Table:
-    """Of several imports, the newest label of each segment; by video, start and end."""
-    order = [("video_uri", "ascending"), ("start", "ascending"), ("end", "ascending")]
+def newest(table: pa.Table, key: Sequence[str] = ("video_uri", "start", "end")) -> pa.Table:
+    """Of several imports, the newest row of each `key`, in its order; a label's is its segment."""
+    order = [(name, "ascending") for name in key]
     table = table.take(pc.sort_indices(table, sort_keys=[*order, ("imported_at", "descending")]))
-    segments = list(zip(*(table[name].to_pylist() for name, _ in order), strict=True))
-    first = [number == 0 or segments[number - 1] != segment for number, segment in enumerate(segments)]
+    keys = list(zip(*(table[name].to_pylist() for name in key), strict=True))
+    first = [number == 0 or keys[number - 1] != each for number, each in enumerate(keys)]
     return table.filter(pa.array(first, pa.bool_()))
 
 
@@ -254,8 +254,7 @@ def _by_overlap(labels: Sequence[Label], windows: Spans, taken: set[tuple[str, S
             exact = label.model_copy(update=dict(zip(("start", "end"), window, strict=True)))
             yield Labelled(exact, "overlap", given=given, iou=overlap)
         else:
-            nearest = min(windows.get(label.video_uri, ()), key=lambda w: _far(given, w), default=None)
-            yield Labelled(label, "no_window", nearest=nearest)
+            yield Labelled(label, "no_window", nearest=nearest_to(given, windows.get(label.video_uri, ())))
 
 
 def iou(a: Span, b: Span) -> float:
@@ -268,6 +267,6 @@ def iou(a: Span, b: Span) -> float:
     return common / (a[1] - a[0] + b[1] - b[0] - common)
 
 
-def _far(a: Span, b: Span) -> tuple[float, float]:
-    """The less two spans overlap the farther, then by the distance of their middles."""
-    return -iou(a, b), abs(a[0] + a[1] - b[0] - b[1])
+def nearest_to(span: Span, windows: Iterable[Span]) -> Span | None:
+    """The window that overlaps a span most; of those that do not, the one whose middle is nearest."""
+    return min(windows, key=lambda w: (-iou(span, w), abs(span[0] + span[1] - w[0] - w[1])), default=None)

@@ -189,6 +189,21 @@ LABELS = pa.schema(
 is the run whose `windows` have the segment, null if none has."""
 
 
+CURVES = pa.schema(
+    [
+        pa.field("video_uri", pa.string(), nullable=False),
+        pa.field("video_etag", pa.string(), nullable=False),
+        pa.field("start", pa.float64(), nullable=False),
+        pa.field("end", pa.float64(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("scored_in", pa.string()),
+        pa.field("imported_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""What a curve over a video says of each of its windows: its mean there."""
+
+
 WORDS = pa.schema(
     [
         pa.field("run_id", pa.string(), nullable=False),

@@ -17,7 +17,7 @@ from tasks.core.tables.labels import (
     checked_labels,
     labels_table,
     matched,
-    newest_labels,
+    newest,
     under_current_names,
 )
 from tasks.core.tables.library import LibraryEntry
@@ -199,9 +199,9 @@ def test_the_newest_label_of_a_segment_counts() -> None:
         return labels_table(found, imported_at=NOW.replace(hour=hour))
 
     tables = [imported(9, views=5), imported(10, views=700), imported(8), imported(7, start=3.0, end=62.0)]
-    newest = newest_labels(pa.concat_tables(tables))
-    assert newest.schema.equals(LABELS)
-    assert newest.select(["start", "views"]).to_pylist() == [
+    kept = newest(pa.concat_tables(tables))
+    assert kept.schema.equals(LABELS)
+    assert kept.select(["start", "views"]).to_pylist() == [
         {"start": 0.0, "views": 700}, {"start": 3.0, "views": None}
     ]  # fmt: skip
-    assert len(newest_labels(LABELS.empty_table())) == 0
+    assert len(newest(LABELS.empty_table())) == 0
