@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
+from tasks.adapters.models.checkpoints import Checkpoint, resolve_adapter, resolve_checkpoint
 from tasks.adapters.models.gpus import find_gpus
 from tasks.adapters.models.head import LATEST, find_head
 from tasks.adapters.models.malloc import limit_malloc_arenas
+from tasks.adapters.models.videollama3.adapter import check_adapter
 from tasks.adapters.models.videollama3.config import check_described, frame_budget
 from tasks.adapters.models.whisper.checkpoint import read_tokens
 from tasks.adapters.stopping import raise_if_stopped, stop_work, wait_for_work
@@ -187,6 +188,10 @@ def find_deep(settings: Settings) -> tuple[Checkpoint | Analysis, FrameBudget]:
     try:
         checkpoint = resolve_checkpoint(deep.model, deep.revision)
         check_described(checkpoint)
+        if deep.adapter:
+            adapter = resolve_adapter(deep.adapter)
+            check_adapter(adapter, checkpoint)
+            checkpoint = replace(checkpoint, adapter=adapter)
         ticks = max(windows.window_seconds) * windows.sample_fps
         return checkpoint, frame_budget(checkpoint, frames_per_segment=min(ticks, deep.max_frames))
     except (ModelError, StorageError) as error:

@@ -102,6 +102,7 @@ def cache_keys(
             prompt_hash=prompt_hash(deep.question, deep.answer_order),
             n_ticks=timeline.n_ticks,
             said_hash=said_hash(said.get(window, "")),
+            adapter=checkpoint.adapter.revision if checkpoint.adapter else "",
         )
         for window in windows
     }

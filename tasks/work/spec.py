@@ -87,6 +87,8 @@ class RunSpec:
             "whisper": whisper.model if whisper else None,
             "whisper_revision": whisper.revision if whisper else None,
         }
+        adapter = deep.adapter if deep else None
+        tuned = {"adapter": adapter.model, "adapter_revision": adapter.revision} if adapter else {}
         return RunStamp(
             run_id=self.run_id,
             viral_threshold=self.settings.ranking.viral_threshold,
@@ -105,5 +107,6 @@ class RunSpec:
                 "settings_hash": self.settings.digest(),
                 "code_version": CODE_VERSION,
                 **(listener if self.whisper else {}),
+                **tuned,
             },
         )

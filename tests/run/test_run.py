@@ -8,13 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from tasks.adapters.models.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tasks.adapters.models.head import Head, keep_head, promote
 from tasks.adapters.storage import open_store
+from tasks.core.devices import Backend
+from tasks.core.records import Analysis, Timeline, VideoRef, Window
 from tasks.run.run import Run, find_models
+from tasks.work.analyses import cache_keys
 from tasks.work.spec import RunSpec
 from tests.library import quick_settings
 from tests.spec import make_spec
+
+TIMELINE = Timeline(VideoRef("s3://b/a.mp4", "0" * 32, 9), "", 290, 1, 28, 28, 290.0, "pyav")
 
 
 def id_of(number: int, spec: RunSpec) -> str:
@@ -50,3 +57,32 @@ def test_latest_is_the_head_that_was_promoted_under_the_output(
     job = settings.model_copy(update={"output": str(tmp_path / "jobs")})
     of_library = find_models(job, run_id="r", started_at=now, library=str(output))
     assert of_library.digests == after.digests
+
+
+def test_an_adapter_is_part_of_what_answers_and_one_that_is_none_costs_the_deep_stage_alone(
+    demo_models: Path, tmp_path: Path
+) -> None:
+    """As a checkpoint that is none does."""
+    weights = {
+        f"base_model.model.model.language_model.layers.0.mlp.up_proj.lora_{side}.weight": np.ones(
+            shape, np.float32
+        )
+        for side, shape in (("A", (1, 64)), ("B", (128, 1)))
+    }
+    save_file(weights, tmp_path / ADAPTER_WEIGHTS)
+    (tmp_path / ADAPTER_CONFIG).write_text('{"lora_alpha": 1}')
+
+    def found(adapter: str) -> RunSpec:
+        settings = quick_settings(tmp_path, tmp_path / "out", demo_models, deep={"adapter": adapter})
+        spec = find_models(settings, run_id="r", started_at=datetime.now(UTC))
+        return replace(spec, deep_backend=Backend("cpu", "float32"))
+
+    plain, tuned, wrong = (found(adapter) for adapter in ("", str(tmp_path), str(tmp_path / "nowhere")))
+    assert tuned.stamp.models["adapter"] == str(tmp_path)
+    assert str(tuned.stamp.models["adapter_revision"]).startswith("sha256:")
+    assert plain.stamp.models.items() <= tuned.stamp.models.items()
+    keys = [cache_keys([Window(0, 5)], TIMELINE, spec, said={}) for spec in (plain, tuned)]
+    assert keys[0] != keys[1]
+    assert isinstance(wrong.deep, Analysis)
+    assert wrong.deep.reason == "model_unavailable"
+    assert "has no adapter_config.json" in str(wrong.deep.detail)

@@ -11,7 +11,8 @@ import json
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -30,17 +31,22 @@ DESCRIBING = re.compile(r"\w*config\.json")
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""The files of an adapter, as peft writes them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A complete checkpoint on local disk.
 
-    `model` is what the setting named; `revision` the hub commit, or a hash over the files.
+    `model` is what the setting named; `revision` the hub commit, or a hash over the files. An `adapter`,
+    which is merged into the weights as these are loaded, is described in the same way.
     """
 
     path: Path
     model: str
     revision: str
+    adapter: Checkpoint | None = None
 
 
 def resolve_checkpoint(model: str, revision: str = "") -> Checkpoint:
@@ -66,6 +72,26 @@ def resolve_checkpoint(model: str, revision: str = "") -> Checkpoint:
         raise _no_such_folder(model)
     _check_complete(path, model)
     return Checkpoint(path=path, model=model, revision=_content_hash(path))
+
+
+def resolve_adapter(uri: str, revision: str = "") -> Checkpoint:
+    """Bring an adapter to local disk: from a folder, or an `s3://bucket/prefix`.
+
+    Raises:
+        ModelError: there is none (`model_unavailable`), or it is not whole (`model_invalid`).
+        StorageError: the store broke off.
+    """
+    path = _from_store(uri) if uri.startswith("s3://") else Path(uri).expanduser().resolve()
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        if not (path / name).is_file():
+            raise ModelError(
+                f"deep.adapter {uri} has no {name}: name the folder, or the s3:// prefix, that holds "
+                f"{ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}.",
+                reason="model_unavailable",
+            )
+    if fault := _fault(path / ADAPTER_WEIGHTS):
+        raise ModelError(f"deep.adapter {uri}: {ADAPTER_WEIGHTS} {fault}.", reason="model_invalid")
+    return Checkpoint(path, uri, _content_hash(path, [ADAPTER_CONFIG, ADAPTER_WEIGHTS]))
 
 
 def outline(model: str, revision: str, folder: Path) -> tuple[Checkpoint, int]:
@@ -115,9 +141,14 @@ def on_this_machine(checkpoint: Checkpoint) -> Checkpoint:
         ModelError: it is not there for this machine, or it is not the same.
         StorageError: the store broke off while an s3:// checkpoint was fetched.
     """
+    adapter = checkpoint.adapter and _here(checkpoint.adapter, resolve_adapter)
+    return replace(_here(checkpoint, resolve_checkpoint), adapter=adapter)
+
+
+def _here(checkpoint: Checkpoint, resolve: Callable[[str, str], Checkpoint]) -> Checkpoint:
     if checkpoint.path.is_dir():
         return checkpoint
-    found = resolve_checkpoint(checkpoint.model, checkpoint.revision)
+    found = resolve(checkpoint.model, checkpoint.revision)
     if found.revision != checkpoint.revision:
         raise ModelError(
             f"{checkpoint.model!r} is {found.revision} on this worker, but {checkpoint.revision} where the "
@@ -221,10 +252,10 @@ def _fault(weights: Path) -> str:
         return f"is cut short or broken ({error})"
 
 
-def _content_hash(path: Path) -> str:
+def _content_hash(path: Path, patterns: Sequence[str] = FILES_READ) -> str:
     """`sha256:` and twelve hex digits over the names and contents of the files that are read."""
     digest = hashlib.sha256()
-    for file in sorted({file for pattern in FILES_READ for file in path.glob(pattern)}):
+    for file in sorted({file for pattern in patterns for file in path.glob(pattern)}):
         digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
     return f"sha256:{digest.hexdigest()[:12]}"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tasks.adapters.models.checkpoints import Checkpoint, embedding_size, outline, read_json
+from tasks.adapters.models.checkpoints import Checkpoint, embedding_size, outline, read_json, resolve_adapter
 from tasks.adapters.models.head import find_head
+from tasks.adapters.models.videollama3.adapter import check_adapter
 from tasks.adapters.models.videollama3.config import check_described
 from tasks.adapters.models.whisper.checkpoint import read_tokens
 from tasks.core.errors import ModelError
@@ -39,7 +40,7 @@ def check_fast_model(fast: Fast, *, output: str = "") -> Finding:
 
 
 def check_deep_model(deep: Deep) -> Finding:
-    """Whether there is such a VideoLLaMA3, and what its quantization needs.
+    """Whether there is such a VideoLLaMA3, its adapter, and what its quantization needs.
 
     Raises:
         ModelError: there is not.
@@ -56,6 +57,8 @@ def check_deep_model(deep: Deep) -> Finding:
     with tempfile.TemporaryDirectory(prefix="hookline-") as folder:
         checkpoint, missing_bytes = outline(deep.model, deep.revision, Path(folder))
         check_described(checkpoint)
+        if deep.adapter:
+            check_adapter(resolve_adapter(deep.adapter), checkpoint)
         return _had("Deep model", checkpoint, missing_bytes)
 
 

@@ -16,7 +16,7 @@ from tasks.core.learning.videos import FEATURES, NEEDED, SINCE_4, ScoredVideoRow
 from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import table_name
 
-JUDGE = ("videollama3", "videollama3_revision", "videollama3_quantization", "prompt_hash")
+JUDGE = ("videollama3", "videollama3_revision", "videollama3_quantization", "adapter_revision", "prompt_hash")
 
 SCORED_BY = ("videomae_revision", "head_revision")
 

@@ -43,12 +43,13 @@ def analysis_key(
     prompt_hash: str,
     n_ticks: int,
     said_hash: str = "",
+    adapter: str = "",
 ) -> str:
     """The key of an analysis, 64 hex digits. Analyses with the same key are the same, so one can be reused.
 
     `window` and the whole video's `n_ticks`, both of which the model is told, are in ticks of `fps`;
     `frame_size` is the pixels the timeline is decoded to. `said_hash` names what it is told that is said;
-    empty if it is told nothing, as in all versions before.
+    empty if it is told nothing, as in all versions before. `adapter` is the revision of one, if there is one.
     """
     asked = {
         "answers_version": ANSWERS_VERSION,
@@ -63,6 +64,7 @@ def analysis_key(
         "prompt_hash": prompt_hash,
         "n_ticks": n_ticks,
         **({"said": said_hash} if said_hash else {}),
+        **({"adapter": adapter} if adapter else {}),
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.core.errors import SettingsError
 from tasks.core.scoring.answers import AnswerOrder, default_prompt
@@ -33,6 +33,12 @@ class Deep(Group):
         description="Rounds the language model's weights to 8 or 4 bits: the 2B takes 2.6 or 2.0 GB instead "
         "of 3.9, the 7B 9.6 or 6.4 instead of 16.1. Answers change a little, with int4 more than with int8, "
         "and may take longer. Needs hookline[quantization].",
+    )
+    adapter: str = Field(
+        "",
+        title="Adapter",
+        description="Folder or s3:// prefix of a LoRA adapter for this checkpoint, as peft writes it; it is "
+        "merged into the weights. Empty = none. Not with a quantization.",
     )
     max_frames: int = Field(
         128, title="Most frames", description="Frames of one segment at the most.", ge=4, le=180
@@ -76,6 +82,15 @@ class Deep(Group):
     def _is_a_cache(cls, cache: str) -> str:
         check_cache(cache)
         return cache
+
+    @model_validator(mode="after")
+    def _merges_into_whole_weights(self) -> Self:
+        if self.adapter and self.quantization != "none":
+            raise ValueError(
+                f"adapter {self.adapter} cannot be merged into weights of quantization {self.quantization}: "
+                "set quantization to none, or name a checkpoint as the model that has the adapter in it"
+            )
+        return self
 
     @property
     def question(self) -> str:

@@ -202,7 +202,7 @@ class Settings(Group):
         return self
 
     def digest(self) -> str:
-        """Twelve hex digits over the settings that decide what the rows say."""
+        """Twelve hex digits over the settings that decide what the rows say; an adapter has a revision."""
         groups = {"windows", "fast", "deep", "ranking", *(["speech"] if self.speech.enabled else [])}
-        deciding = self.model_dump_json(include=groups, exclude={"deep": {"cache"}})
+        deciding = self.model_dump_json(include=groups, exclude={"deep": {"cache", "adapter"}})
         return hashlib.sha256(deciding.encode()).hexdigest()[:12]

@@ -34,7 +34,7 @@ from tasks.core.tables.run_ranking import BEST_FIRST
 from tasks.core.tables.schemas import FAILURES, RANKINGS, windows_schema
 from tasks.core.tables.sorted_rows import in_order
 
-BACKEND = ("videollama3_device", "videollama3_dtype")
+ANSWERED_BY = ("videollama3_device", "videollama3_dtype", "adapter", "adapter_revision")
 """Columns of their own: readers of several versions at once know no new fields in the struct `models`."""
 
 
@@ -141,7 +141,7 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "models": dict(stamp.models),
         "head_revision": stamp.models.get("head_revision"),
         **_cut(segment, timeline, stamp),
-        **({name: stamp.models.get(name) for name in BACKEND} if analysis.answer else {}),
+        **({name: stamp.models.get(name) for name in ANSWERED_BY} if analysis.answer else {}),
         **(_why(segment.why, timeline) if segment.why else {}),
     }
 

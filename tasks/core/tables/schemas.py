@@ -105,6 +105,9 @@ RANKINGS = pa.schema(
         pa.field("clip_start", pa.float64()),
         pa.field("clip_end", pa.float64()),
         pa.field("clip_captions", pa.string()),
+        # Since 4: what the deep model was tuned with.
+        pa.field("adapter", pa.string()),
+        pa.field("adapter_revision", pa.string()),
     ]
 )
 

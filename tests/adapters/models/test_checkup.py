@@ -133,3 +133,8 @@ def test_a_head_must_fit_its_model(demo_models: Path, tmp_path: Path) -> None:
     save_file(values, tmp_path / "head.safetensors")
     with pytest.raises(ModelError, match="3 dimensions"):
         check_fast_model(Fast(model=f"{demo_models}/videomae", head=str(tmp_path)))
+
+
+def test_an_adapter_must_be_there(demo_models: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no adapter_config\.json"):
+        check_deep_model(Deep(model=f"{demo_models}/videollama3", adapter=str(tmp_path)))

@@ -63,6 +63,7 @@ ASKED: dict[str, Any] = {
     "prompt_hash": "0123456789ab",
     "n_ticks": 290,
     "said_hash": "",
+    "adapter": "",
 }
 
 
@@ -95,6 +96,7 @@ def written(record: Any) -> bytes:
         ("prompt_hash", "0123456789ac"),
         ("n_ticks", 291),
         ("said_hash", "0123456789ab"),
+        ("adapter", "sha256:0123456789ab"),
     ],
     ids=str,
 )

@@ -86,6 +86,10 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             {"publish": {"captions": "burned", "clips": True}, "speech": {"transcribe": False}},
             "set speech.enabled and speech.transcribe to true",
         ),
+        (
+            {"deep": {"adapter": "a", "quantization": "int8"}},
+            "weights of quantization int8: set quantization",
+        ),
         ({"deep": {"cache": "on"}}, "'on' is no analysis cache: write output, off, or redis://host"),
         ({"deep": {"cache": "redis://me:pass@host"}}, "set HOOKLINE_REDIS_PASSWORD"),
     ],
@@ -119,6 +123,7 @@ def test_the_digest_names_what_decides_the_rows_and_nothing_else() -> None:
     assert settings().digest() != settings(speech={"enabled": False}).digest()
     assert settings().digest() != settings(speech={"threshold": 0.5}).digest()
     assert settings().digest() == settings(publish={"clips": True, "crop": "9:16"}).digest()
+    assert settings().digest() == settings(deep={"adapter": "anywhere"}).digest()  # its hash tells
     spelled_out = {"deep_weight": "0.60", "fast_weight": "0.400", "max_overlap": 0.75}
     assert settings().digest() == settings(ranking=spelled_out).digest()
 

@@ -166,6 +166,14 @@ def test_rows_tell_the_contents_of_the_head_that_made_their_fast_scores() -> Non
     assert "head_revision" not in row["models"]
 
 
+def test_rows_tell_the_adapter_that_answered() -> None:
+    tuned = {"adapter": "adapters/a", "adapter_revision": "sha256:0123456789ab"}
+    (row,) = rankings_table([video("a.mp4")], replace(STAMP, models={**STAMP.models, **tuned})).to_pylist()
+    assert {name: row[name] for name in tuned} == tuned
+    (row,) = rankings_table([video("a.mp4")], STAMP).to_pylist()
+    assert [row[name] for name in tuned] == [None, None]
+
+
 def test_the_last_segment_ends_with_the_video_not_with_the_grid() -> None:
     skipped = Analysis.skipped("disabled")
     (row,) = rankings_table(

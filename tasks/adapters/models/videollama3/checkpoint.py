@@ -14,18 +14,11 @@ import torch
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.gpu_errors import is_out_of_memory
 from tasks.adapters.models.memory import free_bytes
-from tasks.adapters.models.videollama3.config import ORIGINAL, native_config, read_config
+from tasks.adapters.models.videollama3.adapter import merge_adapter
+from tasks.adapters.models.videollama3.config import ORIGINAL, ORIGINAL_NAMES, native_config, read_config
 from tasks.adapters.models.videollama3.memory import weight_bytes
 from tasks.adapters.models.videollama3.quantization import misshapen_weights, quantization_config
 from tasks.core.errors import ModelError
-
-ORIGINAL_NAMES = {
-    # The original training code wraps the encoder once more.
-    r"^model\.vision_encoder\.(vision_encoder\.)?": "model.vision_model.",
-    r"^model\.mm_projector\.": "model.projector.",
-    r"^model\.(embed_tokens|layers|norm)\.": r"model.language_model.\1.",
-}
-"""Weight names of the original layout, and what transformers calls them."""
 
 
 def load_model(
@@ -38,11 +31,11 @@ def load_model(
     """Load the weights of either layout into a `VideoLlama3ForConditionalGeneration`.
 
     It is on `device` (None: the CPU) and in `dtype`, but for the language model's linear layers with
-    `quantization` int8 or int4.
+    `quantization` int8 or int4. The checkpoint's adapter is merged into it.
 
     Raises:
         ModelError: the architecture is another one, or weights are missing, unknown or misshapen (the
-            message names them), or the library that quantizes is missing.
+            message names them), or the library that quantizes is missing, or the adapter cannot be merged.
         torch.OutOfMemoryError: the weights do not fit on the device.
     """
     from safetensors import SafetensorError
@@ -85,6 +78,8 @@ def load_model(
                 "whole.",
                 reason="model_invalid",
             )
+    if checkpoint.adapter:
+        merge_adapter(model, checkpoint.adapter)
     return model.eval()
 
 

@@ -6,6 +6,7 @@ values. Needs no PyTorch, which takes seconds to import.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,14 @@ from tasks.core.errors import ModelError
 from tasks.core.geometry import FrameBudget
 
 ORIGINAL, NATIVE = "videollama3_qwen2", "video_llama_3"
+
+ORIGINAL_NAMES = {
+    # The original training code wraps the encoder once more.
+    r"^model\.vision_encoder\.(vision_encoder\.)?": "model.vision_model.",
+    r"^model\.mm_projector\.": "model.projector.",
+    r"^model\.(embed_tokens|layers|norm)\.": r"model.language_model.\1.",
+}
+"""Weight names of the original layout, and what transformers calls them."""
 
 VIDEO_MERGE = 2
 """Patches merged into one token along each side: 2 for video, 1 for images (paper, model card)."""
@@ -161,6 +170,13 @@ def native_config(original: dict[str, Any], *, model: str) -> dict[str, Any]:
             "from the published checkpoint's config.json.",
             reason="model_invalid",
         ) from error
+
+
+def native_name(name: str) -> str:
+    """What transformers calls a weight of either layout."""
+    for original, native in ORIGINAL_NAMES.items():
+        name = re.sub(original, native, name)
+    return name
 
 
 def check_described(checkpoint: Checkpoint) -> None:
