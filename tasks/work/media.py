@@ -5,6 +5,7 @@ Files go from there straight to the output; only contact sheets travel to the fl
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from tasks.adapters.storage import Store
 from tasks.adapters.video.pictures import contact_sheet, jpeg
 from tasks.adapters.video.timeline import read_frames
-from tasks.core.errors import HooklineError
+from tasks.core.errors import HooklineError, StorageError
 from tasks.core.records import Failure, Segment, Stage, Timeline
 from tasks.core.scoring.window_cuts import ticks_of
 from tasks.core.settings import Publish
@@ -29,6 +30,9 @@ from tasks.work.opening import opened_here, source_of
 from tasks.work.spec import RunSpec
 
 MAX_UPLOADS = 8
+
+UPLOAD_PAUSES_S: tuple[float, ...] = (2, 10)
+"""Pauses before a clip that the store did not take for the moment is made again: that one alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +93,35 @@ def keep_clips(
 ) -> tuple[list[Segment], list[Failure]]:
     """Cut the segments that `publish.clips_of` names out of the video, one at a time.
 
-    One that fails has no clip, and is a failure.
+    One that fails has no clip, and is a failure. One that the store does not take for the moment is made
+    again, until the store has refused one to the end: it is down then.
     """
-    made, failures = [], []
+    made, failures, pauses_s = list[Segment](), list[Failure](), UPLOAD_PAUSES_S
     for segment in segments:
         if not gets_clip(segment, spec.settings.publish):
             made.append(segment)
             continue
         try:
-            made.append(_with_clip(segment, timeline, spec))
+            made.append(_with_clip_retried(segment, timeline, spec, pauses_s))
         except (HooklineError, OSError) as error:
             made.append(segment)
-            failures.append(_failure(segment, timeline, error))
+            passing = isinstance(error, StorageError) and error.retryable
+            failures.append(_failure(segment, timeline, error, attempts=len(pauses_s) + 1 if passing else 1))
+            pauses_s = () if passing else pauses_s
     return made, failures
+
+
+def _with_clip_retried(
+    segment: Segment, timeline: Timeline, spec: RunSpec, pauses_s: Sequence[float]
+) -> Segment:
+    for pause_s in pauses_s:
+        try:
+            return _with_clip(segment, timeline, spec)
+        except StorageError as error:
+            if not error.retryable:
+                raise
+            time.sleep(pause_s)
+    return _with_clip(segment, timeline, spec)
 
 
 def _with_clip(segment: Segment, timeline: Timeline, spec: RunSpec) -> Segment:
@@ -125,7 +145,7 @@ def _with_clip(segment: Segment, timeline: Timeline, spec: RunSpec) -> Segment:
     )
 
 
-def _failure(segment: Segment, timeline: Timeline, error: Exception) -> Failure:
-    failure = Failure.from_error(timeline.video, Stage.PUBLISH, error)
+def _failure(segment: Segment, timeline: Timeline, error: Exception, *, attempts: int) -> Failure:
+    failure = Failure.from_error(timeline.video, Stage.PUBLISH, error, attempts=attempts)
     seconds, window = timeline.seconds, segment.window
     return replace(failure, start_s=seconds(window.start), end_s=seconds(window.end))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
 import pytest
 
+from tasks.adapters.storage import Store
+from tasks.core.errors import StorageError
 from tasks.core.records import Analysis, Segment, Timeline, Window
 from tasks.core.speech.cuts import Cut
 from tasks.core.speech.heard import Heard, Transcript, Word
@@ -76,3 +79,41 @@ def test_burned_captions_are_no_files_and_the_sound_is_as_loud_as_is_wanted(
     assert loudness_of(tmp_path / "out" / str(spoken.clip_uri))[0] == pytest.approx(-14, abs=0.7)
     with av.open(str(tmp_path / "out" / str(spoken.clip_uri))) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (1800, 1080)
+
+
+@dataclass
+class Flaky:
+    """A store that refuses so many writes of clips, and takes the next ones."""
+
+    refusals: float
+    asked: int = 0
+
+    def publish(self, store: Store, local: Path, name: str) -> str:
+        if name.endswith(".mp4"):
+            self.asked += 1
+            if self.asked <= self.refusals:
+                raise StorageError("The store is busy.", reason="throttled", retryable=True)
+        return PUBLISH(store, local, name)
+
+
+PUBLISH = Store.publish
+
+
+@pytest.mark.parametrize(("refusals", "attempts", "asked"), [(2, [], 4), (math.inf, [3, 1], 4)])
+def test_a_clip_that_the_store_does_not_take_for_the_moment_is_made_again(
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refusals: float,
+    attempts: list[int],
+    asked: int,
+) -> None:
+    """A store that refuses one clip to the end is asked only once for the next."""
+    store = Flaky(refusals)
+    monkeypatch.setattr(Store, "publish", lambda *args: store.publish(*args))
+    monkeypatch.setattr("tasks.work.media.UPLOAD_PAUSES_S", (0, 0))
+    spec = make_spec(videos, tmp_path / "out", publish={"clips": True, "report": False, "thumbnails": False})
+    media = make_media([SPOKEN, SILENT], opened(spec, tmp_path), spec)
+    assert [failure.attempts for failure in media.failures] == attempts
+    assert [segment.clip_uri is None for segment in media.segments] == [bool(attempts)] * 2
+    assert store.asked == asked

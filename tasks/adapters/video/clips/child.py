@@ -26,6 +26,9 @@ from tasks.core.views.pictures import Crop, Cut
 
 SHORT_SIDE = 1080
 
+MAX_LONG_SIDE = 4096
+"""What hardware decodes of H.264 (level 5.2). A strip gets no longer, and no higher than that allows."""
+
 VIDEO_CODING = {
     "c:v": "libx264",
     "preset": "veryfast",
@@ -144,8 +147,9 @@ def _shaped(picture: Any, *, crop: Crop | None, crop_x: float, enlarged: bool) -
     if enlarged and crop:
         sides = [str(round(SHORT_SIDE * side / min(crop) / 2) * 2) for side in crop]
     else:
-        scale = f"{SHORT_SIDE}/min(iw,ih)" if enlarged else f"min(1,{SHORT_SIDE}/min(iw,ih))"
-        sides = [f"trunc({side}*{scale}/2)*2" for side in ("iw", "ih")]
+        most = f"min({SHORT_SIDE}/min(iw,ih),{MAX_LONG_SIDE}/max(iw,ih))"
+        scale = most if enlarged else f"min(1,{most})"
+        sides = [f"max(2,trunc({side}*{scale}/2+1e-6)*2)" for side in ("iw", "ih")]
     return picture.filter("scale", *sides, flags="bicubic").filter("setsar", 1)
 
 

@@ -62,8 +62,8 @@ def cut_clip(
     The clip begins with the picture on screen at `cut.start_s` and ends within a picture of `cut.end_s`,
     unless another shot flashes up there: as far as the cut allows, its ends then move.
     H.264 (yuv420p) at a constant rate with square pixels, upright, its short side at most 1080, or exactly
-    that if `enlarged`; AAC of the first audio stream, if there is one (of several programs: that of the
-    video's); the index in front.
+    that if `enlarged`, and its long one at most 4096; AAC of the first audio stream, if there is one (of
+    several programs: that of the video's); the index in front.
     The middle of a crop lies at `crop_x` of the width, from 0 (left) to 1, as far as there is picture.
     `words`, on the clock of the source, are burned in. With `loudness` the sound is as loud as platforms play
     it: -14 LUFS, true peaks below -1 dB. `deadline_s` is wall time, `memory_bytes` the address
