@@ -14,7 +14,7 @@ from pathlib import Path
 from tasks.adapters.storage import Store
 from tasks.adapters.video.pictures import contact_sheet, jpeg
 from tasks.adapters.video.timeline import read_frames
-from tasks.core.errors import HooklineError, StorageError
+from tasks.core.errors import HooklineError, SettingsError, StorageError
 from tasks.core.records import Failure, Segment, Stage, Timeline
 from tasks.core.scoring.window_cuts import ticks_of
 from tasks.core.settings import Publish
@@ -26,6 +26,7 @@ from tasks.core.views.pictures import (
     thumbnail_name,
 )
 from tasks.work.clips import keep_clip
+from tasks.work.edit_lists import keep_edit_list
 from tasks.work.opening import opened_here, source_of
 from tasks.work.spec import RunSpec
 
@@ -45,10 +46,10 @@ class Media:
 
 
 def make_media(segments: Sequence[Segment], timeline: Timeline, spec: RunSpec) -> Media:
-    """The pictures and clips that `publish` asks for, of the ranked segments of one video.
+    """The pictures, clips and timeline that `publish` asks for, of the ranked segments of one video.
 
     Raises:
-        StorageError: the pictures cannot be written.
+        StorageError: the pictures or the timeline cannot be written.
         DecodeFailed: the video is no longer open, and cannot be opened again.
     """
     # A worker that opens the video anew knows nothing of what was said.
@@ -59,6 +60,12 @@ def make_media(segments: Sequence[Segment], timeline: Timeline, spec: RunSpec) -
         made = keep_thumbnails(made, opened, spec.output)
     if settings.clips:
         made, failures = keep_clips(made, opened, spec)
+    if settings.timeline != "none":
+        try:
+            made = keep_edit_list(made, opened, spec.output, kind=settings.timeline, run_id=spec.run_id)
+        except SettingsError as error:
+            failure = Failure.from_error(timeline.video, Stage.PUBLISH, error)
+            failures.append(replace(failure, reason="timeline_failed"))
     shown = made if settings.report else []
     sheets = (contact_sheet(*read_frames(opened, sheet_ticks(ticks_of(each, opened)))) for each in shown)
     return Media(tuple(made), tuple(sheets), tuple(failures))

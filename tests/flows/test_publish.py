@@ -22,7 +22,7 @@ from tests.media import numbered_video
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
-CLIPS = {"clips": True, "crop": "1:1", "clips_of": "all"}
+CLIPS = {"clips": True, "crop": "1:1", "clips_of": "all", "timeline": "edl"}
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,9 @@ def test_every_row_names_a_picture_and_a_clip_that_are_there(with_clips: WithCli
         clip = output / row["clip_uri"]
         assert clip.name.startswith(f"{row['rank']:04}_")
         assert clip.with_suffix(".jpg").is_file()
+        timeline = output / row["timeline_uri"]
+        assert (timeline.parent, timeline.suffix) == (clip.parent, ".edl")
+        assert f"#{row['rank']} score {row['score']}: " in timeline.read_text() or not row["best_of_moment"]
         with av.open(str(clip)) as container:
             video = container.streams.video[0]
             assert video.width == video.height == 96
@@ -118,6 +121,7 @@ def test_unchanged_videos_keep_what_an_earlier_run_made_and_get_no_clips(
     assert second["counts"]["unchanged"] == 2
     assert [row["clip_uri"] for row in carried] == [row["clip_uri"] for row in rows]
     assert [row["thumbnail_uri"] for row in carried] == [row["thumbnail_uri"] for row in rows]
+    assert [row["timeline_uri"] for row in carried] == [row["timeline_uri"] for row in rows]
     html = (output / "reports" / second["run_id"] / "index.html").read_text()
     assert f"../{first['run_id']}/index.html#" in html
     assert not (output / "clips" / second["run_id"]).exists()

@@ -1,1 +1,1 @@
-"""The report of a run as a page."""
+"""The report of a run as a page, and timelines that editing programs open."""

@@ -135,6 +135,7 @@ def _source_facts(found: Probe) -> dict[str, Any]:
         "source_width": found.width,
         "source_height": found.height,
         "source_fps": round(len(found.pts) / seconds, 3) if seconds else None,
+        "source_timecode": found.timecode,
     }
 
 

@@ -56,7 +56,8 @@ class Probe:
     the last one ends at `end_s`. `offset_us`, added to the times of packets after `clock`, gives these times.
     `stored` are the times in the order of the packets, `packet_flags` their `PacketReferences`. `in_order`
     is true if every picture has its own time and none is discarded. `damage` says what is missing, `unused`
-    what of the file is not read. `sound` is None for a video without.
+    what of the file is not read. `sound` is None for a video without, `timecode` where none is known of its
+    first picture.
     """
 
     container: str
@@ -78,6 +79,7 @@ class Probe:
     unused: str | None = None
     clock: Clock = field(default_factory=Clock)
     sound: SoundTrack | None = None
+    timecode: str | None = None
 
     @property
     def tolerance_s(self) -> Fraction:
@@ -122,6 +124,7 @@ def probe(path: Path, *, name: str) -> Probe:
         end_s = times.end_s(origin_us)
         damage = times.damage(_declared_s(container, stream), origin_us)
         stored = times.from_origin(origin_us)
+        timecode = _timecode(container, stream)
         other_program = other_program_bytes(path, kind, times.end_byte)
     # PyAV's objects must not outlive their container: reading them then crashes.
     with _open(path, name=name) as container:
@@ -146,6 +149,7 @@ def probe(path: Path, *, name: str) -> Probe:
         offset_us=-origin_us,
         clock=times.clock,
         sound=sound,
+        timecode=timecode,
         end_s=end_s,
         damage=damage,
         unused=unused_sentence(readable(path).unused_bytes or other_program),
@@ -283,6 +287,15 @@ def scan(container: Any, stream: Any, *, name: str) -> tuple[PacketTimes, Packet
             f"'{name}' announces a video but holds no picture (0 frames). Export or upload it again.",
         )
     return times, references
+
+
+def _timecode(container: Any, stream: Any) -> str | None:
+    """The timecode of the first picture as it is written: of the stream, the file or a track of timecodes."""
+    for tagged in (stream, container, *container.streams):
+        for key, value in tagged.metadata.items():
+            if key.lower() == "timecode" and len(value) == len("HH:MM:SS:FF"):
+                return str(value)
+    return None
 
 
 def _declared_s(container: Any, stream: Any) -> tuple[float, float]:

@@ -94,7 +94,7 @@ class Why:
 class Segment:
     """A ranked segment: `rank` counts from 1 within its video, `score` is the combined 0-100.
 
-    `thumbnail_uri` and `clip_uri` say where its picture and clip lie, `clip_span_s` what that shows,
+    `thumbnail_uri`, `clip_uri` and `timeline_uri` say where its files lie, `clip_span_s` what the clip shows,
     `clip_captions` how it has captions, or `no_words`. Segments with one `moment`, counted from 1, show the
     same. `transcript`: what is said, empty if nobody speaks, None if nobody knows; `language` is the video's.
     """
@@ -114,6 +114,7 @@ class Segment:
     language: str | None = None
     clip_span_s: tuple[float, float] | None = None
     clip_captions: str | None = None
+    timeline_uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class Timeline:
     `worker` names the worker on whose disk the frames are; empty for the machine of the flow.
     `source_width` and `source_height` are those of the video as a player shows it, `source_fps` is the number
     of its pictures a second on average, `codec` ffmpeg's name; None, as the seconds, in what earlier versions
-    stored.
+    stored. `source_timecode` is that of its first picture, known while it is open.
     """
 
     video: VideoRef
@@ -128,6 +128,7 @@ class Timeline:
     source_fps: float | None = None
     unused: str | None = None
     sound_damage: str | None = None
+    source_timecode: str | None = None
     heard: Heard | None = field(default=None, compare=False, repr=False)
     loudness: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 

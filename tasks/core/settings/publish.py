@@ -56,6 +56,13 @@ class Publish(Group):
         description="Make clips as loud as platforms play them: -14 LUFS, true peaks below -1 dB.",
     )
 
+    timeline: Literal["none", "otio", "edl", "fcpxml"] = Field(
+        "none",
+        title="Timeline",
+        description="Write a timeline of each video opened in this run for editing programs, into "
+        "clips/RUN_ID/: one clip and one marker a moment, cut out of the source. otio needs hookline[otio].",
+    )
+
     @model_validator(mode="after")
     def _is_about_clips(self) -> Self:
         for name, is_wanted in (("captions", self.captions != "none"), ("loudness", self.loudness)):

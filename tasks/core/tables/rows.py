@@ -135,6 +135,7 @@ def _ranking_row(timeline: Timeline, segment: Segment, stamp: RunStamp) -> dict[
         "thumbnail_uri": segment.thumbnail_uri,
         "clip_uri": segment.clip_uri,
         "clip_captions": segment.clip_captions,
+        "timeline_uri": segment.timeline_uri,
         **({"clip_start": clip[0], "clip_end": clip[1]} if (clip := segment.clip_span_s) else {}),
         "moment": segment.moment,
         "best_of_moment": segment.best_of_moment,

@@ -108,6 +108,8 @@ RANKINGS = pa.schema(
         # Since 4: what the deep model was tuned with.
         pa.field("adapter", pa.string()),
         pa.field("adapter_revision", pa.string()),
+        # Since 4: where the timeline for editing programs lies.
+        pa.field("timeline_uri", pa.string()),
     ]
 )
 

@@ -106,10 +106,18 @@ def clip_name(video: VideoRef, cut: Cut, *, run_id: str, rank: int | None = None
 
     Without a rank it is what an editor has asked for.
     """
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", video.name.rpartition(".")[0] or video.name).strip("._")
-    folder = f"{stem[:NAME_LENGTH]}-{video.key[:8]}"
     first = "cut" if rank is None else f"{rank:04}"
-    return f"clips/{run_id}/{folder}/{first}_{_stamp(cut.start_s)}-{_stamp(cut.end_s)}.mp4"
+    span = f"{_stamp(cut.start_s)}-{_stamp(cut.end_s)}"
+    return f"clips/{run_id}/{_stem(video)}-{video.key[:8]}/{first}_{span}.mp4"
+
+
+def edit_list_name(video: VideoRef, kind: str, *, run_id: str) -> str:
+    """Where the timeline of a video for editing programs lies under the output: beside its clips.
+
+    >>> edit_list_name(VideoRef("file:///a.mp4", "1", 1), "edl", run_id="run")
+    'clips/run/a-c556c2e7/a.edl'
+    """
+    return f"clips/{run_id}/{_stem(video)}-{video.key[:8]}/{_stem(video) or 'video'}.{kind}"
 
 
 def sheet_name(video: VideoRef, window: Window) -> str:
@@ -127,6 +135,11 @@ def crop_ratio(crop: str) -> Crop | None:
         return None
     width, _, height = crop.partition(":")
     return int(width), int(height)
+
+
+def _stem(video: VideoRef) -> str:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", video.name.rpartition(".")[0] or video.name)
+    return stem.strip("._")[:NAME_LENGTH]
 
 
 def _stamp(seconds: float) -> str:
