@@ -66,9 +66,10 @@ def rank_opened(opened: Timeline | Failure, *, run: Run, ledger: Ledger, audited
         ledger.refuse(opened)
         return
     with ledger.account_for(opened), closing_video(opened, run):
+        analysed = ledger.known.analysed.get(opened.video, frozenset())
         batches = window_batches(opened, run.spec.settings.windows)
         features = score_batches(batches, opened, run)
-        scored = score_video(opened, batches, features, run.spec, audited=audited)
+        scored = score_video(opened, batches, features, run.spec, audited=audited, analysed=analysed)
         scored = transcribe_candidates(scored, run)
         analyses = analyse_video(judged(scored), scored.timeline, run)
         ranked = rank_video(scored, analyses, run.spec.settings.ranking)

@@ -18,7 +18,7 @@ from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
 from tasks.core.tables.rows import failures_table, made_rankings, windows_table
 from tasks.core.tables.run_ranking import run_ranking, survey
 from tasks.core.tables.schemas import LIBRARY, RANKINGS, SCHEMA_VERSION, table_name
-from tasks.core.tables.sorted_rows import BY_VIDEO, merged, regrouped
+from tasks.core.tables.sorted_rows import BY_VIDEO, Tables, merged, regrouped
 from tasks.core.tables.words import words_table
 from tasks.core.views.report import ShownRows
 from tasks.run.ledger import Ledger
@@ -55,10 +55,10 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
     failures = failures_table(ledger.failures, stamp)
     shown = ShownRows(first=scored_now(made, ledger))
     tables = {
-        "windows": whole(windows_table(ledger.ranked, stamp, dimensions=embedding_size(spec.fast))),
+        "windows": windows_of(ledger, spec),
         "failures": whole(failures),
         "library": library_of(ledger, spec),
-        **({"words": whole(words_of(ledger, spec))} if spec.whisper else {}),
+        **({"words": words_of(ledger, spec)} if spec.whisper else {}),
         # Last, because most readers look at nothing else.
         "rankings": rankings_of(made, ledger, spec, shown),
     }
@@ -114,9 +114,22 @@ def scored_now(made: pa.Table, ledger: Ledger) -> list[str]:
     return [uri for uri in made["video_uri"].unique().to_pylist() if uri in labels]
 
 
-def words_of(ledger: Ledger, spec: RunSpec) -> pa.Table:
-    """The table `words`, of the videos that this run opened."""
-    return words_table([video.timeline for video in ledger.ranked], run_id=spec.run_id)
+def windows_of(ledger: Ledger, spec: RunSpec) -> Rows:
+    """The table `windows`, of the videos that this run scored: those that it opened, and by another head."""
+    made = windows_table(ledger.ranked, spec.stamp, dimensions=embedding_size(spec.fast))
+    return by_video(ledger.known.windows, made)
+
+
+def words_of(ledger: Ledger, spec: RunSpec) -> Rows:
+    """The table `words`, of the same videos."""
+    made = words_table([video.timeline for video in ledger.ranked], run_id=spec.run_id)
+    return by_video(ledger.known.words, made)
+
+
+def by_video(kept: Tables, made: pa.Table) -> Rows:
+    """What was kept while videos were recalled, and what was made since."""
+    rows = regrouped(merged(kept(None), made, BY_VIDEO), ROW_GROUP_ROWS)
+    return Rows(made.schema, rows, len(made))
 
 
 def library_of(ledger: Ledger, spec: RunSpec) -> Rows:

@@ -14,7 +14,6 @@ from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.core.learning.audit import videos_to_audit, with_audit
 from tasks.core.records import ScoredVideo, Timeline, VideoRef, Window, WindowFeatures
 from tasks.core.scoring.candidates import choose_candidates
-from tasks.core.scoring.fast_scores import salience
 from tasks.core.scoring.window_cuts import scored_windows
 from tasks.core.scoring.windows import MAX_BATCH, batches, windows
 from tasks.core.settings import Windows
@@ -96,11 +95,13 @@ def score_video(
     spec: RunSpec,
     *,
     audited: Collection[str] = (),
+    analysed: Collection[Window] = (),
 ) -> ScoredVideo:
     """The fast scores of all windows of a video, with candidates and suppressed windows marked.
 
     `scored` has the features of each batch of windows, in the order of `batched`. In the `audited` videos,
-    which are named by their keys, windows are drawn for the audit.
+    which are named by their keys, windows are drawn for the audit. `analysed` are windows of this one whose
+    answers are known from under another head.
     """
     half = np.concatenate([batch.embeddings for batch in scored]).astype(np.float16)
     features = WindowFeatures(
@@ -111,8 +112,7 @@ def score_video(
     )
     seconds, count = features.seconds, len(features.change)
     log_event(spec.run_id, "fast", "scored", video=timeline.video, windows=count, seconds=seconds)
-    scores = spec.head(features) if spec.head else salience(features)
-    every = scored_windows(chain(*batched), scores, timeline)
+    every = scored_windows(chain(*batched), spec.fast_scores(features), timeline, analysed=analysed)
     ranking = spec.settings.ranking
     chosen = choose_candidates(
         every, count=ranking.candidates, max_overlap=ranking.max_overlap, rank_all=True
@@ -121,7 +121,7 @@ def score_video(
         timeline,
         tuple(chosen),
         half,
-        spec.head.fast_kind if spec.head else "salience",
+        spec.fast_kind,
         features.seconds,
         frozenset(batch.device for batch in scored if batch.device),
         tuple(batch.work for batch in scored if batch.work),

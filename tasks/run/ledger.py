@@ -73,8 +73,15 @@ class Ledger:
         """The counts in a sentence; some are left out if they are 0."""
         counts = self.counts
         parts = [f"{counts['ranked']} of {counts['listed']} videos ranked"]
+        if reopened := counts["reopened"]:
+            parts.append(f"{reopened} opened again for another head")
+        notes = {
+            "scored by another head from what is stored": counts["rescored"],
+            "with the ranks of an earlier head until they are opened": counts["waiting"],
+        }
         if unchanged := counts["unchanged"]:
-            parts.append(f"{unchanged} unchanged")
+            which = ", ".join(f"{count} {note}" for note, count in notes.items() if count)
+            parts.append(f"{unchanged} unchanged" + f" ({which})" * bool(which))
         parts += [f"{counts['rejected']} rejected", f"{counts['failed']} failed"]
         if damaged := counts["truncated"]:
             parts.append(f"{damaged} ranked only in part")
@@ -88,6 +95,8 @@ class Ledger:
     def counts(self) -> dict[str, int]:
         """Videos by outcome: ranked, unchanged, rejected and failed add up to `listed`.
 
+        Of the unchanged, `rescored` have the scores of another head, and `waiting` will have once they are
+        opened; `reopened` counts those that were to be opened for it.
         `truncated` counts the ranked and unchanged videos of whose file a part is missing or not used,
         `unheard` those whose sound is broken,
         `windows` those scored in this run, `candidates` and `audited` those to be analysed, `cached` those of
@@ -101,6 +110,9 @@ class Ledger:
             "listed": len(self.listed),
             "ranked": len(ranked),
             "unchanged": self.known.unchanged,
+            "rescored": self.known.rescored,
+            "waiting": self.known.waiting,
+            "reopened": len(self.known.analysed),
             "rejected": kinds.count(FailureKind.REJECTED),
             "failed": kinds.count(FailureKind.FAILED),
             "truncated": sum(bool(timeline.damage or timeline.unused) for timeline in timelines),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 
 from tasks.adapters.storage.analysis_cache import AnalysisCache, open_analysis_cache
 from tasks.core.records import Analysis, ScoredWindow, Timeline, Window
@@ -35,15 +34,20 @@ def find_analyses(candidates: Sequence[ScoredWindow], timeline: Timeline, spec: 
     seen = seen_windows(candidates, timeline)
     if isinstance(spec.deep, Analysis):
         return Analyses(dict.fromkeys(seen, spec.deep))
-    cache, said = cache_of_run(spec), quotes(candidates, timeline, spec)
-    keys = cache_keys(list(seen.values()), timeline, spec, said=said)
-    first = dict(islice(keys.items(), 1))
-    if not cached_analyses(first, cache):  # where one is missing, most often all are
+    if not known_analyses(candidates[:1], timeline, spec):  # where one is missing, most often all are
         return None
-    known = cached_analyses(keys, cache)
-    if len(known) < len(keys):
-        return None
-    return Analyses({window: known[ticks] for window, ticks in seen.items()}, cached=len(seen))
+    known = known_analyses(candidates, timeline, spec)
+    return Analyses(known, cached=len(seen)) if len(known) == len(seen) else None
+
+
+def known_analyses(
+    candidates: Sequence[ScoredWindow], timeline: Timeline, spec: RunSpec
+) -> dict[Window, Analysis]:
+    """The analyses of those of these candidates that are in the cache."""
+    seen, said = seen_windows(candidates, timeline), quotes(candidates, timeline, spec)
+    keys = cache_keys([*seen.values()], timeline, spec, said=said)
+    known = cached_analyses(keys, cache_of_run(spec))
+    return {window: known[ticks] for window, ticks in seen.items() if ticks in known}
 
 
 def seen_windows(candidates: Sequence[ScoredWindow], timeline: Timeline) -> dict[Window, Window]:

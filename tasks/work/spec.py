@@ -12,9 +12,10 @@ from tasks.adapters.models.head import Head
 from tasks.adapters.storage import Store, open_store
 from tasks.core.devices import Backend
 from tasks.core.geometry import FrameBudget
-from tasks.core.records import Analysis
+from tasks.core.records import Analysis, FastKind, WindowFeatures
 from tasks.core.scoring.analyses import model_identity
 from tasks.core.scoring.answers import prompt_hash
+from tasks.core.scoring.fast_scores import salience
 from tasks.core.settings import Settings
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.rows import RunStamp
@@ -77,6 +78,19 @@ class RunSpec:
             head=self.head.revision if self.head else None,
             code_version=CODE_VERSION,
         )
+
+    @property
+    def fast_kind(self) -> FastKind:
+        """What kind of fast scores the run gives."""
+        return self.head.fast_kind if self.head else "salience"
+
+    def fast_scores(self, features: WindowFeatures) -> list[int]:
+        """The fast scores of all windows of a video.
+
+        Raises:
+            ModelError: the head was fitted on embeddings of another model.
+        """
+        return self.head(features) if self.head else salience(features)
 
     @property
     def stamp(self) -> RunStamp:

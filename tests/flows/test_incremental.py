@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flows.rank_videos import rank_videos
+from tasks.adapters.models.head import Head, keep_head
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.adapters.models.videomae import VideoMAE
 from tasks.adapters.models.whisper.model import Whisper
-from tasks.adapters.storage import Store
+from tasks.adapters.storage import Store, open_store
 from tasks.core.devices import Backend
 from tasks.core.errors import ObjectChanged
 from tasks.core.records import VideoRef, Window
@@ -180,8 +182,14 @@ def test_an_added_a_replaced_and_a_removed_video(
     assert ranked == {"added.mp4", "second.mkv", "THIRD.MP4"}
 
 
-def assert_as_from_scratch(nights: Nights, night: dict[str, Any], output: Path, **groups: Any) -> None:
-    """The same rows as a run that knows nothing but the answers.
+AMONG_ALL = ("run_rank", "library_percentile")
+"""Columns that other videos of the run have a say in."""
+
+
+def assert_as_from_scratch(
+    nights: Nights, night: dict[str, Any], output: Path, **groups: Any
+) -> dict[str, Any]:
+    """The same rows as a run that knows nothing but the answers; returns its manifest.
 
     VideoLLaMA3 answers in batches, and what else is in one moves the last digits of expected scores.
     Of a segment that was not ranked when its video was opened, there is no picture.
@@ -195,6 +203,7 @@ def assert_as_from_scratch(nights: Nights, night: dict[str, Any], output: Path, 
             if row.get("thumbnail_uri", "") is None:
                 other["thumbnail_uri"] = None
         assert found == anew, kind
+    return scratch
 
 
 OTHER_WEIGHTS = {"deep_weight": "0.1", "fast_weight": "0.9", "viral_threshold": 20, "top_n": 1}
@@ -231,6 +240,49 @@ def test_more_candidates_open_only_the_videos_that_have_more(
     assert 0 < len(touched.analysed) < night["counts"]["candidates"]
     assert night["counts"]["unchanged"] == 2
     assert_as_from_scratch(nights, night, tmp_path / "scratch", ranking={"top_n": 3})
+
+
+def test_another_head_opens_only_what_must_be_seen_and_no_more_than_may_be_opened(
+    nights: Nights, first: dict[str, Any], touched: Touched, tmp_path: Path
+) -> None:
+    head = Head("", "ridge-centred", np.random.default_rng(1).standard_normal(48).astype(np.float32), 0.0)
+    keep_head(open_store(str(tmp_path)), "20261101T000000Z-abcdef", head, {}, "")
+    fast = {"head": str(tmp_path / "heads" / "20261101T000000Z-abcdef")}
+    closed = [nights.run(fast=fast, select={"most_reopened": 0}) for _ in range(2)]
+    assert touched.nothing
+    assert [[night["counts"][name] for name in ("rescored", "waiting")] for night in closed] == [
+        [2, 2],
+        [0, 2],
+    ]
+    assert "(2 scored by another head from what is stored, 2 with the ranks of" in closed[0]["message"]
+    assert nights.rows("rankings", closed[0]) == nights.rows("rankings", closed[1])
+    of_head = {row["video_uri"]: row["head_revision"] for row in nights.rows("rankings", closed[1])}
+    library = read_table(nights.output, "library", closed[1]["run_id"]).to_pylist()
+    waits = {row["video_uri"]: row["waits_for"] for row in library if row["fps"]}
+    assert {uri: waits[uri] is None for uri in waits} == {uri: of_head[uri] == head.revision for uri in waits}
+    kept, waiting = (
+        [
+            [row[name] for name in row if name not in AMONG_ALL]
+            for row in nights.rows("rankings", each)
+            if waits[row["video_uri"]]
+        ]
+        for each in (first, closed[1])
+    )
+    assert kept == waiting
+
+    night = nights.run(fast=fast, select={"most_reopened": 1})
+    assert night["counts"]["reopened"] == night["counts"]["waiting"] == len(touched.fetched) == 1
+    night = nights.run(fast=fast)
+    assert sorted(touched.fetched) == ["cut.mkv", "first.mp4"]
+    scratch = assert_as_from_scratch(nights, night, tmp_path / "scratch", fast=fast)
+    rescored = nights.rows("windows", closed[0])
+    uris = {row["video_uri"] for row in rescored}
+    anew = nights.rows("windows", scratch, output=tmp_path / "scratch")
+    assert rescored == [row for row in anew if row["video_uri"] in uris]
+    assert len(uris) == 2
+    touched.fetched.clear()
+    assert nights.run(fast=fast)["counts"]["waiting"] == 0
+    assert touched.fetched == []
 
 
 def test_another_question_opens_every_ranked_video_again(nights: Nights, touched: Touched) -> None:

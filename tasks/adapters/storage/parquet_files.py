@@ -1,4 +1,4 @@
-"""Local Parquet files that need not fit into memory, read and written some rows at a time."""
+"""Local files of rows that need not fit into memory, read and written some rows at a time."""
 
 from __future__ import annotations
 
@@ -29,6 +29,36 @@ class ParquetRows:
             while (table := coming.result()) is not None:
                 coming = reader.submit(next, tables, None)
                 yield table
+
+
+class RowsByVideo:
+    """The rows of videos, kept in a file as they come; read, they come by URI, a video at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+        self._order: list[str] = []
+
+    def add(self, uri: str, rows: pa.Table) -> None:
+        """Keep the rows of one more video; all have one schema."""
+        if len(rows):
+            self._writer = self._writer or pa.ipc.new_file(str(self._path), rows.schema)
+            self._writer.write_table(rows.combine_chunks(), max_chunksize=len(rows))
+            self._order.append(uri)
+
+    def close(self) -> None:
+        """No more is kept."""
+        if self._writer:
+            self._writer.close()
+
+    def __call__(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows from the start; all columns if none are named."""
+        if self._order:
+            with pa.memory_map(str(self._path)) as file:
+                batches = pa.ipc.open_file(file)
+                for place in sorted(range(len(self._order)), key=self._order.__getitem__):
+                    table = pa.Table.from_batches([batches.get_batch(place)])
+                    yield table if columns is None else table.select(columns)
 
 
 def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, *, rows: int) -> int:

@@ -87,7 +87,7 @@ def _rows(table: pa.Table, run_id: str, top_n: int) -> ScoredVideoRows:
             return np.zeros(len(table), bool)
         return np.asarray(table[name].fill_null(False).to_numpy())
 
-    fast, fast_kind, features = numbers("videomae_score"), table["fast_kind"][0].as_py(), _features(table)
+    fast, fast_kind, features = numbers("videomae_score"), table["fast_kind"][0].as_py(), features_of(table)
     known = fast if fast_kind == "salience" else None
     if known is None and features is not None:
         known = np.array(salience(features), float)
@@ -111,7 +111,8 @@ def _rows(table: pa.Table, run_id: str, top_n: int) -> ScoredVideoRows:
     )
 
 
-def _features(table: pa.Table) -> WindowFeatures | None:
+def features_of(table: pa.Table) -> WindowFeatures | None:
+    """What the fast model saw in the windows of a table; None where it is not stored."""
     if not {*FEATURES} <= {*table.column_names} or table["change"].null_count:
         return None
     embedding = table["embedding"].combine_chunks()

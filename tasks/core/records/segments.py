@@ -123,6 +123,7 @@ class RankedVideo:
 
     `analyses` has one entry for each candidate, `audits` one for each audited window; `cached` of both were
     known, the others took `deep_seconds`, `deep_works`. `missed` are candidates that came later, best first.
+    `scored_by` names its head, as `models` of a run do, where the run has another, for which it waits.
     """
 
     scored: ScoredVideo
@@ -134,6 +135,7 @@ class RankedVideo:
     missed: tuple[Segment, ...] = ()
     deep_works: tuple[Work, ...] = ()
     audits: Mapping[Window, Analysis] = field(default_factory=dict)
+    scored_by: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def timeline(self) -> Timeline:

@@ -52,6 +52,7 @@ class ScoredWindow:
 
     `pack_rank` is its place among the windows that do not repeat each other, None if it is none of them or
     nobody asked. `audit_probability`: of a window that was drawn for the audit, how likely that was.
+    `analysed_before`: its answer was known before its video was scored by another head.
     """
 
     window: Window
@@ -61,6 +62,7 @@ class ScoredWindow:
     cut: Cut | None = None
     pack_rank: int | None = None
     audit_probability: float | None = None
+    analysed_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ judges. Where nobody knows who speaks, there is none, and the window is all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tasks.core.records import ScoredWindow, Segment, Timeline, Window
 from tasks.core.speech.cuts import Cut, Cutter, max_shift
@@ -15,12 +15,24 @@ from tasks.core.speech.spans import Span
 
 
 def scored_windows(
-    windows: Iterable[Window], scores: Iterable[int], timeline: Timeline
+    windows: Iterable[Window],
+    scores: Iterable[int],
+    timeline: Timeline,
+    *,
+    analysed: Collection[Window] = (),
 ) -> list[ScoredWindow]:
-    """The windows of a video with their fast scores, and with their cuts where these are known."""
+    """The windows of a video with their fast scores, and with their cuts where these are known.
+
+    `analysed` are those that were `analysed_before`.
+    """
     cutter = cutter_of(timeline)
     return [
-        ScoredWindow(window, score, cut=cut_of(window, timeline, cutter) if cutter else None)
+        ScoredWindow(
+            window,
+            score,
+            cut=cut_of(window, timeline, cutter) if cutter else None,
+            analysed_before=window in analysed,
+        )
         for window, score in zip(windows, scores, strict=True)
     ]
 

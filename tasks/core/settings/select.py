@@ -30,6 +30,13 @@ class Select(Group):
         title="Score anew",
         description="Open and score all videos again, also those that have not changed since the last run.",
     )
+    most_reopened: int = Field(
+        100,
+        title="Videos opened for a new head",
+        description="Another head of the fast score needs no look at a video, but the deep model may have to "
+        "see other moments of it. So many such videos are opened in a run; the others keep their ranks.",
+        ge=0,
+    )
 
     @field_validator("pattern")
     @classmethod

@@ -202,7 +202,8 @@ class Settings(Group):
         return self
 
     def digest(self) -> str:
-        """Twelve hex digits over the settings that decide what the rows say; an adapter has a revision."""
+        """Twelve hex digits over the settings that decide the rows; head and adapter have revisions."""
         groups = {"windows", "fast", "deep", "ranking", *(["speech"] if self.speech.enabled else [])}
-        deciding = self.model_dump_json(include=groups, exclude={"deep": {"cache", "adapter"}})
+        named = self.model_copy(update={"fast": self.fast.model_copy(update={"head": ""})})
+        deciding = named.model_dump_json(include=groups, exclude={"deep": {"cache", "adapter"}})
         return hashlib.sha256(deciding.encode()).hexdigest()[:12]

@@ -18,12 +18,15 @@ SCORES_VERSION = "4"
 class Digests:
     """`scoring` covers what decides the scores of a video's windows, `rejecting` what decides a refusal.
 
-    `frame_budget`, the size to which frames are decoded, counts for both.
+    `embedding` covers what decides the embeddings of the windows: all of `scoring` but the head, so that by
+    salience both are equal. None in what earlier versions stored. `frame_budget`, the size to which frames
+    are decoded, counts for all.
     """
 
     scoring: str
     rejecting: str
     frame_budget: str
+    embedding: str | None = None
 
     @classmethod
     def of(
@@ -48,6 +51,7 @@ class Digests:
             scoring=_digest([SCORES_VERSION, windows, fast_model, head]),
             rejecting=_digest([code_version, windows, limits, *share]),
             frame_budget="{min_pixels}-{max_pixels}/{multiple_of}/{segment_pixels}".format(**asdict(budget)),
+            embedding=_digest([SCORES_VERSION, windows, fast_model, None]),
         )
 
 

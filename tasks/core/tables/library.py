@@ -25,7 +25,8 @@ class LibraryEntry:
     `scored_in` and `scored_on` name the run whose `windows` hold its scores, and its day. `ranked_in` names
     the run that decided its ranks, a later one where it was ranked again from stored scores. `unanswered`
     counts the candidates without an answer; `untranscribed`: what is said in them is not known, and worth
-    another try. The frames of the timeline are gone: its path is empty.
+    another try. `waits_for` is the digest of scores of a newer head, by which it is ranked once it is opened.
+    The frames of the timeline are gone: its path is empty.
     `fast_seconds` and `deep_seconds` are what the models took. What earlier versions did not store is None.
     """
 
@@ -40,6 +41,7 @@ class LibraryEntry:
     deep_seconds: float | None = None
     ranked_in: str | None = None
     untranscribed: bool | None = None
+    waits_for: str | None = None
 
     def holds_for(self, video: VideoRef, digests: Digests, *, at_any_size: bool) -> bool:
         """Whether this entry is still valid: same version of the video, same settings and models.
@@ -127,6 +129,8 @@ def _row(entry: LibraryEntry) -> dict[str, Any]:
         "deep_seconds": entry.deep_seconds,
         "ranked_in": entry.ranked_in,
         "untranscribed": entry.untranscribed,
+        "embedding_digest": entry.digests.embedding if entry.timeline else None,
+        "waits_for": entry.waits_for,
     }
     if timeline := entry.timeline:
         row |= {name: getattr(timeline, name) for name in TIMELINE_COLUMNS}
@@ -138,9 +142,10 @@ def _entry(row: dict[str, Any]) -> LibraryEntry:
     timeline = None
     if row["status"] == "ranked":
         timeline = Timeline(video, "", **{name: row[name] for name in TIMELINE_COLUMNS})
+    digests = (row["scoring_digest"], row["rejecting_digest"], row["frame_budget"], row["embedding_digest"])
     return LibraryEntry(
         video,
-        Digests(row["scoring_digest"], row["rejecting_digest"], row["frame_budget"]),
+        Digests(*digests),
         row["last_listed"],
         timeline,
         row["scored_in"],
@@ -150,6 +155,7 @@ def _entry(row: dict[str, Any]) -> LibraryEntry:
         row["deep_seconds"],
         row["ranked_in"],
         row["untranscribed"],
+        row["waits_for"],
     )
 
 

@@ -29,11 +29,13 @@ class Matches:
 
     `settled` counts those that keep their rows as they are; `damaged` are the entries of those of them of
     whose file something is missing. `scored` ones have stored scores, `refused` ones are rejected as before,
-    all others are `to_open`. `gone` are the URIs in the ranking of the run before that are not settled.
+    all others are `to_open`. `waiting` counts the settled ones that must be opened for a newer head: their
+    ranks are by an earlier one. `gone` are the URIs in the ranking of the run before that are not settled.
     """
 
     to_open: list[VideoRef] = field(default_factory=list)
     settled: int = 0
+    waiting: int = 0
     damaged: list[LibraryEntry] = field(default_factory=list)
     scored: list[LibraryEntry] = field(default_factory=list)
     refused: list[Failure] = field(default_factory=list)
@@ -48,13 +50,15 @@ def match_videos(
     today: date,
     at_any_size: bool = False,
     rescore: bool = False,
+    most_reopened: int = 0,
     also_listed: Iterable[str] = (),
     keep: Callable[[pa.Table], object],
 ) -> Matches:
     """Compare the videos with what is remembered.
 
     `at_any_size`: the size that frames should have is not known, so any size counts as the same. `rescore`:
-    nothing that is listed counts as known. `also_listed` are labels that are listed and cannot be used.
+    nothing that is listed counts as known. Of the videos that wait for a newer head
+    `most_reopened` have their turn. `also_listed` are labels that are listed and cannot be used.
     `keep` gets the rows of the library that stay in it as they pass: of settled and refused videos, with
     `today` as the day they were last listed, and for `KEPT_DAYS` those of videos that are not listed.
     """
@@ -63,7 +67,8 @@ def match_videos(
     odd = [video for video in videos if video.label != video.uri]
     listed = sorted((video for video in videos if video.label == video.uri), key=lambda video: video.uri)
     labels = _texts(video.label for video in odd)
-    matcher = _Matcher(previous, digests, today, at_any_size, rescore, labels, _texts(also_listed))
+    how = (digests, today, at_any_size, rescore, most_reopened)
+    matcher = _Matcher(previous, *how, labels, _texts(also_listed))
     ranked = _texts(()) if previous.ranked is None else previous.ranked
     at = ranked_at = 0
     for table in filter(len, previous.library(None)):
@@ -78,13 +83,14 @@ def match_videos(
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Matcher:
     previous: PreviousRun
     digests: Digests
     today: date
     at_any_size: bool
     rescore: bool
+    turns: int
     odd: pa.Array
     also_listed: pa.Array
 
@@ -96,15 +102,19 @@ class _Matcher:
         uris, place = library["video_uri"], pc.index_in(library["video_uri"], value_set=now["uri"])
         is_ranked = _mask(pc.equal(library["status"], "ranked"))
         # Rows of two videos with one label cannot be told apart: neither keeps them.
-        holds = self._holds(library, now.take(place)) & ~_mask(pc.is_in(uris, self.odd))
-        settled = holds & is_ranked & _mask(pc.is_in(uris, ranked)) & _is_complete(library)
-        scored = holds & is_ranked & ~settled
+        version = self._same_version(library, now.take(place)) & ~_mask(pc.is_in(uris, self.odd))
+        holds, embedded = version & self._same_outcome(library), version & self._same_embeddings(library)
+        complete = _mask(pc.is_in(uris, ranked)) & _is_complete(library)
+        waiting = self._without_turn(embedded & ~holds & complete & self._waits(library))
+        settled = (holds & is_ranked & complete) | waiting
+        scored = ((holds & is_ranked) | embedded) & ~settled
         refused = holds & ~is_ranked & _mask(pc.is_in(uris, _texts(self.previous.refusals)))
 
         known = np.zeros(len(listed), np.bool_)
         known[place.to_numpy()[settled | scored | refused].astype(np.int64)] = True
         found.to_open += [listed[n] for n in np.flatnonzero(~known).tolist()]
         found.settled += int(settled.sum())
+        found.waiting += int(waiting.sum())
         found.damaged += _entries(library, settled & _is_damaged(library))
         videos = {video.uri: video for video in listed} if (scored | refused).any() else {}
         found.scored += [
@@ -122,18 +132,38 @@ class _Matcher:
         is_listed = _mask(pc.is_valid(place)) | _mask(pc.is_in(uris, self.odd))
         return self._kept(library, seen=settled | refused, unlisted=~is_listed)
 
-    def _holds(self, library: pa.Table, now: pa.Table) -> Mask:
-        """Which rows are of the version that is listed now, and of the same settings and models."""
+    def _same_version(self, library: pa.Table, now: pa.Table) -> Mask:
+        """Which rows are of the version that is listed now, decoded to the size that is wanted now."""
         if self.rescore:
             return np.zeros(len(library), np.bool_)
+        same = _mask(pc.equal(library["video_etag"], now["etag"]))
+        if not self.at_any_size:
+            same &= _mask(pc.equal(library["frame_budget"], self.digests.frame_budget))
+        return same & _mask(pc.equal(library["size_bytes"], now["size_bytes"]))
+
+    def _same_outcome(self, library: pa.Table) -> Mask:
+        """Which rows have the scores, or the refusal, that these settings and models give."""
         is_ranked = pc.equal(library["status"], "ranked")
         digest = pc.if_else(is_ranked, library["scoring_digest"], library["rejecting_digest"])
         asked = pc.if_else(is_ranked, self.digests.scoring, self.digests.rejecting)
-        same = _mask(pc.equal(digest, asked))
-        if not self.at_any_size:
-            same &= _mask(pc.equal(library["frame_budget"], self.digests.frame_budget))
-        same &= _mask(pc.equal(library["video_etag"], now["etag"]))
-        return same & _mask(pc.equal(library["size_bytes"], now["size_bytes"]))
+        return _mask(pc.equal(digest, asked))
+
+    def _same_embeddings(self, library: pa.Table) -> Mask:
+        """Which ranked rows have windows whose embeddings are those that these settings and models give."""
+        # Earlier versions did not say, but by salience this is the digest of scores.
+        digest = pc.coalesce(library["embedding_digest"], library["scoring_digest"])
+        same = pc.equal(digest, pa.scalar(self.digests.embedding, pa.string()))
+        return _mask(pc.and_(same, pc.equal(library["status"], "ranked")))
+
+    def _waits(self, library: pa.Table) -> Mask:
+        """Which rows are known to need a look at their video before these scores are theirs."""
+        return _mask(pc.equal(library["waits_for"], self.digests.scoring))
+
+    def _without_turn(self, waiting: Mask) -> Mask:
+        """Those that go on waiting, when some have had their turn: the first by name."""
+        late = waiting & (np.cumsum(waiting) > self.turns)
+        self.turns -= int(waiting.sum() - late.sum())
+        return late
 
     def _kept(self, library: pa.Table, *, seen: Mask, unlisted: Mask) -> pa.Table:
         oldest = pa.scalar(self.today - timedelta(days=KEPT_DAYS))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.core.records import Failure, RankedVideo, ScoredVideo, Timeline, VideoRef
+from tasks.core.records import Failure, RankedVideo, ScoredVideo, Timeline, VideoRef, Window
 from tasks.core.scoring.candidates import choose_candidates
 from tasks.core.scoring.window_cuts import scored_windows
 from tasks.core.scoring.windows import windows
@@ -20,10 +20,8 @@ from tasks.core.tables.run_ranking import PreviousRanking
 from tasks.core.tables.schemas import windows_schema
 from tasks.core.tables.sorted_rows import Tables, no_rows
 
-SCORE_COLUMNS = pa.schema(
-    [windows_schema(1).field(name) for name in ("video_uri", "start", "videomae_score", "fast_kind")]
-)
-"""The columns of `windows` from which a video is ranked again."""
+SCORE_COLUMNS = ("video_uri", "start", "videomae_score", "fast_kind", "analysed_before")
+"""The columns of `windows` from which a video is ranked again, and one that earlier versions did not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,11 @@ class Reuse:
 
     `settled` counts the videos that keep their rows as they are; `damaged` are those of them of whose file
     something is missing, `damage` says what. `scored` videos have stored scores from which they are ranked
-    again: `reranked`. `refused` videos are rejected as before. `library` has the rows of the library that
-    stay in it: of settled and refused videos, and of those that are not listed.
+    again: `reranked`. `rescored` counts those of them whose scores are another head's, made from what is
+    stored; `windows` and `words` have their new rows. `waiting` counts the videos whose ranks are still by an
+    earlier head. `analysed` has the others that want a look for another head, which are among `to_open`, with
+    the windows whose answers are known. `refused` videos are rejected as before. `library` has the rows of
+    the library that stay in it: of settled and refused videos, and of those that are not listed.
     """
 
     to_open: Sequence[VideoRef]
@@ -57,6 +58,11 @@ class Reuse:
     damage: Sequence[Failure] = ()
     scored: Sequence[LibraryEntry] = ()
     reranked: Sequence[RankedVideo] = ()
+    rescored: int = 0
+    windows: Tables = no_rows
+    words: Tables = no_rows
+    waiting: int = 0
+    analysed: Mapping[VideoRef, frozenset[Window]] = field(default_factory=dict)
     refused: Sequence[Failure] = ()
     library: Tables = no_rows
     previous: PreviousRanking | None = None
@@ -72,32 +78,45 @@ class Reuse:
         return [entry.timeline for entry in (*self.damaged, *self.scored) if entry.timeline]
 
 
-def restore_scores(timeline: Timeline, stored: Mapping[str, Any], settings: Settings) -> ScoredVideo | None:
+def restore_scores(
+    timeline: Timeline, stored: Mapping[str, Any], settings: Settings, *, rank_all: bool = False
+) -> ScoredVideo | None:
     """A video with its stored scores, without embeddings; its candidates are chosen by these settings.
 
     `stored` maps the names of `SCORE_COLUMNS` to their values in the video's rows. None where the rows are
-    not those of the windows into which the settings cut the video.
+    not those of the windows into which the settings cut the video. `rank_all` as in `choose_candidates`.
     """
     cut, ranking = settings.windows, settings.ranking
     lengths = [seconds * timeline.fps for seconds in cut.window_seconds]
     every = windows(timeline.n_ticks, lengths=lengths, stride=cut.stride_seconds * timeline.fps)
     if [timeline.seconds(window.start) for window in every] != stored["start"]:
         return None
-    scored = scored_windows(every, stored["videomae_score"], timeline)
-    chosen = choose_candidates(scored, count=ranking.candidates, max_overlap=ranking.max_overlap)
+    analysed = {window for window, before in zip(every, stored["analysed_before"], strict=True) if before}
+    scored = scored_windows(every, stored["videomae_score"], timeline, analysed=analysed)
+    chosen = choose_candidates(
+        scored, count=ranking.candidates, max_overlap=ranking.max_overlap, rank_all=rank_all
+    )
     return ScoredVideo(timeline, tuple(chosen), np.empty((0, 0), np.float16), stored["fast_kind"][0])
 
 
-def scores_by_video(table: pa.Table) -> dict[str, pa.Table]:
-    """The `SCORE_COLUMNS` of each video of a `windows` table, where its rows lie together.
+def stored_scores(rows: pa.Table) -> dict[str, list[Any]]:
+    """The values of `SCORE_COLUMNS` in the rows of a video, of any schema version.
 
     Raises:
-        pyarrow.ArrowException: they are not what they should be.
+        pyarrow.ArrowException, KeyError: they are not what they should be.
     """
-    table = table.select(SCORE_COLUMNS.names).drop_null().cast(SCORE_COLUMNS)
+    scores = rows.select(SCORE_COLUMNS[:-1]).drop_null().cast(_SCORES)
+    names = rows.column_names
+    before = rows["analysed_before"].to_pylist() if "analysed_before" in names else [None] * len(rows)
+    return {**scores.to_pydict(), "analysed_before": before}
+
+
+def by_video(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each video of a table in which they lie together, with its URI."""
     ends = pc.run_end_encode(table["video_uri"].combine_chunks())
     starts = [0, *ends.run_ends.to_pylist()]
-    return {
-        uri: table.slice(start, end - start)
-        for uri, start, end in zip(ends.values.to_pylist(), starts, starts[1:], strict=False)
-    }
+    for uri, start, end in zip(ends.values.to_pylist(), starts, starts[1:], strict=False):
+        yield uri, table.slice(start, end - start)
+
+
+_SCORES = pa.schema([windows_schema(1).field(name) for name in SCORE_COLUMNS[:-1]])

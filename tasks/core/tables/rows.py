@@ -6,7 +6,7 @@ A record's field with the name of a column becomes that column: Arrow takes what
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,8 @@ from tasks.core.records import (
 from tasks.core.scoring.answers import written
 from tasks.core.scoring.sound import SoundMeter, WindowSound
 from tasks.core.scoring.window_cuts import seconds_of
-from tasks.core.tables.run_ranking import BEST_FIRST
-from tasks.core.tables.schemas import FAILURES, RANKINGS, windows_schema
+from tasks.core.tables.run_ranking import BEST_FIRST, with_column
+from tasks.core.tables.schemas import FAILURES, RANKINGS, upgraded, windows_schema
 from tasks.core.tables.sorted_rows import in_order
 
 ANSWERED_BY = ("videollama3_device", "videollama3_dtype", "adapter", "adapter_revision")
@@ -53,7 +53,11 @@ class RunStamp:
 
 def made_rankings(videos: Iterable[RankedVideo], stamp: RunStamp) -> pa.Table:
     """One row a segment that this run has ranked, best first; what all rows of the run say is null, or 0."""
-    rows = [_ranking_row(video.timeline, segment, stamp) for video in videos for segment in video.segments]
+    rows = [
+        _ranking_row(video.timeline, segment, replace(stamp, models={**stamp.models, **video.scored_by}))
+        for video in videos
+        for segment in video.segments
+    ]
     return in_order(pa.Table.from_pylist(rows, schema=RANKINGS), BEST_FIRST)
 
 
@@ -69,6 +73,15 @@ def windows_table(videos: Iterable[RankedVideo], stamp: RunStamp, *, dimensions:
         for video in sorted(videos, key=lambda video: video.timeline.video.uri)
     ]
     return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def rescored_windows(video: RankedVideo, stored: pa.Table, stamp: RunStamp) -> pa.Table:
+    """The rows of `windows_table` of a video that was not opened: what is heard in them is `stored`."""
+    table = _video_windows(video, stamp, windows_schema(video.scored.embeddings.shape[1]))
+    heard = pa.schema([table.schema.field(each.name) for each in fields(WindowSound)])
+    for name, column in zip(heard.names, upgraded(stored, heard).columns, strict=True):
+        table = with_column(table, name, column)
+    return table
 
 
 def failures_table(failures: Iterable[Failure], stamp: RunStamp) -> pa.Table:
@@ -204,6 +217,7 @@ def _video_windows(video: RankedVideo, stamp: RunStamp, schema: pa.Schema) -> pa
         "cut_end": [cut.end_ms / 1000 if (cut := item.cut) else None for item in scored.windows],
         **_heard(scored),
         "change": [None] * count if scored.change is None else scored.change,
+        "analysed_before": [item.analysed_before for item in scored.windows],
         **_judged(video),
     }
     return pa.Table.from_pydict(columns, schema=schema)

@@ -165,6 +165,9 @@ LIBRARY = pa.schema(
         # Since 4: what is heard.
         pa.field("sound_damage", pa.string()),
         pa.field("untranscribed", pa.bool_()),
+        # Since 4: what its embeddings rest on, and the newer scores that it has not got yet.
+        pa.field("embedding_digest", pa.string()),
+        pa.field("waits_for", pa.string()),
     ]
 )
 """What the next run knows about each video before it opens it. `status` is `ranked` or `rejected`; the
@@ -278,6 +281,8 @@ def windows_schema(dimensions: int) -> pa.Schema:
             pa.field("pack_rank", pa.int32()),
             pa.field("audited", pa.bool_()),
             pa.field("audit_probability", pa.float64()),
+            # Since 4: what was taken as a candidate because its answer was known under another head.
+            pa.field("analysed_before", pa.bool_()),
         ]
     )
 

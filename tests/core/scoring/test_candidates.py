@@ -177,3 +177,40 @@ def test_a_window_has_the_place_at_which_more_candidates_would_reach_it(
     assert [bool(item.pack_rank and item.pack_rank <= more) for item in ranked] == [
         item.is_candidate for item in reached
     ]
+
+
+def test_a_window_that_was_analysed_before_stands_in_for_a_stronger_one_nearby() -> None:
+    near = scored((0, 59, 90), (3, 62, 50), (6, 65, 60), (60, 119, 40), (90, 149, 30))
+    near[1], near[2], near[4] = (replace(near[n], analysed_before=True) for n in (1, 2, 4))
+    marked = choose_candidates(near, count=2, max_overlap=DEFAULT)
+    assert candidates(marked) == [6, 60]  # the better of the two; nothing known is near 60
+    assert [item.suppressed_by for item in marked[:2]] == [Window(6, 65), Window(6, 65)]
+    assert [item.pack_rank for item in marked] == [None, None, 1, 2, None]
+    assert candidates(choose_candidates(near, count=1, max_overlap=DEFAULT)) == [6]
+    assert choose_candidates(near, count=1, max_overlap=DEFAULT)[0].suppressed_by == Window(6, 65)
+
+
+flags = st.lists(st.booleans(), min_size=40, max_size=40)
+
+
+@given(rows, flags, st.integers(1, 20), overlaps)
+def test_who_stands_in_repeats_no_candidate_and_once_chosen_is_chosen_again(
+    given_rows: list[ScoredWindow], known: list[bool], count: int, limit: Decimal
+) -> None:
+    before = [replace(item, analysed_before=flag) for item, flag in zip(given_rows, known, strict=False)]
+    marked = choose_candidates(before, count=count, max_overlap=limit, rank_all=True)
+    chosen = [item.window for item in marked if item.is_candidate]
+    assert len(chosen) <= count
+    assert not any(overlaps_more_than(span(a), span(b), limit) for a in chosen for b in chosen if a != b)
+    for item in marked:
+        if item.suppressed_by:
+            assert not item.is_candidate
+            assert overlaps_more_than(span(item.window), span(item.suppressed_by), limit)
+    again = choose_candidates(
+        [replace(item, analysed_before=item.window in chosen) for item in before],
+        count=count,
+        max_overlap=limit,
+    )
+    assert [item.window for item in again if item.is_candidate] == chosen
+    reversed_rows = choose_candidates(before[::-1], count=count, max_overlap=limit, rank_all=True)
+    assert reversed_rows[::-1] == marked

@@ -120,6 +120,7 @@ def test_the_digest_names_what_decides_the_rows_and_nothing_else() -> None:
     assert settings().digest() == settings(output="elsewhere", engine={"workers": 7}).digest()
     assert settings().digest() != settings(ranking={"top_n": 14}).digest()
     assert settings().digest() == settings(select={"rescore": True}).digest()
+    assert settings().digest() == settings(fast={"head": "latest"}).digest()  # which has a revision
     assert settings().digest() != settings(speech={"enabled": False}).digest()
     assert settings().digest() != settings(speech={"threshold": 0.5}).digest()
     assert settings().digest() == settings(publish={"clips": True, "crop": "9:16"}).digest()

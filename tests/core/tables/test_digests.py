@@ -20,24 +20,35 @@ def digests(*, model: list[str] = MODEL, head: str | None = None, code: str = "1
 
 
 @pytest.mark.parametrize(
-    ("change", "scores_anew", "refuses_anew"),
+    ("change", "scores_anew", "refuses_anew", "sees_anew"),
     [
-        ({"source": "elsewhere", "output": "elsewhere"}, False, False),
-        ({"ranking": {"top_n": 3}, "deep": {"prompt": "Is it funny?"}}, False, False),
-        ({"limits": {"scratch_dir": "/scratch", "max_failed_fraction": 0.1}}, False, False),
-        ({"fast": {"batch_size": 4}}, False, False),
-        ({"limits": {"max_file_gb": 20}}, False, True),
-        ({"engine": {"workers": 5}}, False, True),
-        ({"speech": {"enabled": False}}, False, True),  # sound takes a part of a video's share of scratch
-        ({"code": "2"}, False, True),
-        ({"model": ["abc", "owner/name"]}, True, False),
-        ({"head": "sha256:4567"}, True, False),
-        ({"windows": {"stride_seconds": 2}}, True, True),
+        ({"source": "elsewhere", "output": "elsewhere"}, False, False, False),
+        ({"ranking": {"top_n": 3}, "deep": {"prompt": "Is it funny?"}}, False, False, False),
+        ({"limits": {"scratch_dir": "/scratch", "max_failed_fraction": 0.1}}, False, False, False),
+        ({"fast": {"batch_size": 4}}, False, False, False),
+        ({"limits": {"max_file_gb": 20}}, False, True, False),
+        ({"engine": {"workers": 5}}, False, True, False),
+        (
+            {"speech": {"enabled": False}},
+            False,
+            True,
+            False,
+        ),  # sound takes a part of a video's share of scratch
+        ({"code": "2"}, False, True, False),
+        ({"model": ["abc", "owner/name"]}, True, False, True),
+        ({"head": "sha256:4567"}, True, False, False),
+        ({"windows": {"stride_seconds": 2}}, True, True, True),
     ],
     ids=str,
 )
-def test_what_decides(change: dict[str, Any], scores_anew: bool, refuses_anew: bool) -> None:
+def test_what_decides(change: dict[str, Any], scores_anew: bool, refuses_anew: bool, sees_anew: bool) -> None:
     before, after = digests(), digests(**change)
     assert (after.scoring != before.scoring) is scores_anew
     assert (after.rejecting != before.rejecting) is refuses_anew
+    assert (after.embedding != before.embedding) is sees_anew
     assert after.frame_budget == before.frame_budget == "50000-90000/28/0"
+
+
+def test_by_salience_embeddings_and_scores_have_one_digest() -> None:
+    """So that it is known of what versions have stored that had no digest of embeddings."""
+    assert digests().embedding == digests().scoring == digests(head="sha256:4567").embedding

@@ -187,3 +187,38 @@ def test_it_holds_as_one_entry_does(
     assert names(found.matches.scored) == names(holding)
     assert len(found.matches.to_open) == len(listed) - len(holding)
     assert read_library(found.library) == {}
+
+
+HEAD = replace(DIGESTS, scoring="by another head", embedding="seen")
+SEEN = replace(DIGESTS, embedding="seen")
+
+
+def test_another_head_needs_no_look_at_what_was_seen_by_the_same_model() -> None:
+    entries = (
+        entry("by salience", digests=Digests("seen", "rejecting", "budget")),  # of an earlier version
+        entry("other size", digests=replace(SEEN, frame_budget="other")),
+        entry("other windows", digests=replace(SEEN, embedding="other")),
+        entry("rejected", timeline=None, digests=SEEN),
+        entry("replaced", video=ref("replaced", etag="old"), digests=SEEN),
+        entry("seen", digests=SEEN),
+    )
+    listed = [known.video for known in entries[:4]] + [ref("replaced"), ref("seen")]
+    found = match(listed, entries, ranked=None, digests=HEAD)
+    assert names(found.matches.scored) == ["by salience", "seen"]
+    assert [video.name for video in found.matches.to_open] == ["other size", "other windows", "replaced"]
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 3, 100])
+@pytest.mark.parametrize(("turns", "scored"), [(0, []), (2, ["0", "1"]), (9, ["0", "1", "2", "3"])])
+def test_what_waits_for_a_head_keeps_its_rows_until_it_is_its_turn(
+    rows_at_once: int, turns: int, scored: list[str]
+) -> None:
+    waiting = [entry(str(number), digests=SEEN, waits_for=HEAD.scoring) for number in range(4)]
+    listed, ranked = [known.video for known in waiting], [known.video.name for known in waiting]
+    how: dict[str, Any] = {"rows_at_once": rows_at_once, "ranked": ranked, "most_reopened": turns}
+    found = match(listed, waiting, digests=HEAD, **how)
+    assert names(found.matches.scored) == found.gone == scored
+    assert found.matches.settled == found.matches.waiting == 4 - len(scored)
+    assert found.library["waits_for"].to_pylist() == [HEAD.scoring] * (4 - len(scored))
+    yet_another = match(listed, waiting, digests=replace(HEAD, scoring="newer"), **how)
+    assert names(yet_another.matches.scored) == ranked
