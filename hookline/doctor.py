@@ -18,7 +18,8 @@ from rich.table import Table
 from hookline import CHECK_THREADS, ExitCode, checks
 from hookline.export import write_json
 from tasks.adapters.models.checkup import check_deep_model, check_fast_model, check_whisper
-from tasks.adapters.storage.checkup import check_cache, check_output, check_scratch, check_source
+from tasks.adapters.storage.checkup import check_cache, check_output, check_scratch
+from tasks.adapters.storage.sources.source import check_source
 from tasks.core.errors import HooklineError
 from tasks.core.findings import Finding, Status
 from tasks.core.settings import Settings
@@ -55,7 +56,7 @@ def checks_of(settings: Settings, *, source: bool, output: bool) -> Iterator[Che
     store = "See whether the store can be reached from here: AWS_ENDPOINT_URL, the network, a mounted disk."
     if source:
         known = settings.output if output else ""
-        look = partial(check_source, settings.source, settings.select.pattern, output=known)
+        look = partial(check_source, settings.source, settings.select, output=known)
         yield Check("Source", look, store)
     if output:
         yield Check("Output", partial(check_output, settings.output), store)

@@ -18,6 +18,7 @@ from tasks.core.errors import HooklineError
 from tasks.core.listing import LeftOut
 from tasks.core.manifest import Manifest
 from tasks.core.settings import Settings
+from tasks.core.settings.select import LIVE
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -30,7 +31,8 @@ def run_embedded(settings: Settings, *, verbose: bool = False) -> int:
         StorageError: source or output cannot be reached. That is found before Prefect starts.
     """
     out, err = Console(), Console(stderr=True)
-    open_store(settings.source).check()
+    if settings.select.listing == LIVE:
+        open_store(settings.source).check()
     open_store(settings.output).names(".hookline")  # a new folder is none
     with ExitStack() as server:
         with err.status("Starting Prefect ..."):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.adapters.storage import open_store
-from tasks.adapters.storage.uri_list import is_uri_list, videos_of_list
+from tasks.adapters.storage.sources.source import list_source
 from tasks.core.listing import Listing
 from tasks.core.settings import Settings
 from tasks.run.retries import retried
@@ -17,9 +17,6 @@ def list_videos(settings: Settings) -> Listing:
 
     Raises:
         StorageError: the source cannot be listed.
-        SettingsError: the source is a list that cannot be used.
+        SettingsError: there is a list or an inventory that cannot be used.
     """
-    select, source, output = settings.select, open_store(settings.source), open_store(settings.output).uri
-    if is_uri_list(source):
-        return videos_of_list(source, limit=select.limit, output=output)
-    return source.listing(select.pattern, limit=select.limit, output=output)
+    return list_source(open_store(settings.source), settings.select, output=open_store(settings.output).uri)

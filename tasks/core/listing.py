@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
@@ -19,6 +20,9 @@ MAX_NAMED = 1000
 
 MAX_ENDINGS = 8
 """Endings that a sentence names."""
+
+LATE_AFTER = timedelta(hours=48)
+"""A daily inventory is there a day after what it describes."""
 
 _RUN = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
 _WRITTEN_BY_HOOKLINE = re.compile(
@@ -80,18 +84,43 @@ class LeftOut(BaseModel, frozen=True):
         return ", ".join(named)
 
 
+class Inventory(BaseModel, frozen=True):
+    """The list of a bucket that its store has written: where it lies, and what time it describes."""
+
+    uri: str
+    written_at: datetime
+
+    @property
+    def sentence(self) -> str:
+        """Where the videos were read, and since when nothing is seen.
+
+        >>> Inventory(uri="s3://lists/manifest.json", written_at="2026-11-25T01:00Z").sentence
+        'Listed by the inventory s3://lists/manifest.json of 2026-11-25 01:00 UTC; nothing later is seen'
+        """
+        written = f"{self.written_at:%Y-%m-%d %H:%M} UTC"
+        return f"Listed by the inventory {self.uri} of {written}; nothing later is seen"
+
+    def is_late(self, now: datetime) -> bool:
+        """Whether a newer one should be there, if there is one every day."""
+        return now - self.written_at > LATE_AFTER
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The videos of a source by URI, what is left out, and what a list names that cannot be used."""
+    """The videos of a source by URI, what is left out, and what a list names that cannot be used.
+
+    `inventory` is where they were read, if that was not the source itself.
+    """
 
     videos: Sequence[VideoRef]
     left_out: LeftOut = field(default_factory=LeftOut)
     refused: Sequence[Failure] = ()
+    inventory: Inventory | None = None
 
     @property
-    def listed(self) -> list[VideoRef]:
-        """All that a run accounts for."""
-        return [*self.videos, *(failure.video for failure in self.refused)]
+    def listed(self) -> int:
+        """How many videos a run accounts for."""
+        return len(self.videos) + len(self.refused)
 
 
 class Sieve:
@@ -105,26 +134,26 @@ class Sieve:
     def __init__(self, source: str, pattern: str, *, output: str = "") -> None:
         self._source, self._output = source, output
         self._matches = pattern_regex(pattern).fullmatch
-        self._videos: list[VideoRef] = []
         self._endings: Counter[str] = Counter()
         self._passed_over: set[str] = set()
         self._own = 0
 
-    def add(self, file: VideoRef) -> None:
-        """Sort one more file."""
+    def takes(self, file: VideoRef) -> bool:
+        """Whether one more file is a video; if it is not, it is left out."""
         name = name_in(file.uri, self._source)
         if is_own(file.uri, self._output) or (name and file.uri != self._source and is_own_name(name)):
             self._own += 1
         elif file.uri == self._source:
-            self._videos.append(file)
+            return True
         elif not self.enters(file.uri):
-            return
+            return False
         elif is_marker(name, file.size_bytes):
             self.pass_over(file.uri)
         elif self._matches(composed(name)):
-            self._videos.append(file)
+            return True
         else:
             self._endings[ending(name)] += 1
+        return False
 
     def enters(self, uri: str) -> bool:
         """Whether a file or folder is neither hidden nor of the system; if it is, it is passed over."""
@@ -137,16 +166,15 @@ class Sieve:
         """Leave something out that is not for ranking."""
         self._passed_over.add(uri)
 
-    def listing(self, *, limit: int = 0) -> Listing:
-        """All that was sorted; of the videos at most the first `limit` by URI, 0 = all."""
-        videos = sorted(self._videos, key=lambda video: video.uri)
-        left_out = LeftOut(
+    @property
+    def left_out(self) -> LeftOut:
+        """What was no video so far."""
+        return LeftOut(
             by_ending=dict(self._endings),
             passed_over=len(self._passed_over),
             named=[legible(uri) for uri in sorted(self._passed_over)[:MAX_NAMED]],
             own=self._own,
         )
-        return Listing(videos[:limit] if limit else videos, left_out)
 
 
 def is_own(uri: str, output: str) -> bool:

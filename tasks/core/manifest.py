@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.core.listing import LeftOut
+from tasks.core.listing import Inventory, LeftOut
 from tasks.core.throughput import Throughput
 
 
@@ -27,6 +27,7 @@ class Manifest(BaseModel, extra="allow"):
     seconds: dict[str, float] = {}
     counts: dict[str, int] = {}
     left_out: LeftOut | None = None
+    inventory: Inventory | None = None
     windows_per_second: float | None = None
     segments_per_second: float | None = None
     hours_of_video: float = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from tasks.core.listing import Listing
 from tasks.core.records import Failure, FailureKind, RankedVideo, Stage, Timeline
@@ -18,10 +19,13 @@ class Ledger:
 
     def __init__(self, listing: Listing, known: Reuse | None = None, *, run_id: str = "") -> None:
         self.run_id = run_id
-        self.listed, self.left_out = listing.listed, listing.left_out
+        self.listed, self.left_out, self.inventory = listing.listed, listing.left_out, listing.inventory
         self.known = known or Reuse(listing.videos)
         self.ranked: list[RankedVideo] = []
         self.refused: list[Failure] = list(self.known.refused)
+        if inventory := self.inventory:
+            late = logging.WARNING if inventory.is_late(datetime.now(UTC)) else logging.INFO
+            log_event(run_id, "list", inventory.sentence, level=late)
         if self.left_out.sentence:
             log_event(run_id, "list", self.left_out.sentence)
         current_progress.get().expect("videos", len(self.known.to_open) + len(listing.refused))
@@ -107,7 +111,7 @@ class Ledger:
         timelines = [video.timeline for video in ranked] + self.known.timelines
         kinds = [failure.kind for failure in self.refused]
         return {
-            "listed": len(self.listed),
+            "listed": self.listed,
             "ranked": len(ranked),
             "unchanged": self.known.unchanged,
             "rescored": self.known.rescored,

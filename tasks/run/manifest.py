@@ -45,6 +45,7 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
         seconds={"whole": (ended_at - spec.started_at).total_seconds(), **seconds},
         counts=counts,
         left_out=ledger.left_out,
+        inventory=ledger.inventory,
         windows_per_second=_rate(counts["windows"], seconds["fast"]),
         segments_per_second=_rate(analysed - counts["cached"], seconds["deep"]),
         hours_of_video=hours,

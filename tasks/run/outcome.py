@@ -30,7 +30,7 @@ logging.getLogger("prefect.flow_runs").addFilter(_is_news)
 
 def final_state(ledger: Ledger, settings: Settings) -> str:
     """The name of the final state: `Failed` if nothing could be ranked, or too many videos were lost."""
-    lost = len(ledger.refused) / max(len(ledger.listed), 1)
+    lost = len(ledger.refused) / max(ledger.listed, 1)
     if not (ledger.ranked or ledger.known.unchanged) or lost > settings.limits.max_failed_fraction:
         return FAILED
     return WITH_FAILURES if ledger.failures else COMPLETED
@@ -59,6 +59,12 @@ def conclude_without_run(listing: Listing, settings: Settings) -> State[Any]:
     return Completed(
         name=DRY_RUN,
         message=f"Dry run: {len(videos)} video{'s' * (len(videos) > 1)}, {size} would be ranked"
-        + f"; {len(refused)} cannot be used" * bool(refused),
-        data={"videos": listed, "refused": refused, "left_out": left_out.model_dump()},
+        + f"; {len(refused)} cannot be used" * bool(refused)
+        + (f". {listing.inventory.sentence}" if listing.inventory else ""),
+        data={
+            "videos": listed,
+            "refused": refused,
+            "left_out": left_out.model_dump(),
+            "inventory": listing.inventory and listing.inventory.model_dump(mode="json"),
+        },
     )

@@ -15,7 +15,7 @@ import pytest
 from flows.rank_videos import rank_videos
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.s3 import S3Store
-from tasks.adapters.storage.uri_list import is_uri_list, videos_of_list
+from tasks.adapters.storage.sources.uri_list import is_uri_list, videos_of_list
 from tasks.core.errors import ObjectChanged, StorageError
 from tasks.core.records import VideoRef
 from tests.flows.test_hostile_names import NAMES, check_rows

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hookline.api.contract.problems import Problem, of_failure
 from tasks.adapters.storage import open_store
-from tasks.adapters.storage.uri_list import ENDINGS as LISTS
+from tasks.adapters.storage.sources.uri_list import ENDINGS as LISTS
 from tasks.core.errors import SettingsError, StorageError
 from tasks.core.records import VideoRef
 from tasks.core.uris import split_uri

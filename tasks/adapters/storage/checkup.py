@@ -8,48 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
-from tasks.adapters.storage import Store, open_store, store_of
+from tasks.adapters.storage import Store, open_store
 from tasks.adapters.storage.analysis_cache import RedisValues
-from tasks.adapters.storage.uri_list import is_uri_list, videos_of_list
 from tasks.core.errors import StorageError
 from tasks.core.findings import Finding, Status
 from tasks.core.settings import Limits
 
 GB = 10**9
-
-FILES_LOOKED_AT = 1000
-"""Files of a source that are listed: S3 gives as many with one answer."""
-
-NAMES_LOOKED_AT = 20
-"""Videos of a list that are looked up, with a request each."""
-
-
-def check_source(uri: str, pattern: str, *, output: str = "") -> Finding:
-    """Whether videos can be listed, and one of them read.
-
-    Raises:
-        StorageError: they cannot.
-        SettingsError: the source is a list that cannot be used.
-    """
-    source = open_store(uri)
-    if is_uri_list(source):
-        listing, fix = videos_of_list(source, output=output, first=NAMES_LOOKED_AT), "Mend the list."
-    else:
-        listing = source.listing(pattern, output=output, first=FILES_LOOKED_AT)
-        fix = "Check the folder and select.pattern."
-    if listing.refused:
-        first = (
-            f"{len(listing.refused)} of its first names cannot be used, such as {listing.refused[0].detail}"
-        )
-        return Finding("Source", "wrong", f"{source.uri}: {first}")
-    if not listing.videos:
-        left_out = listing.left_out.sentence
-        what = f"no video among the files that were looked at. {left_out}" if left_out else "no file"
-        return Finding("Source", "wrong", f"{source.uri} can be listed, but has {what}. {fix}")
-    with store_of(listing.videos[0]).opened(listing.videos[0].uri) as stream:
-        stream.read(1)
-    seen = "one video" if len(listing.videos) == 1 else f"{len(listing.videos):,} videos"
-    return Finding("Source", "ok", f"{source.uri} can be listed and read: {seen} at a first look")
 
 
 def check_output(uri: str) -> Finding:

@@ -8,10 +8,9 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -44,29 +43,47 @@ class FolderStore(Store):
             yield self._stat(path)
             return
         # Not fsspec's find(): it passes over folders that cannot be read without a word.
-        for folder, folders, names in os.walk(path, onerror=partial(_skip, path)):
-            here = f"{folder.rstrip('/')}/"
-            if sieve:
-                folders[:] = [name for name in folders if self._enters(f"{here}{name}", sieve)]
-            for name in names:
-                if name.startswith(".") and name.endswith(PART_SUFFIX):
-                    continue
+        folders = [path]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    yield from self._files_of(entries, folders, sieve)
+            except OSError as error:
+                if folder == path or error.filename not in (folder, None):
+                    raise
+                _warn_of(folder, error)
+
+    def _files_of(
+        self, entries: Iterable[os.DirEntry[str]], folders: list[str], sieve: Sieve | None
+    ) -> Iterator[VideoRef]:
+        """The files among the entries of one folder; those of its folders that are entered join `folders`."""
+        for entry in entries:
+            if _is_folder(entry):
+                if self._enters(entry, sieve):
+                    folders.append(entry.path)
+            elif not (entry.name.startswith(".") and entry.name.endswith(PART_SUFFIX)):
                 try:
-                    yield self._stat(f"{here}{name}")
+                    yield self._version(entry.path, entry.stat)
                 except FileNotFoundError:  # no regular file, or a link to nowhere
                     if sieve:
-                        sieve.pass_over(f"{self.scheme}{here}{name}")
+                        sieve.pass_over(self.scheme + entry.path)
 
-    def _enters(self, folder: str, sieve: Sieve) -> bool:
-        uri = f"{self.scheme}{folder}/"
-        if Path(folder).is_symlink():
-            sieve.pass_over(uri)
+    def _enters(self, folder: os.DirEntry[str], sieve: Sieve | None) -> bool:
+        """Links to folders are not followed."""
+        uri = f"{self.scheme}{folder.path}/"
+        if folder.is_symlink():
+            if sieve:
+                sieve.pass_over(uri)
             return False
-        return sieve.enters(uri)
+        return sieve is None or sieve.enters(uri)
 
     def _stat(self, path: str) -> VideoRef:
+        return self._version(path, Path(path).stat)
+
+    def _version(self, path: str, status: Callable[[], os.stat_result]) -> VideoRef:
         try:
-            return self._ref(path, Path(path).stat())
+            return self._ref(path, status())
         except OSError as error:
             if error.errno == errno.ELOOP:  # a link to itself leads nowhere
                 raise FileNotFoundError(path) from error
@@ -112,13 +129,17 @@ class FolderStore(Store):
                     path.unlink()
 
 
-def _skip(top: str, error: OSError) -> None:
-    """Warn of a folder below `top` that cannot be looked into; `top` itself must be."""
-    if error.filename == top:
-        raise error
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _warn_of(folder: str, error: OSError) -> None:
+    """Say that a folder cannot be looked into; one that is gone meanwhile is no matter."""
     if not isinstance(error, FileNotFoundError):
-        folder = legible(str(error.filename))
-        log.warning("%s: what is in this folder is not seen (%s).", folder, error.strerror)
+        log.warning("%s: what is in this folder is not seen (%s).", legible(folder), error.strerror)
 
 
 @contextmanager

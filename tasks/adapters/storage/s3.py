@@ -29,6 +29,7 @@ from s3fs import S3FileSystem
 from s3fs.core import S3File, _inner_fetch, set_custom_error_handler
 from s3fs.utils import FileExpired
 
+from tasks.adapters.storage.s3_listing import objects
 from tasks.adapters.storage.s3_refusals import (
     OVERTAKEN_STATUSES,
     is_transient,
@@ -105,19 +106,17 @@ class S3Store(Store):
     def _find(self, path: str, sieve: Sieve | None = None) -> Iterator[VideoRef]:
         # Page by page ourselves: s3fs's find() is quadratic in folders (20,000 of them take 10 s).
         bucket, key, _ = self._fs.split_path(path)
-        request = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
         empty = True
-        while True:
-            page = self._fs.call_s3("list_objects_v2", **request)
-            for entry in page.get("Contents", ()):
-                empty = False
-                yield self._ref(f"{bucket}/{entry['Key']}", entry["Size"], entry)
-            if not page.get("IsTruncated"):
-                break
-            request["ContinuationToken"] = page["NextContinuationToken"]
+        for entry in objects(self._page, bucket, f"{key}/" if key else "", side_by_side=sieve is not None):
+            empty = False
+            yield self._ref(f"{bucket}/{entry['Key']}", entry["Size"], entry)
         if empty and key:
             with suppress(FileNotFoundError):
                 yield self._stat(path)
+
+    def _page(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        page: Mapping[str, Any] = self._fs.call_s3("list_objects_v2", **request)
+        return page
 
     def _stat(self, path: str) -> VideoRef:
         return self._described(self._fs.info(path))

@@ -28,6 +28,7 @@ from tasks.core.errors import HooklineError
 from tasks.core.listing import Listing, Sieve
 from tasks.core.records import VideoRef
 from tasks.core.secrets import redacted
+from tasks.core.tables.listed import ListedVideos
 from tasks.core.uris import name_in
 
 BLOCK_BYTES = 16 * 2**20
@@ -75,9 +76,8 @@ class Store(ABC):
         """
         sieve = Sieve(self.uri, pattern, output=output)
         with self._reporting(self.uri):
-            for file in islice(self._find(self._root, sieve), first):
-                sieve.add(file)
-        return sieve.listing(limit=limit)
+            videos = ListedVideos.of(filter(sieve.takes, islice(self._find(self._root, sieve), first)))
+        return Listing(videos[:limit] if limit else videos, sieve.left_out)
 
     def check(self) -> None:
         """Raises StorageError where bucket or folder is missing or cannot be reached."""

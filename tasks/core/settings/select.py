@@ -8,6 +8,10 @@ from tasks.core.containers import VIDEO_FILES
 from tasks.core.patterns import pattern_regex
 from tasks.core.settings import forms
 from tasks.core.settings.group import Group
+from tasks.core.uris import split_uri
+
+LIVE = "live"
+"""The source lists its videos itself."""
 
 
 class Select(Group):
@@ -25,6 +29,15 @@ class Select(Group):
     limit: int = Field(
         0, title="Limit", description="Look at the first so many videos by name; 0 = all.", ge=0
     )
+    listing: str = Field(
+        LIVE,
+        title="Listing",
+        description="What names the videos of the source: live = the source itself is asked; a list of them "
+        "(.txt, .csv, .parquet), whose names count from the source; or an S3 Inventory of the bucket: a "
+        "manifest.json, or the folder that has one for each day, of which the newest is read.",
+        min_length=1,
+        examples=["s3://my-lists/my-bucket/daily"],
+    )
     rescore: bool = Field(
         False,
         title="Score anew",
@@ -37,6 +50,13 @@ class Select(Group):
         "see other moments of it. So many such videos are opened in a run; the others keep their ranks.",
         ge=0,
     )
+
+    @field_validator("listing")
+    @classmethod
+    def _listing_is_a_place(cls, listing: str) -> str:
+        if listing != LIVE:
+            split_uri(listing)
+        return listing
 
     @field_validator("pattern")
     @classmethod

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from tasks.core.records import Failure, VideoRef
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import KEPT_DAYS, LibraryEntry, read_library
+from tasks.core.tables.listed import ListedVideos
 from tasks.core.tables.reuse import PreviousRun
 from tasks.core.tables.run_ranking import with_column
 from tasks.core.tables.schemas import LIBRARY, upgraded
@@ -63,10 +64,9 @@ def match_videos(
     `today` as the day they were last listed, and for `KEPT_DAYS` those of videos that are not listed.
     """
     found = Matches()
+    listed = videos if isinstance(videos, ListedVideos) else ListedVideos.of(videos)
     # A URI that is not valid text matches nothing: its escaped form may be the name of another video.
-    odd = [video for video in videos if video.label != video.uri]
-    listed = sorted((video for video in videos if video.label == video.uri), key=lambda video: video.uri)
-    labels = _texts(video.label for video in odd)
+    labels = _texts(video.label for video in listed.odd)
     how = (digests, today, at_any_size, rescore, most_reopened)
     matcher = _Matcher(previous, *how, labels, _texts(also_listed))
     ranked = _texts(()) if previous.ranked is None else previous.ranked
@@ -74,11 +74,12 @@ def match_videos(
     for table in filter(len, previous.library(None)):
         library = upgraded(table, LIBRARY)
         last = library["video_uri"][-1].as_py()
-        end = bisect_right(listed, last, lo=at, key=lambda video: video.uri)
-        ranked_end = bisect_right(ranked, last, lo=ranked_at, key=lambda uri: str(uri.as_py()))
-        keep(matcher.match(library, listed[at:end], ranked[ranked_at:ranked_end], found))
+        end = bisect_right(listed.table["uri"], last, lo=at, key=_text)
+        ranked_end = bisect_right(ranked, last, lo=ranked_at, key=_text)
+        between = listed.table.slice(at, end - at).combine_chunks()
+        keep(matcher.match(library, between, ranked[ranked_at:ranked_end], found))
         at, ranked_at = end, ranked_end
-    found.to_open += [*listed[at:], *odd]
+    found.to_open += listed[at:]
     found.gone.append(ranked[ranked_at:])
     return found
 
@@ -94,15 +95,13 @@ class _Matcher:
     odd: pa.Array
     also_listed: pa.Array
 
-    def match(
-        self, library: pa.Table, listed: Sequence[VideoRef], ranked: pa.Array, found: Matches
-    ) -> pa.Table:
+    def match(self, library: pa.Table, listed: pa.Table, ranked: pa.Array, found: Matches) -> pa.Table:
         """Compare some rows of the library with what is listed between them; returns the rows that stay."""
-        now = _listed_table(listed)
-        uris, place = library["video_uri"], pc.index_in(library["video_uri"], value_set=now["uri"])
+        uris, place = library["video_uri"], pc.index_in(library["video_uri"], value_set=listed["uri"])
+        now = listed.take(place)
         is_ranked = _mask(pc.equal(library["status"], "ranked"))
         # Rows of two videos with one label cannot be told apart: neither keeps them.
-        version = self._same_version(library, now.take(place)) & ~_mask(pc.is_in(uris, self.odd))
+        version = self._same_version(library, now) & ~_mask(pc.is_in(uris, self.odd))
         holds, embedded = version & self._same_outcome(library), version & self._same_embeddings(library)
         complete = _mask(pc.is_in(uris, ranked)) & _is_complete(library)
         waiting = self._without_turn(embedded & ~holds & complete & self._waits(library))
@@ -112,11 +111,12 @@ class _Matcher:
 
         known = np.zeros(len(listed), np.bool_)
         known[place.to_numpy()[settled | scored | refused].astype(np.int64)] = True
-        found.to_open += [listed[n] for n in np.flatnonzero(~known).tolist()]
+        found.to_open += ListedVideos(listed.filter(pa.array(~known)))
         found.settled += int(settled.sum())
         found.waiting += int(waiting.sum())
         found.damaged += _entries(library, settled & _is_damaged(library))
-        videos = {video.uri: video for video in listed} if (scored | refused).any() else {}
+        asked = now.filter(pa.array(scored | refused))
+        videos = {video.uri: video for video in ListedVideos(asked)}
         found.scored += [
             replace(entry, video=videos[entry.video.uri], last_listed=self.today)
             for entry in _entries(library, scored)
@@ -127,7 +127,8 @@ class _Matcher:
         ]
         found.gone.append(ranked.filter(pc.invert(pc.is_in(ranked, uris.filter(pa.array(settled))))))
 
-        modified = pc.if_else(pa.array(settled), now["modified_at"].take(place), library["last_modified"])
+        modified = pc.coalesce(now["modified_at"], library["last_modified"])
+        modified = pc.if_else(pa.array(settled), modified, library["last_modified"])
         library = with_column(library, "last_modified", modified)
         is_listed = _mask(pc.is_valid(place)) | _mask(pc.is_in(uris, self.odd))
         return self._kept(library, seen=settled | refused, unlisted=~is_listed)
@@ -174,19 +175,6 @@ class _Matcher:
         return library.filter(pa.array(seen | remembered))
 
 
-def _listed_table(videos: Sequence[VideoRef]) -> pa.Table:
-    return pa.table(
-        {
-            "uri": pa.array([video.uri for video in videos], pa.string()),
-            "etag": pa.array([video.etag for video in videos], pa.string()),
-            "size_bytes": pa.array([video.size_bytes for video in videos], pa.int64()),
-            "modified_at": pa.array(
-                [video.modified_at for video in videos], LIBRARY.field("last_modified").type
-            ),
-        }
-    )
-
-
 def _is_complete(library: pa.Table) -> Mask:
     """Of which rows nothing is worth another try."""
     return _mask(pc.equal(library["unanswered"], 0)) & ~_mask(library["untranscribed"])
@@ -203,6 +191,10 @@ def _entries(library: pa.Table, mask: Mask) -> Iterable[LibraryEntry]:
 
 def _mask(column: pa.ChunkedArray | pa.Array) -> Mask:
     return np.asarray(pc.fill_null(column, fill_value=False).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _text(value: pa.StringScalar) -> str:
+    return str(value.as_py())
 
 
 def _texts(texts: Iterable[str]) -> pa.Array:

@@ -41,9 +41,12 @@ def is_uri_list(source: Store) -> bool:
     return source.uri.lower().endswith(ENDINGS) and source.is_file()
 
 
-def videos_of_list(source: Store, *, limit: int = 0, output: str = "", first: int | None = None) -> Listing:
+def videos_of_list(
+    source: Store, *, folder: str = "", limit: int = 0, output: str = "", first: int | None = None
+) -> Listing:
     """The videos that a list names, by URI; what cannot be used is refused, each for its own reason.
 
+    Names that are not whole count from `folder`; empty = the list's own.
     What this run's `output` holds of Hookline's own is left out; at most `limit` videos are taken, 0 = all.
     Only the `first` so many entries are looked at.
 
@@ -51,7 +54,7 @@ def videos_of_list(source: Store, *, limit: int = 0, output: str = "", first: in
         SettingsError: the file is no list, or names nothing.
         StorageError: it cannot be read.
     """
-    folder = source.uri.rpartition("/")[0]
+    folder = folder or source.uri.rpartition("/")[0]
     entries = list(dict.fromkeys(_entries(source.content(), source.uri)))[:first]
     with ThreadPoolExecutor(LOOK_UP_THREADS, "look-up") as pool:
         found = list(pool.map(partial(_look_up, folder=folder, source=source.uri), entries))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.adapters.storage import open_store, store_of
-from tasks.adapters.storage.uri_list import is_uri_list, videos_of_list
+from tasks.adapters.storage.sources.uri_list import is_uri_list, videos_of_list
 from tasks.core.errors import SettingsError, StorageError
 from tasks.core.listing import Listing
 from tasks.core.records import FailureKind
@@ -134,7 +134,7 @@ def test_what_a_list_names_wrongly_is_refused_alone(place: Place) -> None:
         assert (failure.kind, failure.reason) == (FailureKind(kind), reason)
         assert says in failure.detail
         assert "hush" not in failure.detail + failure.video.uri
-    assert len(listing.listed) == 2 + len(WRONG)
+    assert listing.listed == 2 + len(WRONG)
 
 
 @pytest.mark.parametrize(
