@@ -11,6 +11,7 @@ from prefect.states import Completed, Failed
 
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
+from tasks.core.views.evaluation_page import alarms
 from tasks.evaluate import evaluate, keep, rows_of
 
 
@@ -34,6 +35,12 @@ def evaluate_nights(output: str, since: str = "") -> State[Any]:
     create_table_artifact(
         table=[row for row in rows if row["scope"] == "all"],
         key="evaluation",
-        description=f"How good the scores are ({found.head}). {' '.join(found.notes)}",
+        description=" ".join(
+            [
+                f"How good the scores are ({found.head}), with plots in {uri}.",
+                *found.notes,
+                *alarms(found.measured),
+            ]
+        ),
     )
     return Completed(message=f"{len(rows)} metrics in {uri}", data={"evaluation": uri})

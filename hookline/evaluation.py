@@ -9,20 +9,12 @@ from rich.markup import escape
 
 from hookline.show import titled
 from tasks.core.errors import SettingsError
-from tasks.core.learning.evaluation import Measured
+from tasks.core.learning.measured import Measured
+from tasks.core.views.evaluation_page import SCORES, alarms, titles
 from tasks.evaluate import Evaluation
 
 MAX_NIGHTS = 30
 """Nights that are printed, the newest."""
-
-SCORES = ("random", "position", "salience", "fast", "deep", "combined")
-
-TITLES = {
-    "concordance_with_judge": "in the judge's order",
-    "auc_of_verdicts": "published, AUC",
-    "ap_of_verdicts": "published, AP",
-    "ndcg_at_15_of_views": "views, NDCG@15",
-}
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, uri: str) -> None:
@@ -30,8 +22,8 @@ def print_evaluation(console: Console, evaluation: Evaluation, uri: str) -> None
     whole = {(each.metric, each.score): each for each in evaluation.measured if each.scope == "all"}
     table = titled(f"How good the scores are ({evaluation.head})", first_column="")
     for name in (*SCORES, "videos"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for metric, title in TITLES.items():
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    for metric, title in titles(metric for metric, _ in whole).items():
         found = [whole.get((metric, score)) for score in SCORES]
         videos = max((each.estimate.videos for each in found if each), default=0)
         if videos:
@@ -43,7 +35,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, uri: str) -> None
     nights = sorted({each.scope for each in evaluation.measured} - {"all"})[-MAX_NIGHTS:]
     if nights:
         console.print(_by_night(evaluation.measured, nights))
-    for note in evaluation.notes:
+    for note in (*evaluation.notes, *alarms(evaluation.measured)):
         console.print(escape(note), soft_wrap=True)
     console.print(f"Kept in {escape(uri)}", soft_wrap=True)
 

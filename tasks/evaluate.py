@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,24 +17,41 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.adapters.models.head import kept_heads, promoted_head, told_of
+from tasks.adapters.report.evaluation import render_evaluation
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.nights import Nights, find_nights, scored_by
-from tasks.adapters.storage.published import read_labels
-from tasks.core.learning.evaluation import Measured, Verdicts, evaluated
-from tasks.core.learning.metrics import Estimate
+from tasks.adapters.storage.published import read_curves, read_labels
+from tasks.core.errors import ModelError
+from tasks.core.learning.calibration import Bin
+from tasks.core.learning.evaluation import evaluated
+from tasks.core.learning.measured import Measured
+from tasks.core.learning.metrics import Estimate, Floats
+from tasks.core.learning.people import Verdicts, reliability_of
 from tasks.core.learning.videos import ScoredVideoRows
 from tasks.core.tables.parquet_options import write_options
 from tasks.core.tables.schemas import EVALUATIONS, SCHEMA_VERSION, table_name
+from tasks.core.views.evaluation_page import build_evaluation_page
+
+Key = tuple[str, str]
+"""The URI and the ETag of a video."""
+
+Span = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was measured, of which head, and what is not in it."""
+    """What was measured, of which head, and what is not in it.
+
+    `reliability` are labels by the chance that the deep score gives them, `heads` what is known of each head.
+    """
 
     head: str
     measured: Sequence[Measured]
     notes: Sequence[str]
     evaluated_at: datetime
+    reliability: Sequence[Bin]
+    heads: Sequence[Mapping[str, Any]]
 
 
 def evaluate(store: Store, *, since: str = "") -> Evaluation:
@@ -49,11 +67,18 @@ def evaluate(store: Store, *, since: str = "") -> Evaluation:
     with tempfile.TemporaryDirectory(prefix="hookline-") as scratch:
         # Without a head the fast score is salience itself, and embeddings need not be read for it.
         videos = list(_small(nights, Path(scratch), with_salience=has_head))
-    labels = read_labels(store)
-    verdicts, joined = verdicts_of(videos, labels)
-    measured = [*evaluated(videos, verdicts, alike=alike), *_health(labels, joined)]
-    head = newest.models.get("head_revision") or "salience"
-    return Evaluation(head, measured, list(_notes(nights, videos, alike)), datetime.now(UTC))
+    labels, curves = read_labels(store), read_curves(store)
+    verdicts = verdicts_of(videos, labels, curves)
+    measured = [*evaluated(videos, verdicts, alike=alike), *_health(labels, curves, verdicts)]
+    pooled = [video for video in videos if video.run_id in alike]
+    return Evaluation(
+        head=newest.models.get("head_revision") or "salience",
+        measured=measured,
+        notes=list(_notes(nights, videos, alike)),
+        evaluated_at=datetime.now(UTC),
+        reliability=reliability_of(pooled, verdicts),
+        heads=list(_heads(store)),
+    )
 
 
 def rows_of(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -73,40 +98,74 @@ def rows_of(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def keep(store: Store, evaluation: Evaluation) -> str:
-    """Write an evaluation beside the earlier ones; returns where."""
+    """Write an evaluation and its page beside the earlier ones; returns where the page is."""
     rows = rows_of(evaluation)
     table = pa.Table.from_pylist(rows, schema=EVALUATIONS)
     table = table.replace_schema_metadata({"hookline.schema_version": SCHEMA_VERSION})
     began = evaluation.evaluated_at
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:6]
+    name = f"{began:%Y%m%dT%H%M%SZ}-{digest}"
     with tempfile.TemporaryDirectory(prefix="hookline-") as folder:
         local = Path(folder, "evaluation.parquet")
         pq.write_table(table, local, **write_options(table))
-        name = f"{began:%Y%m%dT%H%M%SZ}-{digest}"
-        return store.publish(local, table_name("evaluations", run_date=began.date(), run_id=name))
+        store.publish(local, table_name("evaluations", run_date=began.date(), run_id=name))
+    page = f"reports/{name}/index.html"
+    store.write_bytes(page, page_of(evaluation).encode())
+    return f"{store.uri}/{page}"
 
 
-def verdicts_of(
-    videos: Sequence[ScoredVideoRows], labels: pa.Table
-) -> tuple[dict[tuple[str, str], Verdicts], int]:
-    """The labels of each video, where they are of one of its windows; and how many joined."""
-    by_video: dict[tuple[str, str], list[tuple[float, float, bool, float | None]]] = {}
+def page_of(evaluation: Evaluation) -> str:
+    """The page of an evaluation."""
+    return render_evaluation(
+        build_evaluation_page(
+            evaluation.head,
+            evaluation.measured,
+            reliability=evaluation.reliability,
+            heads=evaluation.heads,
+            notes=evaluation.notes,
+            evaluated_at=evaluation.evaluated_at,
+        )
+    )
+
+
+def verdicts_of(videos: Sequence[ScoredVideoRows], labels: pa.Table, curves: pa.Table) -> dict[Key, Verdicts]:
+    """What people said of each video: labels and curves where they are of one of its windows, and moments."""
+    given: defaultdict[Key, list[dict[str, Any]]] = defaultdict(list)
     for row in labels.to_pylist():
-        label = (row["start"], row["end"], row["verdict"] == "published", row["views"])
-        by_video.setdefault((row["video_uri"], row["video_etag"]), []).append(label)
-    found, joined = {}, 0
-    for video in videos:
-        key = (video.uri, video.etag)
-        spans = dict(zip(zip(video.start, video.end, strict=True), range(len(video.start)), strict=True))
-        of_video = [label for label in by_video.get(key, ()) if label[:2] in spans]
-        joined += len(of_video)
-        if of_video:
-            found[key] = Verdicts(
-                np.array([spans[label[:2]] for label in of_video]),
-                np.array([published for _, _, published, _ in of_video]),
-                np.array([np.nan if views is None else views for *_, views in of_video]),
-            )
-    return found, joined
+        given[row["video_uri"], row["video_etag"]].append(row)
+    drawn: defaultdict[Key, dict[str, dict[Span, float]]] = defaultdict(lambda: defaultdict(dict))
+    names = ("video_uri", "video_etag", "kind", "start", "end", "value")
+    for uri, etag, kind, start, end, value in zip(*(curves[name].to_pylist() for name in names), strict=True):
+        drawn[uri, etag][kind][start, end] = value
+    return {
+        key: _verdicts(video, given[key], drawn[key])
+        for video in videos
+        if (key := (video.uri, video.etag)) in given or key in drawn
+    }
+
+
+def _verdicts(
+    video: ScoredVideoRows, labels: Sequence[dict[str, Any]], curves: Mapping[str, Mapping[Span, float]]
+) -> Verdicts:
+    spans = list(zip(video.start.tolist(), video.end.tolist(), strict=True))
+    places = {span: place for place, span in enumerate(spans)}
+    joined = [row for row in labels if (row["start"], row["end"]) in places]
+    of_windows: dict[str, Floats] = {
+        kind: np.array([values.get(span, np.nan) for span in spans]) for kind, values in curves.items()
+    }
+    return Verdicts(
+        places=np.array([places[row["start"], row["end"]] for row in joined], np.int64),
+        published=np.array([row["verdict"] == "published" for row in joined], bool),
+        views=np.array([np.nan if row["views"] is None else row["views"] for row in joined], float),
+        moments=[_given(row) for row in labels if row["verdict"] == "published"],
+        curves=of_windows,
+    )
+
+
+def _given(label: Mapping[str, Any]) -> Span:
+    """Where a label begins and ends as the file said."""
+    exact = label["given_start"] is None
+    return (label["start"], label["end"]) if exact else (label["given_start"], label["given_end"])
 
 
 def _small(nights: Nights, scratch: Path, *, with_salience: bool) -> Iterator[ScoredVideoRows]:
@@ -114,11 +173,28 @@ def _small(nights: Nights, scratch: Path, *, with_salience: bool) -> Iterator[Sc
         yield replace(video, features=None)
 
 
-def _health(labels: pa.Table, joined: int) -> Iterator[Measured]:
-    """How many labels there are, and of how many a window is known."""
-    verdicts = Counter(labels["verdict"].to_pylist())
-    counts = {"labels": len(labels), "labels_joined": joined}
-    counts |= {f"labels_{verdict}": count for verdict, count in sorted(verdicts.items())}
+def _heads(store: Store) -> Iterator[dict[str, Any]]:
+    """What is known of each head that was fitted, and whether it scores now."""
+    promoted = None
+    with suppress(ModelError):  # hookline heads says what is wrong with it
+        promoted = promoted_head(store)
+    for name in kept_heads(store):
+        yield {**(told_of(store, name) or {}), "promoted": bool(promoted and promoted["head"] == name)}
+
+
+def _health(labels: pa.Table, curves: pa.Table, verdicts: Mapping[Key, Verdicts]) -> Iterator[Measured]:
+    """How many labels there are, of what, and of how many a window is known; and what is known by curves."""
+    counts = {
+        "labels": len(labels),
+        "labels_joined": sum(len(each.places) for each in verdicts.values()),
+        "labels_with_views": len(labels) - labels["views"].null_count,
+        "labelled_videos": sum(len(each.places) > 0 for each in verdicts.values()),
+        "curve_values": len(curves),
+        "curve_videos": sum(len(each.curves) > 0 for each in verdicts.values()),
+    }
+    for column in ("verdict", "match"):
+        found = Counter(labels[column].to_pylist())
+        counts |= {f"labels_{value}": count for value, count in sorted(found.items())}
     for name, count in counts.items():
         yield Measured(name, "", "all", Estimate(float(count)), count)
 

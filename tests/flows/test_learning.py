@@ -33,6 +33,8 @@ def test_nights_are_evaluated_and_a_head_is_fitted(tmp_path: Path) -> None:
     assert list(tmp_path.glob("evaluations/*/*.parquet"))
     (shown,) = artifacts_of(evaluated)
     assert (shown.key, "concordance_with_judge" in str(shown.data)) == ("evaluation", True)
+    (page,) = tmp_path.glob("reports/*/index.html")
+    assert page.as_uri() in str(shown.description)
     kept = train_scorer(str(tmp_path), promote="never", return_state=True)
     assert (kept.name, kept.message) == ("Kept", "it was not to be promoted (--promote never)")
     (card,) = artifacts_of(kept)

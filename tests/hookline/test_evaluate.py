@@ -96,6 +96,13 @@ def test_it_measures_every_score_beside_chance(output: Path, capsys: pytest.Capt
     text = " ".join(capsys.readouterr().out.split())
     assert "How good the scores are (salience)" in text
     assert "Night by night" in text
+    (page,) = output.glob("reports/*/index.html")
+    assert f"Kept in {page.as_uri()}" in text
+    html = page.read_text()
+    recall_by_night = [
+        found["recall_at_own_bar", "fast", scope]["value"] for *_, scope in found if scope != "all"
+    ]
+    assert all(f"{value:.2f} (" in html or f"{value:.2f}, " in html for value in recall_by_night)
 
 
 def test_without_audits_recall_is_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

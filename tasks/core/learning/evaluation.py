@@ -1,75 +1,21 @@
-"""What `hookline evaluate` says: how good each score is at finding what the judge, and the editors, like."""
+"""What `hookline evaluate` says: how good each score is at finding what the judge, and people, like."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-import numpy as np
-
+from tasks.core.learning.drift import ALARM, MIN_OF_NIGHT, drift
 from tasks.core.learning.gate import GateRecall, gate_recall
-from tasks.core.learning.metrics import (
-    Estimate,
-    average_precision,
-    concordance,
-    kendall,
-    mean_of,
-    ndcg,
-    roc_auc,
-    spearman,
-)
+from tasks.core.learning.measured import Measured, scores_of
+from tasks.core.learning.metrics import MIN_VIDEOS, Estimate, concordance, kendall, mean_of, spearman
+from tasks.core.learning.people import Verdicts, by_people
 from tasks.core.learning.promotion import is_held_out
 from tasks.core.learning.videos import Floats, ScoredVideoRows
 
 NO_AUDITS = "unknown: no audits"
 NOTHING_CUT = "unknown: the fast score left nothing out"
 NO_WINDOWS = "unknown: no windows of videos that no head was fitted on"
-
-TOP = 15
-"""Windows of a video whose order NDCG counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One row of an evaluation: a metric of a score, over the videos of a scope.
-
-    `scope` is `all`, or a run. `note` says why there is no value, or what to keep in mind.
-    """
-
-    metric: str
-    score: str
-    scope: str
-    estimate: Estimate
-    rows: int
-    weighted: bool = False
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdicts:
-    """What editors decided about windows of one video: at these places among its windows."""
-
-    places: np.ndarray[tuple[int], np.dtype[np.int64]]
-    published: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    views: Floats
-
-
-def scores_of(video: ScoredVideoRows) -> dict[str, Floats | None]:
-    """What windows can be ordered by, the higher the better; None where it is not known for this video.
-
-    `random` is the same in every evaluation; `position` the earlier the better.
-    """
-    seed = int.from_bytes(hashlib.sha256(video.etag.encode(errors="surrogatepass")).digest(), "big")
-    return {
-        "random": np.random.default_rng(seed).random(len(video.start)),
-        "position": -video.start,
-        "salience": video.salience,
-        "fast": video.fast,
-        "deep": video.deep,
-        "combined": video.combined,
-    }
 
 
 def evaluated(
@@ -78,21 +24,22 @@ def evaluated(
     """Every metric over the videos of the runs that are `alike`, and how alike the scores were in each run.
 
     Runs that are alike have the same models and head, and choose alike: others are not pooled. What the judge
-    said counts of videos alone that no head was fitted on (`is_unseen`), verdicts of all: no head is fitted
-    on those.
+    said counts of videos alone that no head was fitted on (`is_unseen`), what people say of all: no head is
+    fitted on that.
     """
     pooled = [video for video in videos if video.run_id in alike]
     unseen = [video for video in pooled if is_unseen(video)]
     yield from _gate(gate_recall(unseen), "all")
     yield from _agreement(unseen, "all")
     yield from _order(unseen, "all")
-    yield from _verdicts(pooled, verdicts)
+    yield from by_people(pooled, verdicts)
     nights: dict[str, list[ScoredVideoRows]] = defaultdict(list)
     for video in filter(is_unseen, videos):
         nights[video.run_id].append(video)
     for run_id, of_night in sorted(nights.items()):
         yield from _gate(gate_recall(of_night), run_id)
         yield from _agreement(of_night, run_id)
+    yield from _drift({run_id: nights[run_id] for run_id in sorted(nights) if run_id in alike})
 
 
 def is_unseen(video: ScoredVideoRows) -> bool:
@@ -109,12 +56,39 @@ def _gate(gate: GateRecall, scope: str) -> Iterator[Measured]:
 
 def _agreement(videos: Sequence[ScoredVideoRows], scope: str) -> Iterator[Measured]:
     """How alike both scores order the candidates of a video. Only candidates: over all windows it is more."""
-    chosen = [(video, video.is_candidate & video.judged) for video in videos]
-    rows = int(sum(which.sum() for _, which in chosen))
+    rows = sum(int((video.is_candidate & video.judged).sum()) for video in videos)
     compared: dict[str, Callable[[Floats, Floats], float | None]] = {"spearman": spearman, "kendall": kendall}
     for name, measure in compared.items():
-        values = [measure(video.fast[which], video.deep[which]) for video, which in chosen]
+        values = [_alike(video, measure) for video in videos]
         yield Measured(f"{name}_fast_deep", "fast", scope, mean_of(values), rows, note="candidates only")
+
+
+def _alike(video: ScoredVideoRows, measure: Callable[[Floats, Floats], float | None]) -> float | None:
+    which = video.is_candidate & video.judged
+    return measure(video.fast[which], video.deep[which])
+
+
+def _level(video: ScoredVideoRows) -> float | None:
+    """What the judge says of the candidates of a video, on average."""
+    which = video.is_candidate & video.judged
+    return float(video.deep[which].mean()) if which.any() else None
+
+
+def _drift(nights: Mapping[str, Sequence[ScoredVideoRows]]) -> Iterator[Measured]:
+    """How far each night is from those before it: in what the judge says, and how alike both scores are."""
+    charts: dict[tuple[str, str], Callable[[ScoredVideoRows], float | None]] = {
+        ("drift_of_level", "deep"): _level,
+        ("drift_of_agreement", "fast"): lambda video: _alike(video, spearman),
+    }
+    few = f"fewer than {MIN_VIDEOS} videos before, or {MIN_OF_NIGHT} of the night"
+    for (metric, score), measure in charts.items():
+        values = [[measure(video) for video in videos] for videos in nights.values()]
+        for run_id, of_night, found in zip(nights, values, drift(values), strict=True):
+            alarm = f"alarm: beyond {ALARM:g}" if found is not None and abs(found) > ALARM else ""
+            note = few if found is None else alarm
+            videos = sum(value is not None for value in of_night)
+            estimate = Estimate(found, videos=videos, undefined=len(of_night) - videos)
+            yield Measured(metric, score, run_id, estimate, videos, note=note)
 
 
 def _order(videos: Sequence[ScoredVideoRows], scope: str) -> Iterator[Measured]:
@@ -138,37 +112,3 @@ def _order(videos: Sequence[ScoredVideoRows], scope: str) -> Iterator[Measured]:
             )
     for name, values in found.items():
         yield Measured("concordance_with_judge", name, scope, mean_of(values), rows, True)
-
-
-def _verdicts(
-    videos: Iterable[ScoredVideoRows], verdicts: Mapping[tuple[str, str], Verdicts]
-) -> Iterator[Measured]:
-    """How high each score puts what was published above what was rejected, over the whole library."""
-    labelled = [(video, verdicts[key]) for video in videos if (key := (video.uri, video.etag)) in verdicts]
-    rows = sum(len(of_video.places) for _, of_video in labelled)
-    by_score: dict[str, list[tuple[Floats, Verdicts]]] = defaultdict(list)
-    for video, of_video in labelled:
-        for name, score in scores_of(video).items():
-            by_score[name].append((np.full(len(video.start), np.nan) if score is None else score, of_video))
-    for name, of_videos in by_score.items():
-        yield from _of_verdicts(name, of_videos, rows)
-
-
-def _of_verdicts(name: str, videos: Sequence[tuple[Floats, Verdicts]], rows: int) -> Iterator[Measured]:
-    scores = np.concatenate([score[of_video.places] for score, of_video in videos])
-    published = np.concatenate([of_video.published for _, of_video in videos])
-    known = ~np.isnan(scores)
-    note = "" if known.all() else f"{int((~known).sum())} of {rows} labels are of windows without this score"
-    for metric, measure in {"auc_of_verdicts": roc_auc, "ap_of_verdicts": average_precision}.items():
-        value = measure(published[known], scores[known])
-        why = note or ("one verdict only" if value is None else "")
-        yield Measured(metric, name, "all", Estimate(value, videos=len(videos)), int(known.sum()), note=why)
-    gains = [_gain(score, of_video) for score, of_video in videos]
-    yield Measured(f"ndcg_at_{TOP}_of_views", name, "all", mean_of(gains), rows)
-
-
-def _gain(score: Floats, of_video: Verdicts) -> float | None:
-    viewed = ~np.isnan(of_video.views) & ~np.isnan(score[of_video.places])
-    if viewed.sum() < 2:
-        return None
-    return ndcg(np.log1p(of_video.views[viewed]), score[of_video.places[viewed]], k=TOP)
