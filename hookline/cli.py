@@ -20,7 +20,8 @@ from rich.markup import escape
 from hookline import CHECK_THREADS, ExitCode
 from hookline.api.contract.settings import Serve
 from hookline.embedded import prepare_environment
-from hookline.options import WHOLE_NAMES, Groups, explain, joined, settings_from_file
+from hookline.options import WHOLE_NAMES, Groups, joined, settings_from_file
+from hookline.options import explain as in_words
 from tasks.core.errors import HooklineError, SettingsError
 from tasks.core.settings import Settings
 
@@ -190,6 +191,30 @@ def show(
         print_videos(Console(), store, manifest, video, every=all)
     else:
         print_run(Console(), store, manifest, every=all, verbose=verbose)
+    return ExitCode.COMPLETE
+
+
+@app.command
+def explain(output: str, video: str, /, *, at: str, run: str = "") -> int:
+    """Print all that is known of a moment of a video: why it is ranked where it is, or why it is not.
+
+    Parameters
+    ----------
+    output
+        Where the rankings are: s3://bucket/prefix, or a folder. Nothing there changes.
+    video
+        The video: its name, or a part of its URI that no other video has.
+    at
+        When, such as 1:23 or 1:02:03.
+    run
+        Another run than the newest: its id, or the beginning of it.
+    """
+    from hookline.explain import explain
+    from tasks.adapters.storage import open_store
+    from tasks.adapters.storage.published import manifest_of, newest_manifest
+
+    store = open_store(output)
+    explain(Console(), store, manifest_of(store, run) if run else newest_manifest(store), video, at)
     return ExitCode.COMPLETE
 
 
@@ -440,7 +465,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return int(app(joined(arguments), exit_on_error=False, print_error=False) or ExitCode.COMPLETE)
     except (CycloptsError, SettingsError, ValidationError) as error:
-        errors.print(f"[bold red]hookline:[/] {escape(explain(error))}", soft_wrap=True)
+        errors.print(f"[bold red]hookline:[/] {escape(in_words(error))}", soft_wrap=True)
         return ExitCode.BAD_ARGUMENTS
     except (HooklineError, OSError) as error:
         errors.print(f"[bold red]hookline:[/] {escape(str(error))}", soft_wrap=True)

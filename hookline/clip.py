@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from hookline.show import of_videos
+from hookline.show import of_videos, video_called
 from tasks.adapters.storage import Store, store_of
 from tasks.adapters.storage.published import read_table
 from tasks.core.errors import SettingsError
@@ -21,7 +21,6 @@ from tasks.core.settings import Limits, Publish, Speech
 from tasks.core.settings.group import Group
 from tasks.core.speech.heard import Heard
 from tasks.core.speech.transcripts import unwritten
-from tasks.core.tables.library import read_library
 from tasks.core.views.clock import clock, seconds_from, watched
 from tasks.core.views.pictures import Cut, clip_name
 from tasks.work.clips import KeptClip, keep_clip
@@ -29,7 +28,6 @@ from tasks.work.hearing import heard_before
 
 MAX_SECONDS = 600
 """The longest window that can be ranked is as long."""
-MAX_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,8 @@ def cut_again(console: Console, store: Store, run: Manifest, part: str, wanted: 
         StorageError: the video has changed or is gone, or the output cannot be written.
         DecodeFailed: no clip can be cut.
     """
-    timeline = video_called(store, run, part)
+    timeline = video_called(store, run, part).timeline
+    assert timeline, "only ranked videos are called"
     begin_s, end_s = span_of(store, run, timeline, wanted)
     given = {name: value for name, value in wanted.publish.items() if value is not None}
     publish = Publish.model_validate(settings_of(run, Publish) | {"clips": True} | given)
@@ -92,21 +91,6 @@ def name_of(timeline: Timeline, cut: Cut, run: Manifest, publish: Publish, crop_
     ways.append("_captions" if publish.captions == "burned" else "")
     name = clip_name(timeline.video, cut, run_id=run.run_id)
     return f"{name.removesuffix('.mp4')}{''.join(ways)}.mp4"
-
-
-def video_called(store: Store, run: Manifest, part: str) -> Timeline:
-    """The one ranked video of a run with this in its URI; the whole name goes before a part of it."""
-    entries = read_library(of_videos(read_table(store, "library", run), part)).values()
-    found = [entry.timeline for entry in entries if entry.timeline]
-    named = [each for each in found if part in (each.video.label, each.video.name)]
-    if len(named or found) == 1:
-        return (named or found)[0]
-    if not found:
-        raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI")
-    names = ", ".join(each.video.label for each in found[:MAX_NAMED])
-    raise SettingsError(
-        f"{part}: {len(found)} videos have this in their URI, such as {names}: write more of it"
-    )
 
 
 def span_of(store: Store, run: Manifest, timeline: Timeline, wanted: Wanted) -> tuple[float, float]:

@@ -16,12 +16,13 @@ from hookline.cli import run as cli
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.record_cache import StoreValues
 from tasks.adapters.video.sound.weights import vad_identity
-from tasks.core.records import RankedVideo
+from tasks.core.records import Failure, FailureKind, RankedVideo, Stage, VideoRef
 from tasks.core.scoring.analyses import video_identity
 from tasks.core.speech.chunks import chunks
 from tasks.core.speech.heard import Heard, Transcript, Word, heard_json, heard_key
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import library_table, ranked_entry
+from tasks.core.tables.rows import failures_table
 from tasks.core.tables.schemas import table_name
 from tests.media import numbered_video
 from tests.rankings import rankings_table
@@ -30,6 +31,9 @@ from tests.report import STAMP, ranked_video
 DAY, RUN = date(2026, 11, 22), "20261122T030000Z-abc123"
 HEARD = Heard("ok", 9000, ((2000, 3000), (6000, 7000)))
 WRITTEN = tuple(chunks(HEARD.speech, end_ms=9000))
+REFUSED = Failure(
+    VideoRef("s3://b/cow.mp4", "etag", 0), Stage.PROBE, FailureKind.REJECTED, "empty", "The file is empty."
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +50,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tables = {
         "rankings": rankings_table(made, STAMP),
         "library": library_table(entries, listed=[video.timeline.video.label for video in made]),
+        "failures": failures_table([REFUSED], STAMP),
     }
     for kind, table in tables.items():
         path = output / table_name(kind, run_date=DAY, run_id=RUN)
@@ -100,6 +105,7 @@ def test_a_ranked_segment_is_cut_as_the_run_would(output: Path, capsys: pytest.C
     ("arguments", "says"),
     [
         (["cat", "--rank", "1"], "cat: no ranked video of run"),
+        (["cow", "--rank", "1"], "s3://b/cow.mp4 is not: The file is empty."),
         (["dog", "--rank", "1"], "dog: 2 videos have this in their URI, such as file://"),
         (["dog.mp4"], "say what to cut: --from and --to, or --rank"),
         (["dog.mp4", "--rank", "4"], "--rank 4: dog.mp4 has the ranks 1 to 3"),

@@ -57,10 +57,12 @@ def imported(
     return codes, modules
 
 
-def test_help_and_show_import_nothing_heavy(ranked: tuple[list[str], str], tmp_path: Path) -> None:
+def test_help_show_and_explain_import_nothing_heavy(ranked: tuple[list[str], str], tmp_path: Path) -> None:
     _, output = ranked
     commands = [["--help"], ["rank", "--help"], ["show", output]]
     assert imported(HEAVY, tmp_path, *commands) == ([0, 0, 0], [])
+    explain = ["explain", output, "one", "--at", "0:02"]  # pyarrow imports pandas to look for a name
+    assert imported((*MODELS, "prefect"), tmp_path, explain) == ([0], [])
 
 
 def test_a_run_with_nothing_new_imports_no_models(ranked: tuple[list[str], str], tmp_path: Path) -> None:
