@@ -8,7 +8,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import BytesIO
@@ -43,25 +43,24 @@ class FolderStore(Store):
             yield self._stat(path)
             return
         # Not fsspec's find(): it passes over folders that cannot be read without a word.
-        folders = [path]
-        while folders:
-            folder = folders.pop()
-            try:
-                with os.scandir(folder) as entries:
-                    yield from self._files_of(entries, folders, sieve)
-            except OSError as error:
-                if folder == path or error.filename not in (folder, None):
-                    raise
-                _warn_of(folder, error)
+        yield from self._below(path, sieve, top=True)
 
-    def _files_of(
-        self, entries: Iterable[os.DirEntry[str]], folders: list[str], sieve: Sieve | None
-    ) -> Iterator[VideoRef]:
-        """The files among the entries of one folder; those of its folders that are entered join `folders`."""
+    def _below(self, folder: str, sieve: Sieve | None, *, top: bool = False) -> Iterator[VideoRef]:
+        """The files of a folder at any depth, by URI: so they need not be sorted afterwards."""
+        try:
+            with os.scandir(folder) as scanned:
+                entries = sorted(scanned, key=_by_uri)
+        except OSError as error:
+            if top:
+                raise
+            if not isinstance(error, FileNotFoundError):
+                why = error.strerror
+                log.warning("%s: what is in this folder is not seen (%s).", legible(folder), why)
+            return
         for entry in entries:
             if _is_folder(entry):
                 if self._enters(entry, sieve):
-                    folders.append(entry.path)
+                    yield from self._below(entry.path, sieve)
             elif not (entry.name.startswith(".") and entry.name.endswith(PART_SUFFIX)):
                 try:
                     yield self._version(entry.path, entry.stat)
@@ -129,17 +128,15 @@ class FolderStore(Store):
                     path.unlink()
 
 
+def _by_uri(entry: os.DirEntry[str]) -> str:
+    return f"{entry.name}/" if _is_folder(entry) else entry.name
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-def _warn_of(folder: str, error: OSError) -> None:
-    """Say that a folder cannot be looked into; one that is gone meanwhile is no matter."""
-    if not isinstance(error, FileNotFoundError):
-        log.warning("%s: what is in this folder is not seen (%s).", legible(folder), error.strerror)
 
 
 @contextmanager
