@@ -421,6 +421,48 @@ def clip(
 
 
 @app.command
+def similar(
+    output: str,
+    video: str,
+    /,
+    *,
+    at: str,
+    count: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 10,
+    json: bool = False,
+) -> int:
+    """List the moments nearest to one of a video: what VideoMAE saw in them is most alike.
+
+    Reads stored embeddings alone; no model is loaded, and no video is opened.
+
+    Parameters
+    ----------
+    output
+        Where the rankings are: s3://bucket/prefix, or a folder.
+    video
+        The video: its name, or a part of its URI that no other video has.
+    at
+        When in it, such as 1:23: the window whose middle is nearest is compared with all others.
+    count
+        How many moments.
+    json
+        Write them as JSON instead.
+    """
+    from hookline.export import write_json
+    from hookline.similar import print_similar, similar_to
+    from tasks.adapters.storage import open_store
+    from tasks.adapters.storage.published import newest_manifest
+
+    store = open_store(output)
+    newest = newest_manifest(store)
+    found = similar_to(store, newest, video, at, count=count)
+    if json:
+        write_json(map(asdict, found.nearest), sys.stdout)
+    else:
+        print_similar(Console(), found, newest.source)
+    return ExitCode.COMPLETE
+
+
+@app.command
 def demo(folder: Path = Path("demo"), /) -> int:
     """Make sample videos and untrained demo models in FOLDER, and rank the videos with them."""
     from hookline.demo import run_demo

@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from hookline.show import of_videos, video_called
+from hookline.show import of_videos
+from hookline.videos import video_called
 from tasks.adapters.storage import Store, store_of
 from tasks.adapters.storage.published import read_table
 from tasks.core.errors import SettingsError

@@ -11,7 +11,8 @@ import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 
-from hookline.show import titled, video_called
+from hookline.show import titled
+from hookline.videos import video_called
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import manifest_of, read_labels, read_rows_of
 from tasks.core.errors import SettingsError, StorageError

@@ -19,7 +19,6 @@ from tasks.core.errors import SettingsError
 from tasks.core.listing import LeftOut
 from tasks.core.manifest import Manifest
 from tasks.core.names import caseless
-from tasks.core.tables.library import LibraryEntry, read_library
 from tasks.core.tables.schemas import RANKINGS, table_name, upgraded
 from tasks.core.uris import name_in
 from tasks.core.views.clock import clock, watched
@@ -34,9 +33,6 @@ MAX_VIDEOS = 20
 
 MAX_FAILURES = 50
 """Failures that are printed."""
-
-MAX_NAMED = 5
-"""Videos that an error names, where one was meant."""
 
 SHOWN = ["video_uri", "rank", "start", "end", "score", "is_viral", "videomae_score"]
 SHOWN_SINCE_4 = ["fast_reason", "best_of_moment", "cut_start", "cut_end"]
@@ -139,27 +135,6 @@ def of_videos(table: pa.Table, part: str) -> pa.Table:
     """The rows of videos that have `part` in their URI, in whatever letter case and Unicode form."""
     wanted = [uri for uri in pc.unique(table["video_uri"]).to_pylist() if caseless(part) in caseless(uri)]
     return table.filter(pc.is_in(table["video_uri"], pa.array(wanted, pa.string())))
-
-
-def video_called(store: Store, run: Manifest, part: str) -> LibraryEntry:
-    """The one ranked video of a run with this in its URI; the whole name goes before a part of it.
-
-    Raises:
-        SettingsError: there is none, or there are several.
-    """
-    entries = read_library(of_videos(read_table(store, "library", run), part)).values()
-    found = [entry for entry in entries if entry.timeline]
-    named = [each for each in found if part in (each.video.label, each.video.name)]
-    if len(named or found) == 1:
-        return (named or found)[0]
-    if not found:
-        failed = of_videos(read_table(store, "failures", run), part).to_pylist()
-        why = f"; {failed[0]['video_uri']} is not: {failed[0]['detail']}" if failed else ""
-        raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI{why}")
-    names = ", ".join(each.video.label for each in found[:MAX_NAMED])
-    raise SettingsError(
-        f"{part}: {len(found)} videos have this in their URI, such as {names}: write more of it"
-    )
 
 
 def columns_of(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:

@@ -15,7 +15,7 @@ from prefect.logging import disable_run_logger
 
 from hookline.cli import run as cli
 from hookline.explain import Known, Row, about_a_window, about_the_moment, about_the_video, read_known
-from hookline.show import video_called
+from hookline.videos import video_called
 from tasks.adapters.models.head import Head
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.published import newest_manifest

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.adapters.storage.published import manifests
+from tasks.adapters.storage.published import explaining, manifests
 from tasks.adapters.storage.store import Store
 from tasks.core.errors import StorageError
 from tasks.core.learning.videos import FEATURES, NEEDED, SINCE_4, ScoredVideoRows, rows_by_video
@@ -85,9 +86,22 @@ def find_nights(store: Store, *, since: str = "") -> Nights:
     return Nights(store, kept, [manifest for manifest in ranked if manifest not in kept])
 
 
-def whole_videos(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+def windows_of_run(
+    store: Store, columns: Sequence[str], *, run_date: object, run_id: str
+) -> Iterator[pa.Table]:
+    """The windows of a run, in parts that break no video apart; they are read where they lie.
+
+    Raises:
+        StorageError: they are not there, or cannot be read.
+    """
+    uri = f"{store.uri}/{table_name('windows', run_date=run_date, run_id=run_id)}"
+    with store.opened(uri) as stream, explaining(uri):
+        yield from whole_videos(stream, columns)
+
+
+def whole_videos(file: Path | BinaryIO, columns: Sequence[str]) -> Iterator[pa.Table]:
     """A table that is sorted by video, in parts that break no video apart."""
-    parquet = pq.ParquetFile(path)
+    parquet = pq.ParquetFile(file)
     rest: pa.Table | None = None
     for batch in parquet.iter_batches(batch_size=8192, columns=list(columns), use_threads=False):
         table = pa.Table.from_batches([batch])

@@ -1,0 +1,58 @@
+"""The one video that somebody means by a part of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+import pyarrow.compute as pc
+
+from hookline.show import of_videos
+from tasks.adapters.storage import Store
+from tasks.adapters.storage.published import read_in_parts, read_rows_of, read_table
+from tasks.core.errors import SettingsError
+from tasks.core.manifest import Manifest
+from tasks.core.names import caseless
+from tasks.core.records import VideoRef
+from tasks.core.tables.library import LibraryEntry, read_library
+
+MAX_NAMED = 5
+"""Videos that an error names, where one was meant."""
+
+
+def video_called(store: Store, run: Manifest, part: str) -> LibraryEntry:
+    """The one ranked video of a run with this in its URI; the whole name goes before a part of it.
+
+    Raises:
+        SettingsError: there is no such video, or several.
+    """
+    wanted = caseless(part)
+    found = [uri for uri in ranked_uris(store, run) if wanted in caseless(uri)]
+    named = [uri for uri in found if part in (uri, _name(uri))]
+    if not found:
+        if refused := of_videos(read_table(store, "failures", run), part).to_pylist():
+            why = f"{refused[0]['video_uri']} is not ranked: {refused[0]['detail']}"
+            raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI; {why}")
+        names = {caseless(_name(uri)): uri for uri in ranked_uris(store, run)}
+        nearest = [names[name] for name in get_close_matches(wanted, names, n=1)]
+        hint = f": {nearest[0]} is nearest to it" if nearest else ""
+        raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI{hint}")
+    if len(named or found) > 1:
+        names_of_some = ", ".join((named or found)[:MAX_NAMED])
+        raise SettingsError(
+            f"{part}: {len(named or found)} videos have this in their URI, such as {names_of_some}: "
+            "write more of it"
+        )
+    (uri,) = named or found
+    rows = read_rows_of(store, "library", None, video=uri, run_date=run.run_date, run_id=run.run_id)
+    return read_library(rows)[uri]
+
+
+def ranked_uris(store: Store, run: Manifest) -> Iterator[str]:
+    """The URIs of the ranked videos of a run, as they come from its library."""
+    for table in read_in_parts(store, "library", run, ["video_uri", "status"]):
+        yield from table.filter(pc.equal(table["status"], "ranked"))["video_uri"].to_pylist()
+
+
+def _name(uri: str) -> str:
+    return VideoRef(uri, "", 0).name
