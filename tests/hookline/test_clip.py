@@ -105,7 +105,7 @@ def test_a_ranked_segment_is_cut_as_the_run_would(output: Path, capsys: pytest.C
     ("arguments", "says"),
     [
         (["cat", "--rank", "1"], "cat: no ranked video of run"),
-        (["cow", "--rank", "1"], "s3://b/cow.mp4 is not: The file is empty."),
+        (["cow", "--rank", "1"], "s3://b/cow.mp4 is not ranked: The file is empty."),
         (["dog", "--rank", "1"], "dog: 2 videos have this in their URI, such as file://"),
         (["dog.mp4"], "say what to cut: --from and --to, or --rank"),
         (["dog.mp4", "--rank", "4"], "--rank 4: dog.mp4 has the ranks 1 to 3"),

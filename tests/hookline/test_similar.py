@@ -19,7 +19,7 @@ from hookline.cli import run as cli
 from tasks.core.records import Timeline, VideoRef
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import LibraryEntry, library_table
-from tasks.core.tables.schemas import table_name, windows_schema
+from tasks.core.tables.schemas import FAILURES, table_name, windows_schema
 
 FIRST, SECOND = "20261121T030000Z-aaaaaa", "20261122T030000Z-bbbbbb"
 DAYS = {FIRST: date(2026, 11, 21), SECOND: date(2026, 11, 22)}
@@ -73,9 +73,13 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
             LibraryEntry(video, digests, DAYS[SECOND], timeline, run_id, DAYS[run_id], ranked_in=run_id)
         )
     listed = {uri(name) for name in WINDOWS if name != "gone.mp4"}
-    path = output / table_name("library", run_date=DAYS[SECOND], run_id=SECOND)
-    path.parent.mkdir(parents=True)
-    pq.write_table(library_table(entries, listed=listed), path)
+    for kind, table in (
+        ("library", library_table(entries, listed=listed)),
+        ("failures", FAILURES.empty_table()),
+    ):
+        path = output / table_name(kind, run_date=DAYS[SECOND], run_id=SECOND)
+        path.parent.mkdir(parents=True)
+        pq.write_table(table, path)
     (output / "runs").mkdir()
     manifest = {"run_id": SECOND, "run_date": str(DAYS[SECOND]), "state": "Completed", "source": "s3://b"}
     (output / "runs" / f"{SECOND}.json").write_text(json.dumps(manifest))
