@@ -385,7 +385,9 @@ def clip(
     run: str = "",
     captions: Literal["none", "files", "burned"] | None = None,
     crop: Literal["none", "9:16", "4:5", "1:1"] | None = None,
-    crop_x: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.5,
+    crop_x: Annotated[float | None, Parameter(validator=Number(gte=0, lte=1))] = None,
+    crop_follow: bool | None = None,
+    shots: Path | None = None,
 ) -> int:
     """Cut a clip of a ranked video, exactly where it is wanted; nothing is scored anew.
 
@@ -409,13 +411,18 @@ def clip(
         Width to height; as in the run if not given.
     crop_x
         Where the middle of the crop lies, from 0 (left) to 1.
+    crop_follow
+        In each shot where faces are, or else what moves and stands out; as in the run if not given.
+    shots
+        The .json beside a clip, corrected: where its crop lies in each shot, and when it begins and ends.
     """
-    from hookline.clip import Wanted, cut_again
+    from hookline.clip import Wanted, cut_again, read_shots
     from tasks.adapters.storage import open_store
     from tasks.adapters.storage.published import manifest_of, newest_manifest
 
     store = open_store(output)
-    wanted = Wanted(rank, from_, to, {"captions": captions, "crop": crop}, crop_x)
+    given = {"captions": captions, "crop": crop, "crop_follow": crop_follow}
+    wanted = Wanted(rank, from_, to, given, crop_x, read_shots(shots) if shots else None)
     cut_again(Console(), store, manifest_of(store, run) if run else newest_manifest(store), video, wanted)
     return ExitCode.COMPLETE
 

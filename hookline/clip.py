@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
 from rich.console import Console
 from rich.markup import escape
 
@@ -20,10 +22,11 @@ from tasks.core.manifest import Manifest
 from tasks.core.records import Timeline
 from tasks.core.settings import Limits, Publish, Speech
 from tasks.core.settings.group import Group
+from tasks.core.settings.wrong import what_is_wrong
 from tasks.core.speech.heard import Heard
 from tasks.core.speech.transcripts import unwritten
 from tasks.core.views.clock import clock, seconds_from, watched
-from tasks.core.views.pictures import Cut, clip_name
+from tasks.core.views.pictures import Cut, Framing, clip_name
 from tasks.work.clips import KeptClip, keep_clip
 from tasks.work.hearing import heard_before
 
@@ -31,19 +34,43 @@ MAX_SECONDS = 600
 """The longest window that can be ranked is as long."""
 
 
+class Shot(BaseModel):
+    """From `start` on, the middle of the crop lies at `crop_x`."""
+
+    start: float = Field(ge=0)
+    crop_x: float = Field(ge=0, le=1)
+
+
+class Shots(BaseModel):
+    """What lies beside a clip whose crop moves."""
+
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    crop: str
+    shots: list[Shot] = Field(min_length=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What of a video is wanted: a ranked segment, or from when to when, which goes before it.
 
     `publish` are settings of the group of this name that replace those of the run. `crop_x` is where the
-    middle of a crop lies, from 0 (left) to 1.
+    middle of a crop lies, from 0 (left) to 1; `shots` say so of each shot, and from when to when, if nothing
+    else does.
     """
 
     rank: int | None
     begin: str
     end: str
-    publish: Mapping[str, str | None]
-    crop_x: float
+    publish: Mapping[str, str | bool | None]
+    crop_x: float | None
+    shots: Shots | None
+
+    @property
+    def framing(self) -> list[Framing]:
+        if self.shots:
+            return [Framing(shot.start, shot.crop_x) for shot in self.shots.shots]
+        return [] if self.crop_x is None else [Framing(0.0, self.crop_x)]
 
 
 def cut_again(console: Console, store: Store, run: Manifest, part: str, wanted: Wanted) -> None:
@@ -57,8 +84,7 @@ def cut_again(console: Console, store: Store, run: Manifest, part: str, wanted: 
     timeline = video_called(store, run, part).timeline
     assert timeline, "only ranked videos are called"
     begin_s, end_s = span_of(store, run, timeline, wanted)
-    given = {name: value for name, value in wanted.publish.items() if value is not None}
-    publish = Publish.model_validate(settings_of(run, Publish) | {"clips": True} | given)
+    publish = publish_of(run, wanted)
     limits, speech = Limits(**settings_of(run, Limits)), Speech(**settings_of(run, Speech))
     cut = Cut(begin_s, end_s, (begin_s + end_s) / 2)
     heard = heard_before(timeline.video, store, speech.threshold) if publish.captions != "none" else None
@@ -71,38 +97,78 @@ def cut_again(console: Console, store: Store, run: Manifest, part: str, wanted: 
             clip = keep_clip(
                 source,
                 cut,
-                name_of(timeline, cut, run, publish, wanted.crop_x),
+                name_of(timeline, cut, run, publish, wanted),
                 store,
                 video=timeline.video.name,
                 words=heard.transcript.words if heard and heard.transcript else (),
                 publish=publish,
                 limits=limits,
                 scratch=Path(folder),
-                crop_x=wanted.crop_x,
+                framing=wanted.framing,
             )
     console.print(f"{store.uri}/{clip.name}", soft_wrap=True, markup=False, highlight=False)
     if note := about_captions(clip, heard):
         console.print(note, soft_wrap=True)
 
 
-def name_of(timeline: Timeline, cut: Cut, run: Manifest, publish: Publish, crop_x: float) -> str:
+def name_of(timeline: Timeline, cut: Cut, run: Manifest, publish: Publish, wanted: Wanted) -> str:
     """Where the clip lies: beside those of the run, and what is cut in another way beside it."""
     ways = ["" if publish.crop == "none" else f"_{publish.crop.replace(':', 'x')}"]
-    ways.append("" if crop_x == 0.5 else f"_at{crop_x:g}")
+    ways.append("_shots" if wanted.shots else "" if wanted.crop_x is None else f"_at{wanted.crop_x:g}")
     ways.append("_captions" if publish.captions == "burned" else "")
     name = clip_name(timeline.video, cut, run_id=run.run_id)
     return f"{name.removesuffix('.mp4')}{''.join(ways)}.mp4"
 
 
+def publish_of(run: Manifest, wanted: Wanted) -> Publish:
+    """The settings of the run, and what is wanted instead."""
+    given: dict[str, Any] = {"crop": wanted.shots.crop} if wanted.shots else {}
+    given |= {name: value for name, value in wanted.publish.items() if value is not None}
+    if given.get("crop") == "none":
+        given["crop_follow"] = False
+    return Publish.model_validate(settings_of(run, Publish) | {"clips": True} | given)
+
+
+def read_shots(path: Path) -> Shots:
+    """What a file beside a clip says of its crop, as it is or corrected.
+
+    Raises:
+        SettingsError: it is no such file.
+        OSError: it cannot be read.
+    """
+    try:
+        return Shots.model_validate(json.loads(path.read_bytes()))
+    except ValidationError as error:
+        wrong = what_is_wrong(error)
+    except ValueError as error:
+        wrong = str(error)
+    raise SettingsError(f"{path} is no file of shots: {wrong}")
+
+
+def video_called(store: Store, run: Manifest, part: str) -> Timeline:
+    """The one ranked video of a run with this in its URI; the whole name goes before a part of it."""
+    entries = read_library(of_videos(read_table(store, "library", run), part)).values()
+    found = [entry.timeline for entry in entries if entry.timeline]
+    named = [each for each in found if part in (each.video.label, each.video.name)]
+    if len(named or found) == 1:
+        return (named or found)[0]
+    if not found:
+        raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI")
+    names = ", ".join(each.video.label for each in found[:MAX_NAMED])
+    raise SettingsError(
+        f"{part}: {len(found)} videos have this in their URI, such as {names}: write more of it"
+    )
+
+
 def span_of(store: Store, run: Manifest, timeline: Timeline, wanted: Wanted) -> tuple[float, float]:
     """From when to when the clip goes, in seconds."""
-    begin_s, end_s = None, None
+    begin_s, end_s = (wanted.shots.start, wanted.shots.end) if wanted.shots else (None, None)
     if wanted.rank is not None:
         begin_s, end_s = ranked_span(store, run, timeline, wanted.rank)
     begin_s = seconds_from(wanted.begin) if wanted.begin else begin_s
     end_s = seconds_from(wanted.end) if wanted.end else end_s
     if begin_s is None or end_s is None:
-        raise SettingsError("say what to cut: --from and --to, or --rank")
+        raise SettingsError("say what to cut: --from and --to, --rank or --shots")
     length = f"{timeline.video.name} is {clock(timeline.duration_s)} long"
     if not begin_s < end_s <= timeline.duration_s:
         raise SettingsError(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.adapters.storage import Store
-from tasks.adapters.video.clips.cutting import cut_clip
+from tasks.adapters.video.clips.cutting import Clip, cut_clip
 from tasks.core.settings import Limits, Publish
 from tasks.core.speech.heard import Word
 from tasks.core.views.captions import cues, srt, vtt, words_between
-from tasks.core.views.pictures import Cut, crop_ratio
+from tasks.core.views.pictures import Cut, Framing, crop_ratio
 
 GB = 10**9
 
@@ -41,11 +42,12 @@ def keep_clip(
     publish: Publish,
     limits: Limits,
     scratch: Path,
-    crop_x: float = 0.5,
+    framing: Sequence[Framing] = (),
 ) -> KeptClip:
     """Cut a clip out of `source`, which messages call `video`, and keep it under `name`, with its poster.
 
-    `words` are those of the whole video, on its own clock; `crop_x` is as in `cut_clip`.
+    `words` are those of the whole video, on its own clock; `framing` is as in `cut_clip`, and goes before
+    `publish.crop_follow`. Where the crop lies is kept beside a clip whose crop moves.
 
     Raises:
         DecodeFailed: it cannot be cut.
@@ -59,7 +61,8 @@ def keep_clip(
             cut,
             name=video,
             crop=crop_ratio(publish.crop),
-            crop_x=crop_x,
+            framing=framing,
+            follow=publish.crop_follow and not framing,
             words=words_near(wanted, cut) if publish.captions == "burned" else (),
             loudness=publish.loudness,
             enlarged=publish.size == "1080",
@@ -71,10 +74,20 @@ def keep_clip(
         if publish.captions == "files" and captions:
             store.write_bytes(f"{stem}.srt", srt(captions).encode())
             store.write_bytes(f"{stem}.vtt", vtt(captions).encode())
+        if publish.crop_follow or framing:
+            store.write_bytes(f"{stem}.json", shots_json(clip, publish.crop, video=video).encode())
         store.publish(clip.poster, f"{stem}.jpg")
         store.publish(clip.video, name)
     outcome = publish.captions if captions else "no_words"
     return KeptClip(name, clip.start_s, clip.end_s, outcome if publish.captions != "none" else None)
+
+
+def shots_json(clip: Clip, crop: str, *, video: str) -> str:
+    """Where the crop of a clip lies, shot by shot: what `hookline clip --shots` cuts it again with."""
+    shots = [{"start": each.start_s, "crop_x": each.crop_x, "found": each.found} for each in clip.framing]
+    span = {"start": round(clip.start_s, 3), "end": round(clip.end_s, 3)}
+    known = {"video": video, **span, "crop": crop, "shots": shots}
+    return json.dumps(known, indent=2, ensure_ascii=False) + "\n"
 
 
 def words_near(words: Sequence[Word], cut: Cut) -> list[Word]:

@@ -115,6 +115,13 @@ def hearing() -> Iterator[str]:
     yield f"{found['whole run']['share']:.1%}".replace("%", " % of a run")
 
 
+def crops() -> Iterator[str]:
+    clips = measured("crop_follow")["clips"].values()
+    follow, centre = ([f"{100 * clip[way]['inside']:.0f}" for clip in clips] for way in ("follow", "centre"))
+    for shares, then in ((follow, "are inside of a 9:16 crop"), (centre, "([JSON]")):
+        yield f"{', '.join(shares[:-1])} and {shares[-1]} % {then}"
+
+
 def cards() -> Iterator[str]:
     for line in measured("deep_memory")["lines"]:
         batches = " | ".join(str(batch or "-") for batch in line["batch_by_card_gb"].values())
@@ -138,6 +145,7 @@ def questions() -> Iterator[str]:
         ("README.md", frame_sizes),
         ("README.md", cuts),
         ("README.md", hearing),
+        ("README.md", crops),
         ("README.md", cards),
         ("docs/operations.md", gpu),
         ("docs/data.md", questions),

@@ -107,7 +107,7 @@ def test_a_ranked_segment_is_cut_as_the_run_would(output: Path, capsys: pytest.C
         (["cat", "--rank", "1"], "cat: no ranked video of run"),
         (["cow", "--rank", "1"], "s3://b/cow.mp4 is not ranked: The file is empty."),
         (["dog", "--rank", "1"], "dog: 2 videos have this in their URI, such as file://"),
-        (["dog.mp4"], "say what to cut: --from and --to, or --rank"),
+        (["dog.mp4"], "say what to cut: --from and --to, --rank or --shots"),
         (["dog.mp4", "--rank", "4"], "--rank 4: dog.mp4 has the ranks 1 to 3"),
         (["dog.mp4", "--from", "1:99", "--to", "2:00"], "'1:99' is no time: write it as 1:02:03"),
         (["dog.mp4", "--from", "4", "--to", "3"], "--from 0:04 --to 0:03: one must lie before the other"),
@@ -132,3 +132,43 @@ def test_a_video_that_has_changed_is_not_cut(output: Path, capsys: pytest.Captur
     finally:
         video.write_bytes(content)
     assert "dogma.mp4" in capsys.readouterr().err
+
+
+def test_a_crop_that_follows_is_corrected_shot_by_shot(output: Path, tmp_path: Path) -> None:
+    arguments = ["clip", str(output), "dog.mp4", "--from", "1.2", "--to", "4.8", "--crop", "9:16"]
+    assert cli([*arguments, "--crop_follow"]) == 0
+    (sidecar,) = output.glob("clips/*/dog-*/cut_0m01.2s-0m04.8s_9x16.json")
+    known = json.loads(sidecar.read_text())
+    assert (known["video"], known["start"], known["end"], known["crop"]) == ("dog.mp4", 1.2, 4.8, "9:16")
+    assert [(shot["start"], shot["found"]) for shot in known["shots"]][:1] == [
+        (1.2, known["shots"][0]["found"])
+    ]
+    corrected = tmp_path / "corrected.json"
+    corrected.write_text(
+        json.dumps(known | {"shots": [{"start": 1.2, "crop_x": 0.9}, {"start": 3, "crop_x": 0}]})
+    )
+    assert cli(["clip", str(output), "dog.mp4", "--shots", str(corrected)]) == 0
+    (clip,) = output.glob("clips/*/dog-*/cut_0m01.2s-0m04.8s_9x16_shots.mp4")
+    assert size_and_seconds(clip) == (54, 96, 3.6)
+    again = json.loads(clip.with_suffix(".json").read_text())["shots"]
+    assert [(shot["start"], shot["crop_x"], shot["found"]) for shot in again] == [
+        (1.2, 0.9, "given"),
+        (3, 0, "given"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "is no file of shots"),
+        ('{"start": 1, "end": 4, "crop": "9:16", "shots": []}', "shots"),
+        ('{"start": 1, "end": 4, "crop": "9:16", "shots": [{"start": 1, "crop_x": 1.5}]}', "crop_x"),
+        ('{"start": 1, "end": 4, "crop": "2:1", "shots": [{"start": 1, "crop_x": 0.5}]}', "2:1"),
+    ],
+)
+def test_what_is_no_file_of_shots_is_told(
+    content: str, says: str, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "shots.json").write_text(content)
+    assert cli(["clip", str(output), "dog.mp4", "--shots", str(tmp_path / "shots.json")]) == 2
+    assert says in " ".join(capsys.readouterr().err.split())

@@ -36,7 +36,14 @@ class Publish(Group):
     crop: Literal["none", "9:16", "4:5", "1:1"] = Field(
         "none",
         title="Crop clips to",
-        description="Width to height of the clips, cut from the middle of the picture; none = as it is.",
+        description="Width to height of the clips, cut from the middle of the picture unless crop_follow "
+        "moves it; none = as it is.",
+    )
+    crop_follow: bool = Field(
+        False,
+        title="Crop follows",
+        description="Move the crop in each shot to where faces are, or else to what moves and stands out. "
+        "Needs hookline[faces].",
     )
     size: Literal["source", "1080"] = Field(
         "source",
@@ -65,7 +72,13 @@ class Publish(Group):
 
     @model_validator(mode="after")
     def _is_about_clips(self) -> Self:
-        for name, is_wanted in (("captions", self.captions != "none"), ("loudness", self.loudness)):
+        for name, is_wanted in (
+            ("captions", self.captions != "none"),
+            ("loudness", self.loudness),
+            ("crop_follow", self.crop_follow),
+        ):
             if is_wanted and not self.clips:
                 raise ValueError(f"{name} is about clips: set publish.clips to true as well")
+        if self.crop_follow and self.crop == "none":
+            raise ValueError("crop_follow moves a crop: set publish.crop as well, such as to 9:16")
         return self

@@ -39,6 +39,18 @@ class Cut:
     end_room_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """From `start_s` of a video on, the middle of a crop lies at `crop_x` of the width, from 0 (left) to 1.
+
+    `found` says why: `faces`, `motion` (what moves and stands out), `centre`, or `given` by an editor.
+    """
+
+    start_s: float
+    crop_x: float
+    found: str = "given"
+
+
 def strongest_tick(segment: Segment, timeline: Timeline) -> int:
     """The tick of the first moment the model named, else the middle of what the segment shows."""
     shown, answer = ticks_of(segment, timeline), segment.analysis.answer

@@ -81,6 +81,11 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ({"audit": {"most": 1}}, "audit.most 1 is less than audit.windows 2, what one video takes: raise it"),
         ({"publish": {"crop": "16:9"}}, "none|9:16"),
         ({"publish": {"captions": "files"}}, "captions is about clips: set publish.clips to true as well"),
+        ({"publish": {"crop_follow": True}}, "crop_follow is about clips: set publish.clips to true as well"),
+        (
+            {"publish": {"crop_follow": True, "clips": True}},
+            "crop_follow moves a crop: set publish.crop as well",
+        ),
         ({"publish": {"loudness": True}}, "loudness is about clips: set publish.clips to true as well"),
         (
             {"publish": {"captions": "burned", "clips": True}, "speech": {"transcribe": False}},

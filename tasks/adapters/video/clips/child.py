@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -14,15 +15,16 @@ import ffmpeg
 
 from tasks.adapters.video.clips.captions import check_fonts, write_script
 from tasks.adapters.video.clips.cutting import ClipJob
+from tasks.adapters.video.clips.framing import framing_of, position
 from tasks.adapters.video.clips.program import quiet, run
 from tasks.adapters.video.clips.shots import free_of_flashes
 from tasks.adapters.video.clips.sound import RATE, Gain, gain_of, levelled, sound_of
 from tasks.adapters.video.clips.source import THREADS, TOLERANCE_S, SourceInfo, read_info
 from tasks.adapters.video.probe import open_video
 from tasks.adapters.video.sandbox import run_job
-from tasks.adapters.video.shaping import TURNS, colour_table, table_filters
+from tasks.adapters.video.shaping import colour_table, table_filters
 from tasks.core.errors import DecodeFailed, VideoRefused
-from tasks.core.views.pictures import Crop, Cut
+from tasks.core.views.pictures import Crop, Cut, Framing
 
 SHORT_SIDE = 1080
 
@@ -41,33 +43,35 @@ VIDEO_CODING = {
 AUDIO_CODING = {"c:a": "aac", "b:a": "160k", "ar": RATE, "ac": 2}
 
 
-def do_job(job: ClipJob) -> dict[str, float]:
-    """Writes the clip and its poster; the start and the end of the cut that was made.
+def do_job(job: ClipJob) -> dict[str, Any]:
+    """Writes the clip and its poster; the start and the end of the cut that was made, and its framing.
 
     Raises `DecodeFailed`, with a message about the clip.
     """
     try:
-        cut = cut_out(job)
+        cut, framing = cut_out(job)
     except MemoryError as error:
         message = f"Cutting a clip of '{job.name}' ran out of memory: raise limits.memory_gb."
         raise DecodeFailed(message, reason="out_of_memory") from error
     except (DecodeFailed, VideoRefused, av.FFmpegError) as error:
         message = f"No clip could be cut out of '{job.name}' ({error})."
         raise DecodeFailed(message, reason="clip_failed") from error
-    return {"start_s": cut.start_s, "end_s": cut.end_s}
+    return {"start_s": cut.start_s, "end_s": cut.end_s, "framing": [asdict(each) for each in framing]}
 
 
-def cut_out(job: ClipJob) -> Cut:
-    """Writes the clip and its poster; the cut that was made."""
+def cut_out(job: ClipJob) -> tuple[Cut, list[Framing]]:
+    """Writes the clip and its poster; the cut that was made, and its framing."""
     source, video, poster, cut = Path(job.source), Path(job.video), Path(job.poster), Cut(**job.cut)
     info = read_info(source, name=job.name)
     cut = free_of_flashes(cut, source, info)
     count = max(1, round((cut.end_s - cut.start_s) * info.rate))
     seconds = float(count / info.rate)
+    framing = framing_of(job, cut, info, count=count)
+    crop_x = position(framing, cut, info)
     gain = gain_of(source, cut, info, seconds=seconds) if job.loudness else None
     captions = write_script(job.words, cut, job.crop or info.size, folder=video.parent)
     with colour_table(info.colours, folder=video.parent) as table:
-        shown = partial(_shaped, crop=job.crop, crop_x=job.crop_x, enlarged=job.enlarged)
+        shown = partial(_shaped, crop=job.crop, crop_x=crop_x, enlarged=job.enlarged)
         command = clip_command(
             source, video, cut, info, shaped=shown, count=count, table=table, captions=captions, gain=gain
         )
@@ -75,7 +79,7 @@ def cut_out(job: ClipJob) -> Cut:
     _expect_pictures(video, count)
     number = max(1, min(math.ceil((cut.poster_s - cut.start_s) * info.rate - TOLERANCE_S), count)) - 1
     run(poster_command(video, poster, at_s=max(0.0, float((number - Fraction(1, 2)) / info.rate))))
-    return cut
+    return cut, framing
 
 
 def clip_command(
@@ -97,7 +101,7 @@ def clip_command(
     opened = info.opened(source, start_s=cut.start_s)
     picture = info.pictures(opened, start_s=cut.start_s)
     picture = picture.filter("tpad", stop_mode="clone", stop_duration=1)
-    picture = _coloured(shaped(_upright(picture, info.quarter_turns)), table)
+    picture = _coloured(shaped(info.upright(picture)), table)
     streams = [picture.filter("ass", str(captions)) if captions else picture]
     if info.sound is not None:
         sound = sound_of(opened, cut, info, seconds=float(count / info.rate))
@@ -126,16 +130,8 @@ def poster_command(video: Path, target: Path, *, at_s: float) -> list[str]:
     return quiet(output)
 
 
-def _upright(picture: Any, quarter_turns: int | None) -> Any:
-    if quarter_turns is None:
-        return picture  # ffmpeg does it
-    for name, options in TURNS.get(quarter_turns, ()):
-        picture = picture.filter(name, **options)
-    return picture.filter("sidedata", mode="delete", type="DISPLAYMATRIX")
-
-
-def _shaped(picture: Any, *, crop: Crop | None, crop_x: float, enlarged: bool) -> Any:
-    """Makes pixels square, crops around `crop_x`, scales to `SHORT_SIDE`, makes both sides even.
+def _shaped(picture: Any, *, crop: Crop | None, crop_x: str, enlarged: bool) -> Any:
+    """Makes pixels square, crops around the expression `crop_x`, scales to `SHORT_SIDE`, makes sides even.
 
     What is smaller is left as it is, unless it is to be `enlarged`.
     """
@@ -143,7 +139,7 @@ def _shaped(picture: Any, *, crop: Crop | None, crop_x: float, enlarged: bool) -
     if crop:
         wide, high = crop
         size = (f"min(iw,ih*{wide}/{high})", f"min(ih,iw*{high}/{wide})")
-        picture = picture.filter("crop", *size, x=f"clip(iw*{crop_x}-ow/2,0,iw-ow)")
+        picture = picture.filter("crop", *size, x=f"clip(iw*({crop_x})-ow/2,0,iw-ow)")
     if enlarged and crop:
         sides = [str(round(SHORT_SIDE * side / min(crop) / 2) * 2) for side in crop]
     else:

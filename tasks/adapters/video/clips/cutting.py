@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.adapters.video.sandbox import Job, run_sandboxed
 from tasks.core.speech.heard import Word
-from tasks.core.views.pictures import Crop, Cut
+from tasks.core.views.pictures import Crop, Cut, Framing
 
 CHILD = "tasks.adapters.video.clips.child"
 MAX_CLIP_BYTES = 2 * 10**9
@@ -20,12 +20,14 @@ MAX_CLIP_BYTES = 2 * 10**9
 class ClipJob(Job):
     """A clip to cut; `cut` holds the fields of a `Cut`, `video` and `poster` are the files to write.
 
-    `words` hold the fields of each `Word` that is burned in, on the clock of the source.
+    `framing` holds the fields of each `Framing`, `words` those of each `Word` that is burned in, on the clock
+    of the source.
     """
 
     cut: dict[str, float]
     crop: Crop | None
-    crop_x: float
+    framing: Sequence[dict[str, Any]]
+    follow: bool
     words: Sequence[dict[str, Any]]
     loudness: bool
     enlarged: bool
@@ -35,12 +37,13 @@ class ClipJob(Job):
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """The files of a clip, an mp4 and a JPEG, and the cut that was made."""
+    """The files of a clip, an mp4 and a JPEG, the cut that was made, and where its crop lies."""
 
     video: Path
     poster: Path
     start_s: float
     end_s: float
+    framing: tuple[Framing, ...]
 
 
 def cut_clip(
@@ -50,7 +53,8 @@ def cut_clip(
     *,
     name: str,
     crop: Crop | None = None,
-    crop_x: float = 0.5,
+    framing: Sequence[Framing] = (),
+    follow: bool = False,
     words: Sequence[Word] = (),
     loudness: bool = False,
     enlarged: bool = False,
@@ -64,7 +68,8 @@ def cut_clip(
     H.264 (yuv420p) at a constant rate with square pixels, upright, its short side at most 1080, or exactly
     that if `enlarged`, and its long one at most 4096; AAC of the first audio stream, if there is one (of
     several programs: that of the video's); the index in front.
-    The middle of a crop lies at `crop_x` of the width, from 0 (left) to 1, as far as there is picture.
+    A crop lies where `framing` says, as far as there is picture; without any in the middle, or, to `follow`,
+    in each shot on faces, or else on what moves and stands out.
     `words`, on the clock of the source, are burned in. With `loudness` the sound is as loud as platforms play
     it: -14 LUFS, true peaks below -1 dB. `deadline_s` is wall time, `memory_bytes` the address
     space of each process.
@@ -79,7 +84,8 @@ def cut_clip(
         file_bytes=MAX_CLIP_BYTES,
         cut=asdict(cut),
         crop=crop,
-        crop_x=crop_x,
+        framing=[asdict(each) for each in framing],
+        follow=follow,
         words=[asdict(word) for word in words],
         loudness=loudness,
         enlarged=enlarged,
@@ -87,4 +93,5 @@ def cut_clip(
         poster=str(poster),
     )
     made = run_sandboxed(CHILD, job, doing="Cutting a clip of", folder=folder, deadline_s=deadline_s)
-    return Clip(video, poster, **made)
+    placed = tuple(Framing(**each) for each in made.pop("framing"))
+    return Clip(video, poster, **made, framing=placed)

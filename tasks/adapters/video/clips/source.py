@@ -20,7 +20,7 @@ from tasks.adapters.video.probe import (
     scan,
     sound_beside,
 )
-from tasks.adapters.video.shaping import steady_input
+from tasks.adapters.video.shaping import TURNS, steady_input
 from tasks.core.colours import Colours
 from tasks.core.geometry import display_size
 
@@ -69,6 +69,14 @@ class SourceInfo:
         picture = picture.filter("setpts", f"PTS+({self.shift_s(start_s) - TOLERANCE_S:.6f})/TB")
         rate = f"{self.rate.numerator}/{self.rate.denominator}"
         return picture.filter("fps", fps=rate, round="up", start_time=0)
+
+    def upright(self, picture: Any) -> Any:
+        """Shows pictures upright."""
+        if self.quarter_turns is None:
+            return picture  # ffmpeg does it
+        for name, options in TURNS.get(self.quarter_turns, ()):
+            picture = picture.filter(name, **options)
+        return picture.filter("sidedata", mode="delete", type="DISPLAYMATRIX")
 
     def shift_s(self, start_s: float) -> float:
         """What is added to the times of packets so that the clock starts at 0 with `start_s`."""

@@ -11,15 +11,20 @@ WEIGHTS = Path("data", "silero_vad_16k_sequence.onnx")
 
 
 def vad_weights() -> Path:
-    """The file of the weights.
+    """The file of the weights. Raises as `packaged_file`."""
+    return packaged_file("silero_vad", WEIGHTS)
+
+
+def packaged_file(name: str, file: Path) -> Path:
+    """A file of a package, which is not imported.
 
     Raises:
         ModuleNotFoundError: the package is not installed.
     """
-    package = find_spec("silero_vad")
+    package = find_spec(name)
     if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("No module named 'silero_vad'", name="silero_vad")
-    return Path(package.submodule_search_locations[0]) / WEIGHTS
+        raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+    return Path(package.submodule_search_locations[0]) / file
 
 
 @cache

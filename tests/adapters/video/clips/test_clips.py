@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import imageio_ffmpeg
@@ -16,7 +17,7 @@ from tasks.adapters.video.clips.child import cut_out
 from tasks.adapters.video.clips.cutting import Clip, ClipJob, cut_clip
 from tasks.core.errors import DecodeFailed
 from tasks.core.speech.heard import Word
-from tasks.core.views.pictures import Crop, Cut
+from tasks.core.views.pictures import Crop, Cut, Framing
 from tests.media import H264, numbered_video, read_number, run_ffmpeg, sound_only, with_display_rotation
 
 MEMORY_BYTES = 4 * 10**9
@@ -126,35 +127,38 @@ def cut(source: Path, folder: Path, *, crop: Crop | None = None, at: Cut = MIDDL
     return cut_clip(source, folder, at, name="v", crop=crop, deadline_s=60, memory_bytes=MEMORY_BYTES)
 
 
-def cut_here(
+def job_here(
     source: Path,
     at: Cut,
     *,
     words: Sequence[Word] = (),
     crop: Crop | None = None,
-    crop_x: float = 0.5,
+    framing: Sequence[Framing] = (),
+    follow: bool = False,
     loudness: bool = False,
     enlarged: bool = False,
-) -> Path:
-    """The clip, cut by this process: nothing that is started, no limits."""
-    clip, poster = source.parent / "clip.mp4", source.parent / "clip.jpg"
-    cut_out(
-        ClipJob(
-            source=str(source),
-            name="v",
-            memory_bytes=0,
-            file_bytes=0,
-            cut=asdict(at),
-            crop=crop,
-            crop_x=crop_x,
-            words=[asdict(word) for word in words],
-            loudness=loudness,
-            enlarged=enlarged,
-            video=str(clip),
-            poster=str(poster),
-        )
+) -> ClipJob:
+    return ClipJob(
+        source=str(source),
+        name="v",
+        memory_bytes=0,
+        file_bytes=0,
+        cut=asdict(at),
+        crop=crop,
+        framing=[asdict(each) for each in framing],
+        follow=follow,
+        words=[asdict(word) for word in words],
+        loudness=loudness,
+        enlarged=enlarged,
+        video=str(source.parent / "clip.mp4"),
+        poster=str(source.parent / "clip.jpg"),
     )
-    return clip
+
+
+def cut_here(source: Path, at: Cut, **how: Any) -> Path:
+    """The clip, cut by this process: nothing that is started, no limits."""
+    cut_out(job_here(source, at, **how))
+    return source.parent / "clip.mp4"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.make.__name__)
@@ -217,7 +221,7 @@ def test_a_crop_is_cut_where_it_is_wanted(crop_x: float, shows: str, tmp_path: P
     thirds = ";".join(f"color={name}:s=60x96:r=5[{name}]" for name in ("red", "lime", "blue"))
     source = f"{thirds};[red][lime][blue]hstack=3"
     run_ffmpeg("-f", "lavfi", "-t", "2", "-i", source, *H264, tmp_path / "v.mp4")
-    clip = cut_here(tmp_path / "v.mp4", Cut(0, 1, 0.5), crop=(9, 16), crop_x=crop_x)
+    clip = cut_here(tmp_path / "v.mp4", Cut(0, 1, 0.5), crop=(9, 16), framing=[Framing(0, crop_x)])
     with av.open(str(clip)) as container:
         picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
     assert picture.shape[:2] == (96, 54)
