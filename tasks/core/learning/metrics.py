@@ -5,7 +5,7 @@ Tied scores are tied: no metric makes up an order for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,11 @@ Floats = npt.NDArray[np.float64]
 DRAWS = 2000
 """Bootstrap samples of an interval."""
 
+MIN_DRAWS = 200
+"""Those of an interval over so many labels that more would take seconds."""
+
 DRAWN_AT_ONCE = 1_000_000
-"""Videos that are drawn at once, of all samples together: what that takes of memory is 24 MB."""
+"""Videos or labels that are drawn at once, of all samples together: what that takes of memory is 24 MB."""
 
 BLOCK = 256
 """Rows of a square of pairs that are in memory at once."""
@@ -77,22 +80,75 @@ def ndcg(gain: npt.ArrayLike, score: npt.ArrayLike, *, k: int) -> float | None:
 
 def roc_auc(is_true: npt.ArrayLike, score: npt.ArrayLike) -> float | None:
     """Area under the ROC curve: how often a true one scores higher than another. None with one class."""
-    truth = np.asarray(is_true, bool)
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    if not positives or not negatives:
-        return None
-    above = ranks(score)[truth].sum() - positives * (positives + 1) / 2
-    return float(above / (positives * negatives))
+    return _one(_auc, is_true, score)
 
 
 def average_precision(is_true: npt.ArrayLike, score: npt.ArrayLike) -> float | None:
     """Precision averaged over the thresholds at which recall rises; None where nothing is true."""
-    truth, score = np.asarray(is_true, bool), np.asarray(score, float)
-    if not truth.any():
-        return None
-    _, tied = np.unique(-score, return_inverse=True)
-    found, seen = np.cumsum(np.bincount(tied, truth)), np.cumsum(np.bincount(tied))
-    return float((np.diff(found, prepend=0) / truth.sum() * found / seen).sum())
+    return _one(_precision, is_true, score)
+
+
+def _auc(true: Floats, others: Floats) -> Floats:
+    """Of how many are true and how many are not at each score, the highest first; NaN with one class."""
+    above = np.cumsum(true, axis=-1) - true / 2
+    pairs = true.sum(-1) * others.sum(-1)
+    return np.asarray((others * above).sum(-1) / np.where(pairs, pairs, np.nan))
+
+
+def _precision(true: Floats, others: Floats) -> Floats:
+    """Likewise; NaN where nothing is true."""
+    found, seen, every = np.cumsum(true, -1), np.cumsum(true + others, -1), true.sum(-1, keepdims=True)
+    share = true / np.where(every, every, np.nan)
+    return np.asarray((share * found / np.where(seen, seen, 1)).sum(-1))
+
+
+Counted = Callable[[Floats, Floats], Floats]
+
+
+def _at_each_score(
+    is_true: npt.ArrayLike, score: npt.ArrayLike
+) -> tuple[npt.NDArray[np.intp], Floats, Floats]:
+    """Which of the different scores each has, the highest first; 1 where it is true, and where it is not."""
+    truth = np.asarray(is_true, bool)
+    _, tied = np.unique(-np.asarray(score, float), return_inverse=True)
+    return tied, truth.astype(float), (~truth).astype(float)
+
+
+def _one(measure: Counted, is_true: npt.ArrayLike, score: npt.ArrayLike) -> float | None:
+    tied, true, others = _at_each_score(is_true, score)
+    counts = (np.asarray(np.bincount(tied, each, minlength=1), float) for each in (true, others))
+    found = float(measure(*counts))
+    return None if np.isnan(found) else found
+
+
+def auc_and_precision(
+    is_true: npt.ArrayLike, score: npt.ArrayLike, videos: Sequence[str]
+) -> tuple[Estimate, Estimate]:
+    """`roc_auc` and `average_precision` with intervals: whole videos are drawn, by their names in `videos`.
+
+    Of many labels they are drawn less often, but `MIN_DRAWS` times.
+    """
+    values = roc_auc(is_true, score), average_precision(is_true, score)
+    names, video = np.unique(np.asarray(videos, str), return_inverse=True)
+    if None in values or len(names) < MIN_VIDEOS:
+        auc, precision = (Estimate(value, videos=len(names)) for value in values)
+        return auc, precision
+    tied, true, others = _at_each_score(is_true, score)
+    order = np.argsort(tied, kind="stable")
+    begins = np.flatnonzero(np.diff(tied[order], prepend=-1))
+    rng, found, at_once = np.random.default_rng(0), [], max(1, DRAWN_AT_ONCE // len(video))
+    draws = min(DRAWS, max(MIN_DRAWS, at_once))
+    for first in range(0, draws, at_once):
+        even, some = np.full(len(names), 1 / len(names)), min(at_once, draws - first)
+        often = rng.multinomial(len(names), even, some)[:, video[order]]
+        counts = [np.add.reduceat(often * each[order], begins, axis=1) for each in (true, others)]
+        found.append([_auc(*counts), _precision(*counts)])
+    ends = np.nanquantile(np.concatenate(found, axis=1), (0.025, 0.975), axis=1).T
+    auc, precision = (
+        Estimate(value, float(low), float(high), len(names))
+        for value, (low, high) in zip(values, ends, strict=True)
+    )
+    return auc, precision
 
 
 def concordance(

@@ -29,12 +29,13 @@ def mean_average_precision(windows: Sequence[Span], moments: Sequence[Span]) -> 
     """
     if not len(moments):
         return None
-    iou, found = overlaps(windows, moments), []
+    iou, found = overlaps(windows, moments) + 1e-9, []
+    near = np.flatnonzero((iou >= THRESHOLDS[0]).any(axis=1))  # all others are wrong
     for threshold in THRESHOLDS:
-        left, right, precisions = iou.copy(), 0, 0.0
-        for place, of_window in enumerate(left, start=1):
+        left, right, precisions = iou[near], 0, 0.0
+        for place, of_window in zip(near + 1, left, strict=True):
             best = int(np.argmax(of_window))
-            if of_window[best] >= threshold - 1e-9:
+            if of_window[best] >= threshold:
                 right += 1
                 precisions += right / place
                 left[:, best] = -1

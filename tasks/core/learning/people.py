@@ -13,12 +13,11 @@ from tasks.core.learning.calibration import MIN_LABELS, Bin, cross_fitted, relia
 from tasks.core.learning.measured import Measured, scores_of
 from tasks.core.learning.metrics import (
     Estimate,
-    average_precision,
+    auc_and_precision,
     kendall,
     mean_of,
     ndcg,
     ratio_of,
-    roc_auc,
     spearman,
 )
 from tasks.core.learning.moments import Span, is_found, is_inside, mean_average_precision, precision_at
@@ -91,16 +90,14 @@ def _of_verdicts(name: str, scored: Scored) -> Iterator[Measured]:
     """How high a score puts what was published above what was rejected, over the whole library."""
     scores, published, etags = labelled(scored)
     rows = sum(len(of_video.places) for *_, of_video in scored)
-    videos = sum(len(of_video.places) > 0 for *_, of_video in scored)
     note = (
         ""
         if len(scores) == rows
         else f"{rows - len(scores)} of {rows} labels are of windows without this score"
     )
-    for metric, measure in {"auc_of_verdicts": roc_auc, "ap_of_verdicts": average_precision}.items():
-        value = measure(published, scores)
-        why = note or ("one verdict only" if value is None else "")
-        yield Measured(metric, name, "all", Estimate(value, videos=videos), len(scores), note=why)
+    for metric, found in zip(("auc", "ap"), auc_and_precision(published, scores, etags), strict=True):
+        why = note or ("one verdict only" if found.value is None else "")
+        yield Measured(f"{metric}_of_verdicts", name, "all", found, len(scores), note=why)
     gains = [_gain(score, of_video) for score, _, of_video in scored if len(of_video.places)]
     yield Measured(f"ndcg_at_{TOP}_of_views", name, "all", mean_of(gains), rows)
     yield _brier(name, scores, published, etags)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.learning.metrics import (
+    auc_and_precision,
     average_precision,
     concordance,
     kendall,
@@ -148,6 +149,28 @@ def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
         assert found.high is not None
         held += found.low <= 0.3 <= found.high
     assert 0.88 <= held / 200 <= 0.99
+
+
+def test_intervals_over_labels_know_that_those_of_a_video_are_alike() -> None:
+    """Five labels of each of 30 videos, whose scores have an offset by video; the truth is that of many."""
+    rng = np.random.default_rng(3)
+
+    def labels(videos: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        liked = rng.normal(0, 1, videos)[:, None] + rng.normal(0, 1, (videos, 5))
+        score = rng.normal(0, 1, videos)[:, None] + 0.7 * liked
+        return (liked > 0).ravel(), score.ravel(), [str(n // 5) for n in range(5 * videos)]
+
+    is_true, score, _ = labels(20_000)
+    truth, held = (roc_auc(is_true, score) or 0, average_precision(is_true, score) or 0), [0, 0]
+    for _ in range(30):
+        for n, found in enumerate(auc_and_precision(*labels(30))):
+            assert found.low is not None
+            assert found.high is not None
+            held[n] += found.low <= truth[n] <= found.high
+    assert min(held) >= 25
+    few, _ = auc_and_precision([1, 0, 1], [3, 1, 2], ["a", "a", "b"])
+    assert (few.value, few.low, few.videos) == (1.0, None, 2)
+    assert [each.value for each in auc_and_precision([], [], [])] == [None, None]
 
 
 def test_the_same_values_have_the_same_interval() -> None:
