@@ -169,6 +169,8 @@ def about_a_window(known: Known, row: Row) -> Iterator[str]:
     yield f"{_span(row)} is {why_ranked(ranked) if ranked else why_not(known, row)}."
     yield from about_fast(known, row, ranked)
     yield about_deep(known, row, ranked)
+    if ranked and (chance := ranked["publish_probability"]) is not None:
+        yield f"By their labels, editors publish {chance:.0%} of segments with such an expected score."
     if row["audited"]:
         yield f"It was drawn for the audit, with a probability of {row['audit_probability']:.2g}."
     elif row["pack_rank"] and not row["is_candidate"]:

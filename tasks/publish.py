@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -11,17 +12,20 @@ import pyarrow as pa
 
 from tasks.adapters.models.checkpoints import embedding_size
 from tasks.adapters.storage.parquet_files import ParquetRows, write_tables
+from tasks.adapters.storage.published import read_labels
+from tasks.core.errors import StorageError
 from tasks.core.manifest import Manifest
 from tasks.core.records import FailureKind
 from tasks.core.tables.library import LibraryEntry, library_table, ranked_entry
 from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
 from tasks.core.tables.rows import failures_table, made_rankings, windows_table
-from tasks.core.tables.run_ranking import run_ranking, survey
-from tasks.core.tables.schemas import LIBRARY, RANKINGS, SCHEMA_VERSION, table_name
+from tasks.core.tables.run_ranking import publish_chance, run_ranking, survey
+from tasks.core.tables.schemas import LABELS, LIBRARY, RANKINGS, SCHEMA_VERSION, table_name
 from tasks.core.tables.sorted_rows import BY_VIDEO, Tables, merged, regrouped
 from tasks.core.tables.words import words_table
 from tasks.core.views.report import ShownRows
 from tasks.run.ledger import Ledger
+from tasks.run.logs import log_event
 from tasks.run.manifest import file_entry, json_bytes, newer_pointer, run_manifest, versions
 from tasks.run.outcome import FAILED
 from tasks.run.report import report_name, report_page
@@ -104,8 +108,25 @@ def rankings_of(made: pa.Table, ledger: Ledger, spec: RunSpec, shown: ShownRows)
     """The table `rankings`. `made` are the new rows; `shown` takes what the report shows as they pass."""
     previous = ledger.known.previous
     known = survey(made, previous)
-    rows = run_ranking(made, previous, known, run_id=spec.run_id)
+    chance = publish_chance(made, previous, labels_of(spec))
+    rows = run_ranking(made, previous, known, run_id=spec.run_id, chance=chance)
     return Rows(RANKINGS, shown.passing(rows), known.rows)
+
+
+def labels_of(spec: RunSpec) -> pa.Table:
+    """What editors decided under this output; nothing if it cannot be read: it is worth no ranking.
+
+    Raises:
+        StorageError: the output cannot be reached.
+    """
+    try:
+        return read_labels(spec.output)
+    except StorageError as error:
+        if error.retryable:
+            raise
+        message = f"Labels cannot be read: no row has a publish_probability. {error}"
+        log_event(spec.run_id, "publish", message, level=logging.WARNING)
+        return LABELS.empty_table()
 
 
 def scored_now(made: pa.Table, ledger: Ledger) -> list[str]:

@@ -85,6 +85,9 @@ def test_of_a_ranked_window_its_score_is_taken_apart(known: Known) -> None:
     assert f"Without the head it would be {plain} (salience)" in said
     without = (6 * row["deep_score"] + 4 * plain) // 10
     assert f"Of its score of {row['score']} the head makes {row['score'] - without:+d}." in said
+    told = replace(known, ranked=[each | {"publish_probability": 0.341} for each in known.ranked])
+    assert "editors publish 34% of segments" in " ".join(about_a_window(told, row))
+    assert "editors publish" not in said
 
 
 def test_what_keeps_a_window_out_is_named(known: Known) -> None:

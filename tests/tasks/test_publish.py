@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.adapters.models.checkpoints import resolve_checkpoint
@@ -89,3 +90,11 @@ def test_a_manifest_counts_the_rows_of_its_files(run: Run) -> None:
     manifest = publish.fn(account(), run, "Completed")
     rows = {entry["uri"].split("/")[-3]: entry["rows"] for entry in manifest.files}
     assert rows == {"windows": 40, "failures": 0, "library": 2, "rankings": 2 + 2 + len(BEFORE) // 3}
+
+
+def test_labels_that_cannot_be_read_cost_no_ranking(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out" / "labels").mkdir(parents=True)
+    (tmp_path / "out" / "labels" / "broken.parquet").write_bytes(b"garbage")
+    publish.fn(account(), run, "Completed")
+    (file,) = (tmp_path / "out").glob("rankings/*/*.parquet")
+    assert set(pq.ParquetFile(file).read()["publish_probability"].to_pylist()) == {None}

@@ -1,12 +1,12 @@
 """The ranking of a run: new rows among those of the run before, and what only all rows together say.
 
-That is the rank in the run, the percentile, and the ranks in the run before. Rows of the run before are read
-twice and never held: first to count scores, then to be merged with the new ones.
+That is the rank in the run, the percentile, the chance to be published, and the ranks in the run before. Rows
+of the run before are never held: they are read first to count scores, then to be merged with the new ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.core.learning.calibration import Platt, platt
 from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
 from tasks.core.tables.renames import etags, new_names, under_new_names
 from tasks.core.tables.schemas import RANKINGS, upgraded
@@ -33,6 +34,9 @@ RANK_COLUMNS = ("video_uri", "video_etag", "start", "end", "rank", "run_rank")
 """The columns of `rankings` that say which segment had which rank."""
 
 MAX_SCORE = 100
+
+MIN_OF_VERDICT = 20
+"""Ranked segments that editors have published, and rejected, at least, before a chance is told."""
 
 SEARCHED_ROWS = 16 * ROW_GROUP_ROWS
 """Rows in which some videos are looked for at once: for each search a table of their names is made."""
@@ -94,11 +98,16 @@ def survey(made: pa.Table, previous: PreviousRanking | None) -> Survey:
 
 
 def run_ranking(
-    made: pa.Table, previous: PreviousRanking | None, known: Survey, *, run_id: str
+    made: pa.Table,
+    previous: PreviousRanking | None,
+    known: Survey,
+    *,
+    run_id: str,
+    chance: Platt | None = None,
 ) -> Iterator[pa.Table]:
     """All rows of the run, best first, in tables of as many rows as a row group has.
 
-    `made` are the new rows, best first; `known` comes from `survey`.
+    `made` are the new rows, best first; `known` comes from `survey`, `chance` from `publish_chance`.
     """
     new = with_previous_ranks(made, known.ranks, previous)
     count = 0
@@ -109,8 +118,35 @@ def run_ranking(
         table = with_column(table, "run_id", pa.repeat(run_id, len(table)))
         table = with_column(table, "run_rank", pa.array(run_ranks))
         table = with_column(table, "library_percentile", pa.array(percentiles))
+        table = with_column(table, "publish_probability", _chances(table, chance))
         yield table
         count += len(table)
+
+
+def publish_chance(made: pa.Table, previous: PreviousRanking | None, labels: pa.Table) -> Platt | None:
+    """The chance that editors publish what the deep model gives a score, told by the labelled segments of a
+    ranking: `made` are its new rows. None if fewer than `MIN_OF_VERDICT` were published, or rejected.
+    """
+    verdicts = {
+        (row["video_etag"], row["start"], row["end"]): row["verdict"] == "published"
+        for row in labels.sort_by("imported_at").to_pylist()
+        if row["scored_in"]
+    }
+    if not _are_enough(verdicts.values()):
+        return None
+    versions = pa.array({etag for etag, _, _ in verdicts}, pa.string())
+    scores: dict[tuple[str, float, float], float] = {}
+    for table in _with_answers(made, previous):
+        some = table.filter(pc.is_in(table["video_etag"], versions))
+        segments = zip(*(some[name].to_pylist() for name in ("video_etag", "start", "end")), strict=True)
+        expected = pc.struct_field(some["videollama3"], "expected_score").to_pylist()
+        scores |= {
+            segment: score
+            for segment, score in zip(segments, expected, strict=True)
+            if score is not None and segment in verdicts
+        }
+    published = [verdicts[segment] for segment in scores]
+    return platt(np.array([*scores.values()]), np.array(published)) if _are_enough(published) else None
 
 
 def with_previous_ranks(made: pa.Table, ranks: pa.Table, previous: PreviousRanking | None) -> pa.Table:
@@ -206,6 +242,28 @@ def _carried_rows(previous: PreviousRanking | None, kept: npt.NDArray[np.bool_])
         for name in ("rank", "run_rank"):
             table = with_column(table, f"previous_{name}", table[name])
         yield table
+
+
+def _with_answers(made: pa.Table, previous: PreviousRanking | None) -> Iterator[pa.Table]:
+    """All rows of the run, some at a time and in any order, with what the deep model expects of them."""
+    yield made
+    if previous is not None and previous.gone is not None:
+        columns = ["video_uri", "video_etag", "start", "end", "videollama3.expected_score"]
+        for table in previous.rows(columns):
+            yield table.filter(pa.array(_carried(table, previous)))
+
+
+def _are_enough(published: Collection[bool]) -> bool:
+    count = sum(published)
+    return min(count, len(published) - count) >= MIN_OF_VERDICT
+
+
+def _chances(table: pa.Table, chance: Platt | None) -> pa.Array:
+    if chance is None:
+        return pa.nulls(len(table), pa.float64())
+    expected = pc.struct_field(table["videollama3"], "expected_score").cast(pa.float64())
+    chances = chance(expected.fill_null(np.nan).to_numpy())
+    return pa.array(chances, pa.float64(), from_pandas=True)
 
 
 def _count_scores(table: pa.Table) -> npt.NDArray[np.int64]:

@@ -110,6 +110,8 @@ RANKINGS = pa.schema(
         pa.field("adapter_revision", pa.string()),
         # Since 4: where the timeline for editing programs lies.
         pa.field("timeline_uri", pa.string()),
+        # Since 4: what labels say of its score.
+        pa.field("publish_probability", pa.float64()),
     ]
 )
 

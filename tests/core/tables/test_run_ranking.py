@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.adapters.storage.parquet_files import write_tables
+from tasks.adapters.storage.parquet_files import ParquetRows, write_tables
+from tasks.core.learning.calibration import platt
 from tasks.core.scoring.fast_scores import mid_ranks
 from tasks.core.tables import run_ranking
 from tasks.core.tables.parquet_options import write_options
@@ -24,7 +27,7 @@ from tasks.core.tables.run_ranking import (
     segment_keys,
     with_column,
 )
-from tasks.core.tables.schemas import RANKINGS
+from tasks.core.tables.schemas import LABELS, RANKINGS
 from tasks.core.tables.sorted_rows import Tables, in_order
 
 NULLABLE = pa.schema([field.with_nullable(True) for field in RANKINGS])
@@ -210,3 +213,66 @@ def sorted_whole(before: pa.Table, made: pa.Table, gone: set[str]) -> pa.Table:
         row["library_percentile"] = float(percentile)
     table = in_order(pa.Table.from_pylist(now, schema=NULLABLE), BEST_FIRST).combine_chunks()
     return with_column(table, "run_rank", pa.array(range(1, len(table) + 1), pa.int32()))
+
+
+def judged(count: int, *, first: int = 0) -> pa.Table:
+    """Segments of as many videos, best first, with what the deep model expects of all but the last."""
+    rows = ranking(*((f"v{n:03}", 0.0, 100 - n) for n in range(first, first + count))).to_pylist()
+    for n, row in enumerate(rows, start=first):
+        row["videollama3"] = {"expected_score": 100.0 - n}
+    rows[-1]["videollama3"] = None
+    return pa.Table.from_pylist(rows, schema=NULLABLE)
+
+
+def verdicts(count: int, *, published: int) -> pa.Table:
+    """Labels of as many of these videos: what the deep model likes is published, with some exceptions."""
+    when = datetime(2026, 11, 22, tzinfo=UTC)
+    return pa.Table.from_pylist(
+        [
+            {
+                "video_uri": f"v{n:03}",
+                "video_etag": f"v{n:03}",
+                "start": 0.0,
+                "end": 59.0,
+                "verdict": "published" if (n < published) is (n % 5 > 0) else "rejected",
+                "match": "ranked",
+                "scored_in": "run-0",
+                "imported_at": when,
+            }
+            for n in range(count)
+        ],
+        schema=LABELS,
+    )
+
+
+def test_labels_tell_the_chance_of_every_row_once_there_are_enough(tmp_path: Path) -> None:
+    made, before = judged(30), judged(30, first=30)
+    write_tables(tmp_path / "before.parquet", [before], NULLABLE, rows=30)
+    gone = pa.array([], pa.string())
+    previous = PreviousRanking("run-0", ParquetRows(tmp_path / "before.parquet"), gone)
+    labels = verdicts(50, published=25)
+    chance = run_ranking.publish_chance(made, previous, labels)
+    known = run_ranking.survey(made, previous)
+    rows = pa.concat_tables(run_ranking.run_ranking(made, previous, known, run_id="run-1", chance=chance))
+    found = {row["video_uri"]: row["publish_probability"] for row in rows.to_pylist()}
+    assert len(found) == 60
+    assert {uri for uri, value in found.items() if value is None} == {"v029", "v059"}  # it said nothing
+    score, published = (np.array(each) for each in zip(*(
+        (100.0 - n, labels["verdict"][n].as_py() == "published") for n in range(50) if n != 29
+    ), strict=True))  # fmt: skip
+    expected = platt(score, published)
+    assert expected
+    assert [found["v000"], found["v058"]] == pytest.approx(expected(np.array([100.0, 42.0])).tolist())
+    assert found["v000"] > 0.6 > 0.4 > found["v058"]
+
+
+@pytest.mark.parametrize(("count", "published"), [(39, 20), (60, 10)])
+def test_before_that_no_chance_is_told(count: int, published: int) -> None:
+    made, labels = judged(60), verdicts(count, published=published)
+    assert run_ranking.publish_chance(made, None, labels) is None
+    assert set(column(ranked(made), "publish_probability")) == {None}
+
+
+def test_labels_of_what_is_not_ranked_any_more_do_not_count() -> None:
+    assert run_ranking.publish_chance(judged(60), None, verdicts(50, published=25))
+    assert run_ranking.publish_chance(judged(60, first=30), None, verdicts(50, published=25)) is None
