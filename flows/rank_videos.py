@@ -13,6 +13,7 @@ from tasks.analyse import analyse_video, load_deep_model
 from tasks.core.learning.audit import judged
 from tasks.core.records import Failure, Timeline
 from tasks.core.settings import Settings
+from tasks.estimate import dry_run, expected_of
 from tasks.list import list_videos
 from tasks.open import closing_video, open_timelines
 from tasks.publish import publish
@@ -22,7 +23,7 @@ from tasks.render import render_media
 from tasks.run.concurrency import run_concurrently
 from tasks.run.labels import note_failure
 from tasks.run.ledger import Ledger
-from tasks.run.outcome import conclude, conclude_without_run, final_state
+from tasks.run.outcome import conclude, final_state, without_videos
 from tasks.run.progress_artifact import progress_on_the_page
 from tasks.run.run import Run, start_run
 from tasks.run.settings import checking_settings, run_name
@@ -43,12 +44,14 @@ def rank_videos(settings: Settings) -> State[Any]:
     in `failures`), or as `Failed` when nothing could be ranked.
     """
     listing = list_videos(settings)
-    if settings.dry_run or not listing.listed:
-        return conclude_without_run(listing, settings)
+    if not listing.listed:
+        return without_videos(listing, settings)
+    if settings.dry_run:
+        return dry_run(listing, settings)
 
     with announce_end(), progress_on_the_page(), start_run(settings) as run:
         known = recall(listing, run)
-        ledger = Ledger(listing, known, run_id=run.spec.run_id)
+        ledger = Ledger(listing, known, run_id=run.spec.run_id, expected=expected_of(known, listing, run))
         audited = draw_audit(known.to_open, run)
         if known.to_open:
             load_fast_model(run)

@@ -65,7 +65,8 @@ def rank(
     settings
         A YAML file of settings, by the same names; options win over it.
     dry_run
-        List the videos and stop: nothing is read or written.
+        Say what there is to do, how long it will take and what it will cost, and stop: no video is opened,
+        nothing is written.
     verbose
         Name the hidden files and folders that are left out.
     """

@@ -145,21 +145,6 @@ def read_shots(path: Path) -> Shots:
     raise SettingsError(f"{path} is no file of shots: {wrong}")
 
 
-def video_called(store: Store, run: Manifest, part: str) -> Timeline:
-    """The one ranked video of a run with this in its URI; the whole name goes before a part of it."""
-    entries = read_library(of_videos(read_table(store, "library", run), part)).values()
-    found = [entry.timeline for entry in entries if entry.timeline]
-    named = [each for each in found if part in (each.video.label, each.video.name)]
-    if len(named or found) == 1:
-        return (named or found)[0]
-    if not found:
-        raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI")
-    names = ", ".join(each.video.label for each in found[:MAX_NAMED])
-    raise SettingsError(
-        f"{part}: {len(found)} videos have this in their URI, such as {names}: write more of it"
-    )
-
-
 def span_of(store: Store, run: Manifest, timeline: Timeline, wanted: Wanted) -> tuple[float, float]:
     """From when to when the clip goes, in seconds."""
     begin_s, end_s = (wanted.shots.start, wanted.shots.end) if wanted.shots else (None, None)

@@ -14,7 +14,19 @@ from rich.console import Console, ConsoleOptions
 
 from hookline.settings_file import read_settings
 from tasks.core.errors import SettingsError
-from tasks.core.settings import Audit, Deep, Engine, Fast, Limits, Publish, Ranking, Select, Speech, Windows
+from tasks.core.settings import (
+    Audit,
+    Deep,
+    Engine,
+    Estimate,
+    Fast,
+    Limits,
+    Publish,
+    Ranking,
+    Select,
+    Speech,
+    Windows,
+)
 from tasks.core.settings.group import Group
 from tasks.core.settings.wrong import what_is_wrong
 
@@ -31,6 +43,7 @@ class Groups(Group):
     ranking: Ranking = Ranking()
     audit: Audit = Audit()
     publish: Publish = Publish()
+    estimate: Estimate = Estimate()
     limits: Limits = Limits()
     engine: Engine = Engine()
 

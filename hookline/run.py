@@ -15,10 +15,11 @@ from hookline.show import failures_table, print_left_out, print_run
 from tasks.adapters.models.gpus import is_without_cuda
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
-from tasks.core.listing import LeftOut
 from tasks.core.manifest import Manifest
+from tasks.core.planning.plan import Plan
 from tasks.core.settings import Settings
 from tasks.core.settings.select import LIVE
+from tasks.core.views.plan import plan_lines, plan_sentence
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -70,14 +71,23 @@ def report(state: State[Any], settings: Settings, *, out: Console, err: Console,
         err.print(f"[bold red]hookline:[/] {escape(str(why))}", soft_wrap=True)
         return ExitCode.NOTHING_DONE
     if state.name == DRY_RUN:
-        for video in result["videos"]:
-            out.print(escape(video["uri"]), soft_wrap=True)
-        if result["refused"]:
-            out.print(failures_table(result["refused"], open_store(settings.source).uri))
-        out.print(escape(str(state.message)), soft_wrap=True)
-        print_left_out(out, LeftOut.model_validate(result["left_out"]), verbose=verbose)
+        print_plan(out, Plan.model_validate(result), settings.source, verbose=verbose)
         return ExitCode.COMPLETE
     print_run(out, open_store(settings.output), Manifest.model_validate(result), verbose=verbose)
     if state.is_failed():
         return ExitCode.NOTHING_DONE
     return ExitCode.COMPLETE if state.name == COMPLETED else ExitCode.WITH_FAILURES
+
+
+def print_plan(out: Console, plan: Plan, source: str, *, verbose: bool) -> None:
+    """Print what a run would do, and to which videos."""
+    for video in plan.videos:
+        out.print(escape(f"{video.why:8}{video.uri}"), soft_wrap=True)
+    if more := plan.estimate.videos - len(plan.videos):
+        out.print(f"and {more:,} more", soft_wrap=True)
+    if plan.refused:
+        out.print(failures_table([each.model_dump() for each in plan.refused], open_store(source).uri))
+    for what, text in plan_lines(plan):
+        out.print(escape(f"{what}: {text}"), soft_wrap=True)
+    out.print(escape(plan_sentence(plan)), soft_wrap=True)
+    print_left_out(out, plan.left_out, verbose=verbose)

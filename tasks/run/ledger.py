@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from tasks.core.listing import Listing
+from tasks.core.manifest import Estimate
 from tasks.core.records import Failure, FailureKind, RankedVideo, Stage, Timeline
 from tasks.core.tables.reuse import Reuse
 from tasks.run.logs import log_event
@@ -17,8 +18,15 @@ from tasks.run.progress import current_progress
 class Ledger:
     """The outcome of each video so far."""
 
-    def __init__(self, listing: Listing, known: Reuse | None = None, *, run_id: str = "") -> None:
-        self.run_id = run_id
+    def __init__(
+        self,
+        listing: Listing,
+        known: Reuse | None = None,
+        *,
+        run_id: str = "",
+        expected: Estimate | None = None,
+    ) -> None:
+        self.run_id, self.expected = run_id, expected
         self.listed, self.left_out, self.inventory = listing.listed, listing.left_out, listing.inventory
         self.known = known or Reuse(listing.videos)
         self.ranked: list[RankedVideo] = []

@@ -34,6 +34,7 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
         "fast": sum(video.scored.seconds for video in ledger.ranked),
         "deep": sum(video.deep_seconds for video in ledger.ranked),
     }
+    whole_s = (ended_at - spec.started_at).total_seconds()
     return Manifest(
         run_id=spec.run_id,
         run_date=spec.run_date,
@@ -42,7 +43,8 @@ def run_manifest(ledger: Ledger, spec: RunSpec, *, state: str, files: list[dict[
         source=spec.source.uri,
         started_at=spec.started_at.isoformat(timespec="seconds"),
         ended_at=ended_at.isoformat(timespec="seconds"),
-        seconds={"whole": (ended_at - spec.started_at).total_seconds(), **seconds},
+        seconds={"whole": whole_s, **seconds},
+        estimate=ledger.expected and ledger.expected.compared(whole_s),
         counts=counts,
         left_out=ledger.left_out,
         inventory=ledger.inventory,

@@ -12,7 +12,6 @@ from prefect.states import Completed, Failed
 from tasks.core.listing import Listing
 from tasks.core.manifest import Manifest
 from tasks.core.settings import Settings
-from tasks.core.views.sizes import size_text
 from tasks.run.ledger import Ledger
 
 COMPLETED, WITH_FAILURES, FAILED = "Completed", "CompletedWithFailures", "Failed"
@@ -42,29 +41,9 @@ def conclude(manifest: Manifest) -> State[Any]:
     return final(name=manifest.state, message=manifest.message, data=manifest.model_dump(mode="json"))
 
 
-def conclude_without_run(listing: Listing, settings: Settings) -> State[Any]:
-    """The final state of a dry run, or of one that found no video."""
-    videos, left_out = listing.videos, listing.left_out
-    if not listing.listed:
-        return Failed(
-            message=f"No video under {settings.source} matches {settings.select.pattern!r}: "
-            f"check source and select.pattern. {left_out.sentence}".rstrip()
-        )
-    size = size_text(sum(video.size_bytes for video in videos))
-    listed = [{"uri": video.label, "size_bytes": video.size_bytes} for video in videos]
-    refused = [
-        {"video_uri": failure.video.label, "reason": failure.reason, "detail": failure.detail}
-        for failure in listing.refused
-    ]
-    return Completed(
-        name=DRY_RUN,
-        message=f"Dry run: {len(videos)} video{'s' * (len(videos) > 1)}, {size} would be ranked"
-        + f"; {len(refused)} cannot be used" * bool(refused)
-        + (f". {listing.inventory.sentence}" if listing.inventory else ""),
-        data={
-            "videos": listed,
-            "refused": refused,
-            "left_out": left_out.model_dump(),
-            "inventory": listing.inventory and listing.inventory.model_dump(mode="json"),
-        },
+def without_videos(listing: Listing, settings: Settings) -> State[Any]:
+    """The final state of a run that found no video."""
+    return Failed(
+        message=f"No video under {settings.source} matches {settings.select.pattern!r}: "
+        f"check source and select.pattern. {listing.left_out.sentence}".rstrip()
     )

@@ -174,7 +174,19 @@ def test_an_added_a_replaced_and_a_removed_video(
     numbered_video(nights.source / "added.mp4", seconds=9)
     numbered_video(nights.source / "second.mkv", seconds=16)
     (nights.source / "first.mp4").unlink()
+    before = sorted(nights.output.rglob("*"))
+    plan = nights.run(dry_run=True)
+    assert sorted(nights.output.rglob("*")) == before
+    assert (plan["counts"]["new"], plan["counts"]["changed"], plan["counts"]["unchanged"]) == (1, 1, 1)
+    assert [(video["uri"].rsplit("/", 1)[-1], video["why"]) for video in plan["videos"]] == [
+        ("added.mp4", "new"),
+        ("second.mkv", "changed"),
+    ]
     second = nights.run()
+    expected = second["estimate"]
+    assert expected["runs"] == 1
+    assert expected["seconds"] == plan["estimate"]["seconds"]
+    assert expected["took_by_expected"] == second["seconds"]["whole"] / expected["seconds"]["whole"]
     assert sorted(touched.fetched) == ["added.mp4", "second.mkv"]
     assert second["message"] == "2 of 3 videos ranked, 1 unchanged, 0 rejected, 0 failed"
     assert_as_from_scratch(nights, second, tmp_path / "scratch")
@@ -283,6 +295,23 @@ def test_another_head_opens_only_what_must_be_seen_and_no_more_than_may_be_opene
     touched.fetched.clear()
     assert nights.run(fast=fast)["counts"]["waiting"] == 0
     assert touched.fetched == []
+
+
+def test_a_dry_run_says_what_is_not_known(nights: Nights, touched: Touched) -> None:
+    plan = nights.run(dry_run=True)
+    assert plan["notes"] == []
+    known = {"unchanged": 4, "rejected": 1}
+    assert {name: count for name, count in plan["counts"].items() if count} == known
+    assert plan["estimate"]["hours_of_video"] == 0
+    elsewhere = nights.run(dry_run=True, fast={"model": "nobody/has-this"})
+    assert {name: count for name, count in elsewhere["counts"].items() if count} == known
+    assert "The models are not on this machine" in elsewhere["notes"][0]
+    windows = nights.run(dry_run=True, windows={"window_seconds": [4]})
+    assert {name: count for name, count in windows["counts"].items() if count} == {"anew": 5}
+    assert "The settings are others" in windows["notes"][0]
+    assert windows["estimate"]["seconds"] is None
+    assert windows["estimate"]["hours_of_video"] > 0
+    assert touched.nothing
 
 
 def test_another_question_opens_every_ranked_video_again(nights: Nights, touched: Touched) -> None:

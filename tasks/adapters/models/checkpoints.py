@@ -133,6 +133,18 @@ def outline(model: str, revision: str, folder: Path) -> tuple[Checkpoint, int]:
     return Checkpoint(folder, model, revision), missing_bytes
 
 
+def is_here(model: str, revision: str = "") -> bool:
+    """Whether a checkpoint is on this machine, in a folder or the hub cache, so that none is downloaded."""
+    if Path(model).expanduser().is_dir():
+        return True
+    if model.startswith("s3://") or not HUB_ID.fullmatch(model):
+        return False
+    from tasks.adapters.models.hub import in_cache
+
+    cached = in_cache(model, revision, FILES_READ)
+    return cached is not None and not _why_incomplete(cached, model)
+
+
 @cache
 def on_this_machine(checkpoint: Checkpoint) -> Checkpoint:
     """The same checkpoint, where it was brought to the disk of another machine.

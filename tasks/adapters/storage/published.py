@@ -80,13 +80,16 @@ def manifest_before(store: Store, run_id: str) -> Manifest:
     )
 
 
-def manifests(store: Store, *, since: str = "") -> list[Manifest]:
+def manifests(store: Store, *, since: str = "", newest: int = 0) -> list[Manifest]:
     """The manifests of all complete runs, the oldest first; with `since`, those whose ids are not before it.
+
+    With `newest`, so many at the most.
 
     Raises:
         StorageError: one cannot be read.
     """
-    return [_manifest(store, f"runs/{run_id}.json") for run_id in run_ids(store) if run_id >= since]
+    runs = [run_id for run_id in run_ids(store) if run_id >= since]
+    return [_manifest(store, f"runs/{run_id}.json") for run_id in runs[-newest:]]
 
 
 def run_ids(store: Store) -> list[str]:

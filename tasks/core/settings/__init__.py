@@ -8,12 +8,13 @@ from tasks.core.settings.publish import Publish
 from tasks.core.settings.ranking import Ranking
 from tasks.core.settings.select import Select
 from tasks.core.settings.speech import Speech
-from tasks.core.settings.tree import Audit, Fast, Limits, Settings, Windows
+from tasks.core.settings.tree import Audit, Estimate, Fast, Limits, Settings, Windows
 
 __all__ = [
     "Audit",
     "Deep",
     "Engine",
+    "Estimate",
     "Fast",
     "Limits",
     "Publish",

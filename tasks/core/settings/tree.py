@@ -112,6 +112,19 @@ class Audit(Group):
         return self
 
 
+class Estimate(Group):
+    """What a run is expected to cost, before it begins."""
+
+    gpu_hour: float = Field(
+        0,
+        title="Price of a GPU hour",
+        description="What a GPU costs an hour, in any currency: a dry run then says what the run will "
+        "cost. 0 = nobody knows.",
+        ge=0,
+        examples=[2.5],
+    )
+
+
 class Limits(Group):
     """What one video may cost, and how much may go wrong."""
 
@@ -173,7 +186,10 @@ class Settings(Group):
         json_schema_extra=forms.URI_PATTERN,
     )
     dry_run: bool = Field(
-        False, title="Dry run", description="List the videos and stop: nothing is read or written."
+        False,
+        title="Dry run",
+        description="Say what there is to do, how long it will take and what it will cost, and stop: no "
+        "video is opened, nothing is written.",
     )
     select: Select = Field(Select(), title="Which videos")
     windows: Windows = Field(Windows(), title="Windows")
@@ -183,6 +199,7 @@ class Settings(Group):
     ranking: Ranking = Field(Ranking(), title="Ranking", json_schema_extra=forms.default_by_field)
     audit: Audit = Field(Audit(), title="Audit of the fast stage")
     publish: Publish = Field(Publish(), title="Report, pictures and clips")
+    estimate: Estimate = Field(Estimate(), title="Estimate of cost")
     limits: Limits = Field(Limits(), title="Limits")
     engine: Engine = Field(Engine(), title="Machines")
 
