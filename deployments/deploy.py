@@ -7,16 +7,18 @@ upgrade for instance: what was chosen on the server stays (switches, schedules, 
 from __future__ import annotations
 
 import asyncio
+import io
 import os
-import subprocess
 import sys
 import tempfile
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import yaml
 from cyclopts import App
 from prefect.blocks.webhook import Webhook
+from prefect.cli import app as prefect
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.responses import DeploymentResponse
@@ -95,7 +97,7 @@ def deploy(
         if schedule:
             choose(nightly, schedule, first=first)
         prefect_deploy(wanted)
-        remove_replaced(client, ours(client)[NIGHTLY], left=nightly["schedules"])
+        remove_replaced(client, ours(client)[NIGHTLY], left=nightly["schedules"] or [])
         make_automation(client, crashed())
         if address := os.environ.get(WEBHOOK, "").strip():  # a secret's file may end with a newline
             block = asyncio.run(Webhook(url=SecretStr(address)).asave("hookline-alert", overwrite=True))
@@ -114,7 +116,7 @@ def keep_operators_choices(client: SyncPrefectClient, wanted: dict[str, Any]) ->
         except ObjectNotFound:
             continue
         each |= {"paused": chosen.paused, "parameters": chosen.parameters}
-        each["schedules"] = [as_written(one) for one in chosen.schedules]
+        each["schedules"] = [as_written(one) for one in chosen.schedules] or None  # as they are: none
 
 
 def nightly_settings(before: dict[str, Any], source: str, output: str, file: Path | None) -> dict[str, Any]:
@@ -152,14 +154,23 @@ def prefect_deploy(wanted: dict[str, Any]) -> None:
     Raises:
         HooklineError: with what Prefect said.
     """
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+    said, before = io.StringIO(), sys.argv
+    with (
+        tempfile.NamedTemporaryFile("w", suffix=".yaml") as file,
+        chdir(ROOT),
+        redirect_stdout(said),
+        redirect_stderr(said),
+    ):
         yaml.safe_dump(wanted, file)
         file.flush()
-        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-        command += ["--prefect-file", file.name]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise HooklineError(f"`prefect deploy --all` failed:\n{done.stdout}{done.stderr}")
+        sys.argv = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", file.name]
+        try:
+            prefect()  # here: a process of its own would import all of it once more
+        except SystemExit as ended:
+            if ended.code:
+                raise HooklineError(f"`prefect deploy --all` failed:\n{said.getvalue()}") from None
+        finally:
+            sys.argv = before
 
 
 def ours(client: SyncPrefectClient) -> dict[str, DeploymentResponse]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shutil
 import subprocess
@@ -16,11 +17,15 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.deploy import POOL, main
+from deployments.deploy import POOL, main, prefect_deploy
+from tasks.core.errors import HooklineError
 from tests import ROOT
 from tests.integration.conftest import free_ports
 from tests.integration.prefect_ui import PrefectServer, prefect_server, running
 from tests.waiting import wait_for
+
+# `prefect deploy` leaves its connections to the garbage.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 FOLDER = ROOT / "deployments"
 
@@ -38,6 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
         temporary_settings({PREFECT_API_URL: f"{started.url}/api"}),
     ):
         yield started
+        gc.collect()
 
 
 def api(path: str, body: Any = None, method: str = "") -> Any:
@@ -80,18 +86,16 @@ def deployed(server: PrefectServer) -> None:
 @pytest.fixture
 def deploy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Deploy:
     """What `make deploy` runs: returns what it printed, or raises `Refused` with that."""
+    monkeypatch.setattr(sys, "path", [*sys.path])  # Prefect adds to it the folders of what it deploys
 
     def run(*arguments: str, **variables: str) -> str:
-        # For the settings of this process, and for the `prefect` that it starts.
-        address = variables.pop("PREFECT_API_URL", str(PREFECT_API_URL.value()))
-        for name, value in (variables | {"PREFECT_API_URL": address}).items():
+        for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        with temporary_settings({PREFECT_API_URL: address}):
-            try:
-                main(list(arguments))
-            except SystemExit as ended:
-                if ended.code:
-                    raise Refused(capsys.readouterr().err) from ended
+        try:
+            main(list(arguments))
+        except SystemExit as ended:
+            if ended.code:
+                raise Refused(capsys.readouterr().err) from ended
         return capsys.readouterr().out
 
     return run
@@ -184,9 +188,27 @@ def test_wrong_settings_of_the_night_change_nothing(deploy: Deploy, tmp_path: Pa
     assert deployment("nightly")["parameters"] == before
 
 
+def test_what_prefect_says_of_a_deployment_that_cannot_be_made_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = sys.argv, Path.cwd()
+    made = {
+        "name": "made",
+        "entrypoint": "flows/rank_videos.py:rank_videos",
+        "work_pool": {"name": "nowhere"},
+    }
+    with pytest.raises(HooklineError, match=r"(?s)failed:\n.*'nowhere'"):
+        prefect_deploy({"deployments": [made]})
+    assert (sys.argv, Path.cwd()) == before
+
+
 def test_without_a_server_there_is_a_hint(deploy: Deploy) -> None:
-    with pytest.raises(Refused, match="No Prefect server answers"):
-        deploy("", "", PREFECT_API_URL="http://127.0.0.1:9/api")
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(Refused, match="No Prefect server answers"),
+    ):
+        deploy("", "")
 
 
 def test_the_address_of_the_alert_is_kept_encrypted_and_no_run_that_is_watched_is_forgotten(
@@ -222,6 +244,7 @@ def test_every_deployment_names_the_pool_that_is_made() -> None:
     assert {each["work_pool"]["name"] for each in wanted["deployments"]} == {POOL}
 
 
+@pytest.mark.usefixtures("deployed")
 def test_make_deploy_says_when_the_night_begins_and_what_keeps_it_from_it(deploy: Deploy) -> None:
     """What it prints is what the server has done."""
     forget("nightly")
@@ -254,6 +277,7 @@ def test_make_deploy_says_when_the_night_begins_and_what_keeps_it_from_it(deploy
     assert scheduled() == []
 
 
+@pytest.mark.usefixtures("deployed")
 def test_the_night_gets_another_time(deploy: Deploy) -> None:
     forget("nightly")
     deploy("/videos", "/rankings")
@@ -320,7 +344,8 @@ def state_of(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def copy_of_the_code(clone: Path) -> Path:
+    """With what is compiled of it, less what others are just writing."""
     for name in ("hookline", "flows", "tasks", "deployments"):
-        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("*.pyc.*"))
     shutil.copy(ROOT / "prefect.yaml", clone)
     return clone
