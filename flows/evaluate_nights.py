@@ -11,7 +11,7 @@ from prefect.states import Completed, Failed
 
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
-from tasks.core.views.evaluation_page import alarms
+from tasks.core.views.evaluation.page import alarms
 from tasks.evaluate import evaluate, keep, rows_of
 
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from hookline.show import titled
 from tasks.core.errors import SettingsError
 from tasks.core.learning.measured import Measured
-from tasks.core.views.evaluation_page import SCORES, alarms, titles
+from tasks.core.views.evaluation.page import SCORES, alarms, titles
 from tasks.evaluate import Evaluation
 
 MAX_NIGHTS = 30

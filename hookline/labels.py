@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
+from hookline.labelling.curves import Drawn, curves_table, over_windows
 from hookline.labelling.files import format_of, read_file
 from hookline.labelling.given import Videos
 from hookline.show import short_name, titled
@@ -23,7 +24,6 @@ from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_columns, read_table
 from tasks.core.errors import SettingsError
 from tasks.core.manifest import Manifest
-from tasks.core.tables.curves import Drawn, curves_table, over_windows
 from tasks.core.tables.labels import (
     Labelled,
     Span,

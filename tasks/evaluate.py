@@ -31,7 +31,7 @@ from tasks.core.learning.people import Verdicts, reliability_of
 from tasks.core.learning.videos import ScoredVideoRows
 from tasks.core.tables.parquet_options import write_options
 from tasks.core.tables.schemas import EVALUATIONS, SCHEMA_VERSION, table_name
-from tasks.core.views.evaluation_page import build_evaluation_page
+from tasks.core.views.evaluation.page import build_evaluation_page
 
 Key = tuple[str, str]
 """The URI and the ETag of a video."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hookline.labelling.curves import Curve
 from hookline.labelling.given import Given, Videos
 from hookline.labelling.tables import Floats, read_rows
 from tasks.core.errors import SettingsError
-from tasks.core.tables.curves import Curve
 
 CLIP_S = 2.0
 """How long a clip of QVHighlights is, to which annotators gave a score."""

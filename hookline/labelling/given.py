@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hookline.labelling.curves import Curve
 from tasks.core.names import composed
-from tasks.core.tables.curves import Curve
 from tasks.core.tables.library import LibraryEntry
 
 IN_BRACKETS = re.compile(r"\[([\w-]{11})\]\Z")

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hookline.labelling.curves import Curve
 from hookline.labelling.given import Given, Videos
 from tasks.core.errors import SettingsError
-from tasks.core.tables.curves import Curve
 
 Floats = npt.NDArray[np.float64]
 

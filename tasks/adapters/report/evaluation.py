@@ -5,7 +5,8 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from tasks.adapters.report.page import ROOM, environment, hash_of, part
-from tasks.core.views.evaluation_page import HEIGHT, MARGIN, SCORES, EvaluationPage
+from tasks.core.views.evaluation.page import SCORES, EvaluationPage
+from tasks.core.views.evaluation.plots import HEIGHT, MARGIN
 
 
 def render_evaluation(page: EvaluationPage) -> str:

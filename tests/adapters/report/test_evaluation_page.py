@@ -12,7 +12,8 @@ from tasks.adapters.report.evaluation import render_evaluation
 from tasks.core.learning.calibration import Bin
 from tasks.core.learning.measured import Measured
 from tasks.core.learning.metrics import Estimate
-from tasks.core.views.evaluation_page import HEIGHT, Plot, build_evaluation_page
+from tasks.core.views.evaluation.page import build_evaluation_page
+from tasks.core.views.evaluation.plots import HEIGHT, Plot
 from tests.adapters.report.test_page import Page
 
 NIGHTS = [f"2026010{day}T000000Z-00000{day}" for day in range(1, 8)]

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from hookline.cli import LabelFormat
+from hookline.labelling.curves import Curve
 from hookline.labelling.files import READERS, format_of, read_file
 from hookline.labelling.given import Given, Videos
 from tasks.core.errors import SettingsError
 from tasks.core.records import Timeline, VideoRef
-from tasks.core.tables.curves import Curve
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import LibraryEntry
 

@@ -1,31 +1,16 @@
-"""What the page of an evaluation shows: a table of all metrics, and plots over the nights."""
+"""The plots of an evaluation: numbers become marks, in percent of the width and pixels of the height."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 from tasks.core.learning.calibration import Bin
 from tasks.core.learning.drift import ALARM
 from tasks.core.learning.measured import Measured
-
-SCORES = ("random", "position", "salience", "fast", "deep", "combined")
-
-TITLES = {
-    "concordance_with_judge": "in the judge's order",
-    "auc_of_verdicts": "published, AUC",
-    "ap_of_verdicts": "published, AP",
-    "precision_at_100": "published, first 100",
-    "brier_of_verdicts": "published, Brier",
-    "ndcg_at_15_of_views": "views, NDCG@15",
-    "map_of_moments": "moments, mAP",
-    "hit_at_1": "moments, best hits",
-    "middle_inside_at_1": "moments, middle inside",
-}
 
 HEIGHT, MARGIN = 180, 14
 """Of a plot, in pixels: its width is that of the page."""
@@ -66,77 +51,10 @@ class Plot:
             yield from pairwise(of_kind) if self.joined else ()
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationPage:
-    """All that is on the page."""
-
-    head: str
-    evaluated_at: datetime
-    table: Sequence[tuple[str, Sequence[str], int]]
-    plots: Sequence[Plot]
-    notes: Sequence[str]
-    counts: Mapping[str, int]
-
-
-def build_evaluation_page(
-    head: str,
-    measured: Sequence[Measured],
-    *,
-    reliability: Sequence[Bin],
-    heads: Sequence[Mapping[str, Any]],
-    notes: Sequence[str],
-    evaluated_at: datetime,
-) -> EvaluationPage:
-    """Sort what was measured into what the page shows. `heads` are what is known of each fitted head."""
-    whole = {(each.metric, each.score): each for each in measured if each.scope == "all"}
-    by_night = {(each.metric, each.score, each.scope): each for each in measured if each.scope != "all"}
-    nights = sorted({scope for *_, scope in by_night})
-    return EvaluationPage(
-        head=head,
-        evaluated_at=evaluated_at,
-        table=list(_table(whole)),
-        plots=[
-            _recall(nights, by_night, whole),
-            _agreement(nights, by_night),
-            _drift(nights, by_night),
-            _reliable(reliability),
-            _learning(heads),
-        ],
-        notes=[*notes, *alarms(measured)],
-        counts={metric: each.rows for (metric, score), each in whole.items() if not score},
-    )
-
-
-def titles(metrics: Iterable[str]) -> dict[str, str]:
-    """What metrics are called in a table: those of curves by the kind of the curve."""
-    with_curve = "spearman_with_"
-    return TITLES | {name: name.removeprefix(with_curve) for name in metrics if name.startswith(with_curve)}
-
-
-def _table(whole: Mapping[tuple[str, str], Measured]) -> Iterator[tuple[str, Sequence[str], int]]:
-    for metric, title in titles(metric for metric, _ in whole).items():
-        found = [whole.get((metric, score)) for score in SCORES]
-        videos = max((each.estimate.videos for each in found if each), default=0)
-        if videos:
-            values = [None if each is None else each.estimate.value for each in found]
-            yield title, ["" if value is None else f"{value:.3f}" for value in values], videos
-
-
-def alarms(measured: Iterable[Measured]) -> Iterator[str]:
-    """A sentence of each night that is unlike those before it."""
-    for each in measured:
-        if each.note.startswith("alarm"):
-            what = "what the judge says" if each.metric == "drift_of_level" else "how alike both scores are"
-            yield (
-                f"Night {each.scope}: {what} is {each.estimate.value:+.1f} standard errors from the nights "
-                f"before (beyond {ALARM:g} is an alarm)."
-            )
-
-
 Nightly = Mapping[tuple[str, str, str], Measured]
 
 
-def _recall(nights: Sequence[str], by_night: Nightly, whole: Mapping[tuple[str, str], Measured]) -> Plot:
+def recall_plot(nights: Sequence[str], by_night: Nightly, whole: Mapping[tuple[str, str], Measured]) -> Plot:
     known = [run_id for run_id in nights if by_night["recall_at_own_bar", "fast", run_id].estimate.videos]
     marks = [
         mark
@@ -154,7 +72,7 @@ def _recall(nights: Sequence[str], by_night: Nightly, whole: Mapping[tuple[str, 
     return Plot("Recall of the fast score", about, marks, levels, _days(known), keys=keys if marks else {})
 
 
-def _agreement(nights: Sequence[str], by_night: Nightly) -> Plot:
+def agreement_plot(nights: Sequence[str], by_night: Nightly) -> Plot:
     known = [run_id for run_id in nights if by_night["spearman_fast_deep", "fast", run_id].estimate.videos]
     found = [by_night["spearman_fast_deep", "fast", run_id].estimate for run_id in known]
     ends = [end for each in found for end in (each.value, each.low, each.high) if end is not None]
@@ -165,7 +83,7 @@ def _agreement(nights: Sequence[str], by_night: Nightly) -> Plot:
     return Plot("How alike fast and deep score are", about, marks, levels, _days(known))
 
 
-def _drift(nights: Sequence[str], by_night: Nightly) -> Plot:
+def drift_plot(nights: Sequence[str], by_night: Nightly) -> Plot:
     charts = {"drift_of_level": ("deep", ""), "drift_of_agreement": ("fast", "other")}
     found = {
         metric: [
@@ -197,7 +115,7 @@ def _drift(nights: Sequence[str], by_night: Nightly) -> Plot:
     return Plot("Drift", about, marks, levels, _days(known), keys=keys if known else {})
 
 
-def _reliable(bins: Sequence[Bin]) -> Plot:
+def reliability_plot(bins: Sequence[Bin]) -> Plot:
     marks = [
         Mark(
             x=_x(each.chance),
@@ -217,7 +135,7 @@ def _reliable(bins: Sequence[Bin]) -> Plot:
     return Plot("Chance of being published", about, marks, levels, ticks, diagonal=True)
 
 
-def _learning(heads: Sequence[Mapping[str, Any]]) -> Plot:
+def learning_plot(heads: Sequence[Mapping[str, Any]]) -> Plot:
     numbers = [
         (each["videos"], each["r2_by_video"], bool(each.get("promoted")))
         for each in heads
