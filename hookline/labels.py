@@ -152,7 +152,8 @@ def print_labels(console: Console, imported: Imported, source: str) -> None:
     if imported.drawn:
         known = [each for each in imported.drawn if not each.why]
         windows = sum(len(each.values) for each in known)
-        console.print(f"{len(imported.drawn)} curves: {len(known)} over {windows} windows")
+        curves = f"{len(imported.drawn)} curve{'s' * (len(imported.drawn) != 1)}"
+        console.print(f"{curves}: {len(known)} over {windows} windows")
     for uri in imported.uris:
         console.print(f"Kept in {escape(uri)}", soft_wrap=True)
 

@@ -26,6 +26,9 @@ from tasks.core.learning.videos import Flags, Floats, ScoredVideoRows
 TOP = 15
 """Windows of a video whose order NDCG counts."""
 
+ONLY_SCORED = "only windows that have this score"
+"""Note on a score that few windows of a video have, such as that of the judge: compare it with care."""
+
 FIRST = 100
 """Windows of the library among which precision is counted."""
 
@@ -151,12 +154,14 @@ def _precision(
 def _of_moments(name: str, scored: Scored) -> Iterator[Measured]:
     """How well the windows that do not overlap too much, in the order of a score, find what was marked."""
     found: dict[str, list[float | None]] = {"map_of_moments": [], "hit_at_1": [], "middle_inside_at_1": []}
-    rows = 0
+    rows, note = 0, ""
     for score, video, of_video in scored:
         if not of_video.moments:
             continue
         rows += len(of_video.moments)
         ranked = np.flatnonzero(video.in_packing & ~np.isnan(score))
+        if len(ranked) < video.in_packing.sum():
+            note = ONLY_SCORED
         ranked = ranked[np.argsort(-score[ranked], kind="stable")]
         windows = [(float(video.start[n]), float(video.end[n])) for n in ranked]
         found["map_of_moments"].append(mean_average_precision(windows, of_video.moments))
@@ -164,7 +169,7 @@ def _of_moments(name: str, scored: Scored) -> Iterator[Measured]:
             found[metric].append(float(bool(windows) and hits(windows[0], of_video.moments)))
     if rows:
         for metric, values in found.items():
-            yield Measured(metric, name, "all", mean_of(values), rows)
+            yield Measured(metric, name, "all", mean_of(values), rows, note=note)
 
 
 def _of_curves(name: str, scored: Scored) -> Iterator[Measured]:
@@ -175,12 +180,14 @@ def _of_curves(name: str, scored: Scored) -> Iterator[Measured]:
         ]
         known = [~np.isnan(score) & ~np.isnan(curve) for score, curve in with_curve]
         rows = int(sum(which.sum() for which in known))
+        drawn = sum(int((~np.isnan(curve)).sum()) for _, curve in with_curve)
+        note = ONLY_SCORED if rows < drawn else ""
         for metric, measure in (("spearman", spearman), ("kendall", kendall)):
             values = [
                 measure(score[which], curve[which])
                 for (score, curve), which in zip(with_curve, known, strict=True)
             ]
-            yield Measured(f"{metric}_with_{kind}", name, "all", mean_of(values), rows)
+            yield Measured(f"{metric}_with_{kind}", name, "all", mean_of(values), rows, note=note)
 
 
 def reliability_of(

@@ -28,7 +28,7 @@ def told(rng: np.random.Generator) -> tuple[list[ScoredVideoRows], dict[tuple[st
             published,
             np.where(published, np.exp(rows.deep[places] / 10), np.nan),
             moments=[(float(rows.start[best]), float(rows.end[best]))],
-            curves={"curve": rows.deep + rng.normal(0, 2, len(rows.deep))},
+            curves={"curve": np.nan_to_num(rows.deep, nan=50) + rng.normal(0, 2, len(rows.deep))},
         )
         videos.append(rows)
     return videos, verdicts
@@ -77,6 +77,12 @@ def test_how_many_of_the_first_have_a_label_is_said(found: dict[tuple[str, str],
     first = found["precision_at_100", "deep"]
     assert first.note == f"{first.rows} of the first 100 have a label"
     assert 10 < first.rows < 60
+
+
+@pytest.mark.parametrize("metric", ["map_of_moments", "spearman_with_curve"])
+def test_a_score_that_few_windows_have_says_so(found: dict[tuple[str, str], Measured], metric: str) -> None:
+    notes = {score: found[metric, score].note for score in ("position", "deep")}
+    assert notes == {"position": "", "deep": "only windows that have this score"}
 
 
 def test_few_labels_tell_no_chance() -> None:
