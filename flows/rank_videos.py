@@ -1,4 +1,4 @@
-"""The main job: list, recall, open, score, transcribe, analyse, rank, render, publish, show."""
+"""The main job: list, recall, open, score, transcribe, analyse, rank, render, compare, publish, show."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.analyse import analyse_video, load_deep_model
+from tasks.compare import compare
 from tasks.core.learning.audit import judged
 from tasks.core.records import Failure, Timeline
 from tasks.core.settings import Settings
@@ -59,7 +60,8 @@ def rank_videos(settings: Settings) -> State[Any]:
         with closing(open_timelines(known.to_open, run)) as opened:  # the next ones are opened meanwhile
             rank = partial(rank_opened, run=run, ledger=ledger, audited=audited)
             run_concurrently(rank, opened, at_once=run.ranked_at_once)
-        manifest = publish(ledger, run, final_state(ledger, settings))
+        copies = compare(ledger, run)
+        manifest = publish(ledger, run, final_state(ledger, settings), copies)
         return conclude(show_results(manifest, ledger, run))
 
 

@@ -35,7 +35,7 @@ MAX_FAILURES = 50
 """Failures that are printed."""
 
 SHOWN = ["video_uri", "rank", "start", "end", "score", "is_viral", "videomae_score"]
-SHOWN_SINCE_4 = ["fast_reason", "best_of_moment", "cut_start", "cut_end"]
+SHOWN_SINCE_4 = ["fast_reason", "best_of_moment", "cut_start", "cut_end", "duplicate_of"]
 SHOWN_OF_ANSWER = ["virality_score", "hook_quality", "engagement_potential"]
 WHY = {
     "% video": "video_percentile",
@@ -58,11 +58,13 @@ def print_run(
     cached = counts.get("cached")  # runs of the first versions had no cache
     source = manifest.source
     columns = [*SHOWN, *(f"videollama3.{name}" for name in SHOWN_OF_ANSWER)]
-    best, left_out = best_videos(read_in_parts(store, "rankings", manifest, columns, optional=SHOWN_SINCE_4))
+    rows = read_in_parts(store, "rankings", manifest, columns, optional=SHOWN_SINCE_4)
+    best, left_out, copies = best_videos(rows, copies=every)
     if len(best):
         shown = best if every else best_of_moments(best)
         console.print(ranking_table(shown.to_pylist(), source))
-        _print_alternatives(console, len(best) - len(shown), store)
+        _print_alternatives(console, len(best) - len(shown), "the same moments", store)
+        _print_alternatives(console, copies, "what other videos show", store)
         _print_left_out(console, left_out, "videos", store, manifest, "rankings")
     failures = read_table(store, "failures", manifest)
     if len(failures):
@@ -115,11 +117,17 @@ def print_videos(
         raise SettingsError(f"--video {part}: no video of run {manifest.run_id} has this in its URI")
     if ranking:
         console.print(ranking_table(ranking, manifest.source, why=True))
-        _print_alternatives(console, len(found) - len(shown), store)
+        _print_alternatives(console, len(found) - len(shown), "the same moments", store)
     for row in ranking:
         if deep := row["videollama3"]:
             why = escape(printable(deep["reasoning"], width=500))
             console.print(f"[bold]#{row['rank']} {clock(watched(row)[0])}[/] {why}", soft_wrap=True)
+        if original := row["duplicate_of"]:
+            name, at = short_name(original["video_uri"], manifest.source), clock(original["start"])
+            similar = f"(cosine {row['duplicate_similarity']:.4f})"
+            console.print(
+                f"[bold]#{row['rank']}[/] shows what {name} shows at {at} {similar}", soft_wrap=True
+            )
     if failures:
         console.print(failures_table(failures, manifest.source))
     console.print(f"Run {manifest.run_id} in {escape(store.uri)}", soft_wrap=True)
@@ -146,21 +154,26 @@ def columns_of(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
             yield prefix + field.name
 
 
-def best_videos(ranking: Iterable[pa.Table]) -> tuple[pa.Table, int]:
+def best_videos(ranking: Iterable[pa.Table], *, copies: bool = True) -> tuple[pa.Table, int, int]:
     """The rows of the `MAX_VIDEOS` videos with the best moments, and how many videos are left out.
 
-    `ranking` has the best of the run first, some rows at a time.
+    `ranking` has the best of the run first, some rows at a time. Without `copies`, what another video shows
+    is left out, too; the last number says how many rows.
     """
     shown = pa.nulls(0, pa.string())
     rows: list[pa.Table] = []
-    videos = 0
+    videos = left_out = 0
     for table in ranking:
+        ranks = table["rank"].value_counts().to_pylist()  # a comparison with 1 would import pandas
+        videos += sum(each["counts"] for each in ranks if each["values"] == 1)
+        if not copies and "duplicate_of" in table.column_names:
+            originals = table.filter(pc.is_null(table["duplicate_of"]))
+            left_out += len(table) - len(originals)
+            table = originals
         if len(shown) < MAX_VIDEOS:
             shown = pa.chunked_array([shown, table["video_uri"].unique()]).unique()[:MAX_VIDEOS]
         rows.append(table.filter(pc.is_in(table["video_uri"], shown)))
-        ranks = table["rank"].value_counts().to_pylist()  # a comparison with 1 would import pandas
-        videos += sum(each["counts"] for each in ranks if each["values"] == 1)
-    return pa.concat_tables(rows), videos - len(shown)
+    return pa.concat_tables(rows), videos - len(shown), left_out
 
 
 def best_of_moments(ranking: pa.Table) -> pa.Table:
@@ -221,11 +234,11 @@ def titled(title: str, *, first_column: str) -> Table:
     return table
 
 
-def _print_alternatives(console: Console, count: int, store: Store) -> None:
+def _print_alternatives(console: Console, count: int, what: str, store: Store) -> None:
     if count:
-        same = "segment shows" if count == 1 else "segments show"
+        more = "segment shows" if count == 1 else "segments show"
         command = escape(shlex.join(["hookline", "show", store.uri, "--all"]))
-        console.print(f"{count:,} more {same} the same moments: {command}\n", soft_wrap=True)
+        console.print(f"{count:,} more {more} {what}: {command}\n", soft_wrap=True)
 
 
 def _print_left_out(

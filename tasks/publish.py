@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -16,11 +16,19 @@ from tasks.adapters.storage.published import read_labels
 from tasks.core.errors import StorageError
 from tasks.core.manifest import Manifest
 from tasks.core.records import FailureKind
+from tasks.core.tables.duplicates import Duplicates, parted, with_dropped
 from tasks.core.tables.library import LibraryEntry, library_table, ranked_entry
 from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
 from tasks.core.tables.rows import failures_table, made_rankings, windows_table
 from tasks.core.tables.run_ranking import publish_chance, run_ranking, survey
-from tasks.core.tables.schemas import LABELS, LIBRARY, RANKINGS, SCHEMA_VERSION, table_name
+from tasks.core.tables.schemas import (
+    LABELS,
+    LIBRARY,
+    RANKINGS,
+    SCHEMA_VERSION,
+    fingerprints_schema,
+    table_name,
+)
 from tasks.core.tables.sorted_rows import BY_VIDEO, Tables, merged, regrouped
 from tasks.core.tables.words import words_table
 from tasks.core.views.report import ShownRows
@@ -44,10 +52,11 @@ class Rows:
 
 
 @retried("publish", run_name="publish {run.spec.run_id}", pauses_s=(2, 10, 30))
-def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
+def publish(ledger: Ledger, run: Run, state: str, copies: Duplicates | None = None) -> Manifest:
     """Write the tables, the report, the manifest and `latest.json` under the output, in this order.
 
-    A failed run is published too, but `latest.json` keeps the name of the run before it.
+    A failed run is published too, but `latest.json` keeps the name of the run before it. `copies` says what
+    other videos show too, if somebody has looked.
 
     Raises:
         StorageError: the output cannot be written.
@@ -56,13 +65,19 @@ def publish(ledger: Ledger, run: Run, state: str) -> Manifest:
     run.raise_if_stopped()
     spec, store, stamp = run.spec, run.spec.output, run.spec.stamp
     made = made_rankings(ledger.ranked_now, stamp)
+    dropped = made.slice(0, 0)
+    if copies:
+        made = copies.marked(made)
+        if spec.settings.ranking.duplicates == "drop":
+            made, dropped = parted(made)
     failures = failures_table(ledger.failures, stamp)
     shown = ShownRows(first=scored_now(made, ledger))
     tables = {
-        "windows": windows_of(ledger, spec),
+        "windows": windows_of(ledger, dropped, spec),
         "failures": whole(failures),
         "library": library_of(ledger, spec),
         **({"words": words_of(ledger, spec)} if spec.whisper else {}),
+        **({"fingerprints": fingerprints_of(copies, spec)} if copies else {}),
         # Last, because most readers look at nothing else.
         "rankings": rankings_of(made, ledger, spec, shown),
     }
@@ -135,10 +150,14 @@ def scored_now(made: pa.Table, ledger: Ledger) -> list[str]:
     return [uri for uri in made["video_uri"].unique().to_pylist() if uri in labels]
 
 
-def windows_of(ledger: Ledger, spec: RunSpec) -> Rows:
-    """The table `windows`, of the videos that this run scored: those that it opened, and by another head."""
+def windows_of(ledger: Ledger, dropped: pa.Table, spec: RunSpec) -> Rows:
+    """The table `windows`, of the videos that this run scored: those that it opened, and by another head.
+
+    `dropped` are rows of `rankings` that are left out of that.
+    """
     made = windows_table(ledger.ranked, spec.stamp, dimensions=embedding_size(spec.fast))
-    return by_video(ledger.known.windows, made)
+    rows = by_video(ledger.known.windows, made)
+    return replace(rows, tables=(with_dropped(table, dropped) for table in rows.tables))
 
 
 def words_of(ledger: Ledger, spec: RunSpec) -> Rows:
@@ -151,6 +170,11 @@ def by_video(kept: Tables, made: pa.Table) -> Rows:
     """What was kept while videos were recalled, and what was made since."""
     rows = regrouped(merged(kept(None), made, BY_VIDEO), ROW_GROUP_ROWS)
     return Rows(made.schema, rows, len(made))
+
+
+def fingerprints_of(copies: Duplicates, spec: RunSpec) -> Rows:
+    """The table `fingerprints`, with which later runs compare."""
+    return whole(copies.table(fingerprints_schema(embedding_size(spec.fast)), spec.run_id))
 
 
 def library_of(ledger: Ledger, spec: RunSpec) -> Rows:

@@ -17,8 +17,9 @@ from tasks.core.errors import StorageError
 from tasks.core.listing import Listing
 from tasks.core.manifest import Manifest
 from tasks.core.records import Analysis, Failure, FailureKind
+from tasks.core.tables.duplicates import dependents
 from tasks.core.tables.library import check_library
-from tasks.core.tables.matching import match_videos
+from tasks.core.tables.matching import Matches, match_videos
 from tasks.core.tables.reuse import PreviousRun, Reuse
 from tasks.core.tables.rows import read_failures
 from tasks.core.tables.run_ranking import PreviousRanking
@@ -133,21 +134,10 @@ def known_of(labels: Sequence[str], store: Store) -> PreviousRun:
 
 def plan_reuse(listing: Listing, previous: PreviousRun, run: Run) -> Reuse:
     """Match the listed videos with the previous run, and rank again those that need not be opened for it."""
-    spec = run.spec
     library = ParquetRows(run.scratch / "remembered-library.parquet")
-    with pq.ParquetWriter(library.path, LIBRARY, compression="zstd") as remembered:
-        matches = match_videos(
-            listing.videos,
-            previous,
-            spec.digests,
-            today=spec.run_date,
-            # Without the deep model, the frame size that it needs is not known either.
-            at_any_size=isinstance(spec.deep, Analysis) and spec.deep.status == "failed",
-            rescore=spec.settings.select.rescore,
-            most_reopened=spec.settings.select.most_reopened,
-            also_listed=[failure.video.label for failure in listing.refused],
-            keep=remembered.write_table,
-        )
+    matches = match_with(listing, previous, run, library)
+    if len(copies := copies_of_what_is_gone(matches, previous, run)):
+        matches = match_with(listing, previous, run, library, again=copies)
     again = rerank_all(matches.scored, run)
     known = {entry.video for entry in again.entries}
     to_open = [*matches.to_open, *(entry.video for entry in matches.scored if entry.video not in known)]
@@ -169,3 +159,33 @@ def plan_reuse(listing: Listing, previous: PreviousRun, run: Run) -> Reuse:
         previous=previous.rankings
         and PreviousRanking(previous.run_id, previous.rankings, gone if matches.settled else None),
     )
+
+
+def match_with(
+    listing: Listing, previous: PreviousRun, run: Run, library: ParquetRows, *, again: pa.Array | None = None
+) -> Matches:
+    """What is listed beside the library of the run before, of which the rows that stay go to `library`."""
+    spec = run.spec
+    with pq.ParquetWriter(library.path, LIBRARY, compression="zstd") as remembered:
+        return match_videos(
+            listing.videos,
+            previous,
+            spec.digests,
+            today=spec.run_date,
+            # Without the deep model, the frame size that it needs is not known either.
+            at_any_size=isinstance(spec.deep, Analysis) and spec.deep.status == "failed",
+            rescore=spec.settings.select.rescore,
+            most_reopened=spec.settings.select.most_reopened,
+            also_listed=[failure.video.label for failure in listing.refused],
+            again=again,
+            keep=remembered.write_table,
+        )
+
+
+def copies_of_what_is_gone(matches: Matches, previous: PreviousRun, run: Run) -> pa.Array:
+    """The videos with duplicates of what is gone, or may be: they are ranked again, and compared again."""
+    gone = pa.concat_arrays(matches.gone)
+    if run.spec.settings.ranking.duplicates == "keep" or previous.ranked is None or not len(gone):
+        return gone[:0]
+    assert previous.rankings is not None  # its videos are known
+    return dependents(previous.rankings, gone)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -37,7 +38,7 @@ MAX_PICTURED = 5
 SHOWN = [
     *("run_rank", "video_uri", "start", "end", "cut_start", "cut_end", "score", "is_viral", "videomae_score"),
     *("fast_reason", "videollama3", "deep_status", "deep_reason", "thumbnail_uri", "clip_uri"),
-    "best_of_moment",
+    *("best_of_moment", "duplicate_of"),
 ]
 
 
@@ -67,16 +68,23 @@ Show = Callable[[Manifest, Ledger, Run], None]
 
 
 def show_ranking(manifest: Manifest, ledger: Ledger, run: Run) -> None:
-    """The best segments of the run as a table, one for each moment."""
+    """The best segments of the run as a table, one for each moment, of whatever video."""
     path = run.scratch / "rankings.parquet"  # as it was published, with links
-    best = (row for row in rows_of(path, SHOWN) if row["best_of_moment"] is not False)
+    best = (
+        row for row in rows_of(path, SHOWN) if row["best_of_moment"] is not False and not row["duplicate_of"]
+    )
     rows = ranking_rows(islice(best, MAX_ROWS), manifest.source)
     if rows:
-        flags = (table["best_of_moment"] for table in ParquetRows(path)(["best_of_moment"]))
-        folded = sum(pc.sum(pc.invert(flag)).as_py() or 0 for flag in flags)
+        folded = sum(map(_count_folded, ParquetRows(path)(["best_of_moment", "duplicate_of"])))
         title = _title("The ranking", len(rows), _count(path) - folded)
-        more = f". Segments of the same moments, not shown: {folded:,}" if folded else ""
+        more = f". Segments that show the same, left out: {folded:,}" if folded else ""
         create_table_artifact(table=rows, key="ranking", description=f"{title}{more}")
+
+
+def _count_folded(table: pa.Table) -> int:
+    """Segments of which a better one of their video, or another video, shows the same."""
+    folded = pc.or_kleene(pc.invert(table["best_of_moment"]), pc.is_valid(table["duplicate_of"]))
+    return pc.sum(folded).as_py() or 0
 
 
 def show_failures(manifest: Manifest, ledger: Ledger, run: Run) -> None:

@@ -20,7 +20,7 @@ from tasks.core.tables.schemas import table_name
 
 REGISTRY = ".hookline"
 ABOUT = "Hookline notes here which runs are under way, and finds out by it that it may write here."
-KINDS = ("windows", "failures", "library", "rankings")
+KINDS = ("windows", "failures", "library", "words", "fingerprints", "rankings")
 FOLDERS = ("reports", "clips")
 DEAD_AFTER = timedelta(days=7)
 """A run on another machine is taken for dead this long after its start: it cannot be looked at from here."""

@@ -29,6 +29,7 @@ from tasks.core.tables.schemas import (
     RANKINGS,
     SCHEMA_VERSION,
     WORDS,
+    fingerprints_schema,
     windows_schema,
 )
 from tests import FIXTURES, ROOT
@@ -47,6 +48,7 @@ SCHEMAS = {
     "failures": FAILURES,
     "library": LIBRARY,
     "words": WORDS,
+    "fingerprints": fingerprints_schema(768),
     "labels": LABELS,
     "curves": CURVES,
     "evaluations": EVALUATIONS,
@@ -103,7 +105,8 @@ def test_the_page_says_what_came_with_this_schema_version() -> None:
     (news,) = re.findall(rf"^\| {SCHEMA_VERSION} \| (.*) \|$", promise, flags=re.MULTILINE)
     named = set(re.findall(r"`(\w+)`", news))
     columns = {name for schema in SCHEMAS.values() for name in schema.names}
-    assert named - {"rankings", "windows", "library", "labels", "words", "curves", "evaluations"} <= columns
+    tables = {"rankings", "windows", "library", "labels", "words", "curves", "fingerprints", "evaluations"}
+    assert named - tables <= columns
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -48,6 +49,7 @@ def test_a_run_is_told_by_its_page_and_its_log(
     videos.mkdir()
     numbered_video(tmp_path / "plain.mp4", seconds=9).rename(videos / "a|<b>\nrun=forged.mp4")
     (videos / "empty.mp4").touch()
+    shutil.copy(videos / "a|<b>\nrun=forged.mp4", videos / "copy.mp4")
     with caplog.at_level(logging.INFO):
         settings = quick_settings(videos, tmp_path / "out", demo_models, ranking={"top_n": 3})
         state = rank_videos(settings, return_state=True)
@@ -56,10 +58,12 @@ def test_a_run_is_told_by_its_page_and_its_log(
     assert set(page) == {"progress", "ranking", "failures", "summary", "timelines"}
     ranking = json.loads(str(page["ranking"].data))
     rows = read_table(tmp_path / "out", "rankings", state.result()["run_id"]).to_pylist()
-    assert [row["#"] for row in ranking] == [row["run_rank"] for row in rows if row["best_of_moment"]]
+    assert [row["#"] for row in ranking] == [
+        row["run_rank"] for row in rows if row["best_of_moment"] and not row["duplicate_of"]
+    ]
     folded = len(rows) - len(ranking)
     assert folded > 0
-    shown, same = f"The ranking: {len(ranking)} rows", "Segments of the same moments, not shown"
+    shown, same = f"The ranking: {len(ranking)} rows", "Segments that show the same, left out"
     assert page["ranking"].description == f"{shown}. {same}: {folded}"
     assert {row["video"] for row in ranking} == {r"a\|\<b\>\\nrun=forged.mp4"}
     (failure,) = json.loads(str(page["failures"].data))
@@ -68,7 +72,7 @@ def test_a_run_is_told_by_its_page_and_its_log(
     (on,) = state.result()["devices"]
     assert (on["kind"], on["driver"]) == ("cpu", None)  # and `device_record` is tested by itself
     assert re.search(rf"^\| models on \| .*{on['dtype']}", str(page["summary"].data), flags=re.MULTILINE)
-    assert "| videos | 2 of 2 |" in str(page["progress"].data)
+    assert "| videos | 3 of 3 |" in str(page["progress"].data)
     picture = str(page["timelines"].data).split("base64,")[1].split(")")[0]
     assert ElementTree.fromstring(base64.b64decode(picture)).tag.endswith("svg")
     run_id = state.result()["run_id"]

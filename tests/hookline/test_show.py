@@ -232,3 +232,29 @@ def test_what_cannot_be_shown_is_said(
     command, *options = arguments
     assert run([command, str(PUBLISHED), *options]) == code
     assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_another_video_shows_is_left_out_and_named_where_it_is_asked_for(tmp_path: Path) -> None:
+    original = {"video_uri": "s3://b/first.mp4", "start": 9.0, "end": 68.0}
+    required = {"run_id": "run-1", "video_etag": "e", "video_duration": 60.0, "duration": 59.0, "models": {}}
+    required |= {"analysis_method": "VideoMAE only", "deep_status": "skipped"}
+    manifest = manifest_of(tmp_path, videos=3, failures=0, **required)
+    path = tmp_path / table_name("rankings", run_date="2026-11-22", run_id="run-1")
+    rows = pq.ParquetFile(path).read().to_pylist()
+    for row in rows:
+        if row["video_uri"] == "s3://b/0002.mp4":  # the best
+            row |= {"duplicate_of": original, "duplicate_similarity": 0.99951}
+    nullable = pa.schema([column.with_nullable(True) for column in RANKINGS])
+    pq.write_table(pa.Table.from_pylist(rows, schema=nullable), path)
+    console = Console(file=StringIO(), width=120)
+    store = open_store(str(tmp_path))
+    for every in (False, True):
+        print_run(console, store, manifest, every=every)
+    brief, whole = console.file.getvalue().split("Run run-1")[:2]  # type: ignore[attr-defined]
+    assert "0002.mp4" not in brief
+    assert f"2 more segments show what other videos show: hookline show {store.uri} --all" in brief
+    assert "0002.mp4" in whole
+    assert "what other videos show" not in whole
+    print_videos(console, store, manifest, "0002")
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "#1 shows what first.mp4 shows at 0:09 (cosine 0.9995)" in text

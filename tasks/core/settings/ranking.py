@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -49,7 +49,19 @@ class Ranking(Group):
         "moment: its best is shown, the others are alternatives. 1 = each is a moment of its own.",
     )
 
-    @field_validator("deep_weight", "fast_weight", "max_overlap", "same_moment")
+    duplicates: Literal["mark", "drop", "keep"] = Field(
+        "mark",
+        title="Copies in other videos",
+        description="Segments that show what one of another video shows: mark = they say of which, and lists "
+        "leave them out; drop = only the best of each video is kept, marked; keep = nobody looks.",
+    )
+    duplicate_from: Share = Field(
+        Decimal("0.999"),
+        title="Copy from",
+        description="Cosine of their embeddings from which two segments show the same.",
+    )
+
+    @field_validator("deep_weight", "fast_weight", "max_overlap", "same_moment", "duplicate_from")
     @classmethod
     def _written_one_way(cls, value: Decimal) -> Decimal:
         return value.normalize()

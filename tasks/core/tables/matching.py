@@ -53,6 +53,7 @@ def match_videos(
     rescore: bool = False,
     most_reopened: int = 0,
     also_listed: Iterable[str] = (),
+    again: pa.Array | None = None,
     keep: Callable[[pa.Table], object],
 ) -> Matches:
     """Compare the videos with what is remembered.
@@ -60,6 +61,7 @@ def match_videos(
     `at_any_size`: the size that frames should have is not known, so any size counts as the same. `rescore`:
     nothing that is listed counts as known. Of the videos that wait for a newer head
     `most_reopened` have their turn. `also_listed` are labels that are listed and cannot be used.
+    The videos of `again` are to be ranked again.
     `keep` gets the rows of the library that stay in it as they pass: of settled and refused videos, with
     `today` as the day they were last listed, and for `KEPT_DAYS` those of videos that are not listed.
     """
@@ -68,7 +70,7 @@ def match_videos(
     # A URI that is not valid text matches nothing: its escaped form may be the name of another video.
     labels = _texts(video.label for video in listed.odd)
     how = (digests, today, at_any_size, rescore, most_reopened)
-    matcher = _Matcher(previous, *how, labels, _texts(also_listed))
+    matcher = _Matcher(previous, *how, labels, _texts(also_listed), _texts(()) if again is None else again)
     ranked = _texts(()) if previous.ranked is None else previous.ranked
     at = ranked_at = 0
     for table in filter(len, previous.library(None)):
@@ -94,6 +96,7 @@ class _Matcher:
     turns: int
     odd: pa.Array
     also_listed: pa.Array
+    again: pa.Array
 
     def match(self, library: pa.Table, listed: pa.Table, ranked: pa.Array, found: Matches) -> pa.Table:
         """Compare some rows of the library with what is listed between them; returns the rows that stay."""
@@ -103,7 +106,7 @@ class _Matcher:
         # Rows of two videos with one label cannot be told apart: neither keeps them.
         version = self._same_version(library, now) & ~_mask(pc.is_in(uris, self.odd))
         holds, embedded = version & self._same_outcome(library), version & self._same_embeddings(library)
-        complete = _mask(pc.is_in(uris, ranked)) & _is_complete(library)
+        complete = _mask(pc.is_in(uris, ranked)) & _is_complete(library) & ~_mask(pc.is_in(uris, self.again))
         waiting = self._without_turn(embedded & ~holds & complete & self._waits(library))
         settled = (holds & is_ranked & complete) | waiting
         scored = ((holds & is_ranked) | embedded) & ~settled

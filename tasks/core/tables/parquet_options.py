@@ -18,14 +18,18 @@ FALSE_POSITIVES = 0.01
 """How often a Bloom filter has a row group read in vain."""
 
 
+NUMBERS = ("embedding", "fingerprint", "sketch")
+"""Columns of numbers that are all different."""
+
+
 def write_options(table: pa.Table, *, rows: int | None = None) -> dict[str, Any]:
     """Options for `pyarrow.parquet.write_table`; `rows` is the number of rows where not all are in `table`.
 
-    Numbers of embeddings are all different: a dictionary of them is built for nothing, and their
-    smallest and largest help nobody. A ranking has its videos all over the file, so that only a Bloom
-    filter can tell a row group without a video from one with it.
+    A dictionary of `NUMBERS` is built for nothing, and their smallest and largest help nobody. A ranking has
+    its videos all over the file, so that only a Bloom filter can tell a row group without a video from one
+    with it.
     """
-    columns = [path for field in table.schema for path in leaves(field) if not path.startswith("embedding")]
+    columns = [path for field in table.schema for path in leaves(field) if not path.startswith(NUMBERS)]
     options = {
         "compression": "zstd",
         "row_group_size": ROW_GROUP_ROWS,

@@ -52,6 +52,8 @@ SUPPRESSED = pa.list_(
     pa.struct([("start", pa.float64()), ("end", pa.float64()), ("videomae_score", pa.int32())])
 )
 
+SEGMENT = pa.struct([("video_uri", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
+
 RANKINGS = pa.schema(
     [
         pa.field("run_id", pa.string(), nullable=False),
@@ -112,6 +114,9 @@ RANKINGS = pa.schema(
         pa.field("timeline_uri", pa.string()),
         # Since 4: what labels say of its score.
         pa.field("publish_probability", pa.float64()),
+        # Since 4: which segment of another video shows the same.
+        pa.field("duplicate_of", SEGMENT),
+        pa.field("duplicate_similarity", pa.float32()),
     ]
 )
 
@@ -285,6 +290,25 @@ def windows_schema(dimensions: int) -> pa.Schema:
             pa.field("audit_probability", pa.float64()),
             # Since 4: what was taken as a candidate because its answer was known under another head.
             pa.field("analysed_before", pa.bool_()),
+        ]
+    )
+
+
+SKETCH_NUMBERS = 64
+
+
+def fingerprints_schema(dimensions: int) -> pa.Schema:
+    """Schema of `fingerprints`; `dimensions` as in `windows_schema`. Two bytes hold a number."""
+    return pa.schema(
+        [
+            pa.field("run_id", pa.string(), nullable=False),
+            pa.field("video_uri", pa.string(), nullable=False),
+            pa.field("video_etag", pa.string(), nullable=False),
+            pa.field("start", pa.float64(), nullable=False),
+            pa.field("end", pa.float64(), nullable=False),
+            pa.field("is_original", pa.bool_(), nullable=False),
+            pa.field("sketch", pa.binary(2 * min(dimensions, SKETCH_NUMBERS)), nullable=False),
+            pa.field("fingerprint", pa.binary(2 * dimensions), nullable=False),
         ]
     )
 

@@ -38,7 +38,8 @@ MAX_SCORE = 100
 class Card:
     """One ranked segment: its row, where to watch it, and its contact sheet, if there is room for it.
 
-    Without a sheet, `picture` is the one picture that is shown.
+    Without a sheet, `picture` is the one picture that is shown. `copy_of` names the video that shows
+    the same.
     """
 
     row: Mapping[str, Any]
@@ -47,6 +48,7 @@ class Card:
     thumbnail: str | None = None
     sheet: bytes | None = None
     picture: bytes | None = None
+    copy_of: str | None = None
 
     @property
     def anchor(self) -> str:
@@ -160,7 +162,8 @@ class ShownRows:
 
     def _add(self, table: pa.Table) -> None:
         if len(self._uris) < MAX_VIDEOS:
-            self._uris |= dict.fromkeys(table["video_uri"].unique().to_pylist())
+            originals = table["video_uri"].filter(pc.is_null(table["duplicate_of"]))
+            self._uris |= dict.fromkeys(originals.unique().to_pylist())
             self._uris = dict.fromkeys(islice(self._uris, MAX_VIDEOS))
         shown = pc.is_in(table["video_uri"], pa.array(list(self._uris), pa.string()))
         self.rows += table.filter(shown).to_pylist()
@@ -199,7 +202,7 @@ def build_report(
     return Report(
         run=run,
         videos=videos,
-        best=sorted(best, key=lambda card: int(card.row["run_rank"]))[:BEST],
+        best=sorted(best, key=lambda card: (bool(card.copy_of), int(card.row["run_rank"])))[:BEST],
         moments=shown.moments,
         bins=shown.bins,
         failures=failures.slice(0, MAX_FAILURES).to_pylist(),
@@ -236,7 +239,13 @@ def _video(
     uri: str, rows: Sequence[Mapping[str, Any]], source: str, curve: Curve | None, scored_in: str | None
 ) -> Video:
     cards = [
-        Card(row, anchor(uri), clip=_link(row["clip_uri"]), thumbnail=_link(row["thumbnail_uri"]))
+        Card(
+            row,
+            anchor(uri),
+            clip=_link(row["clip_uri"]),
+            thumbnail=_link(row["thumbnail_uri"]),
+            copy_of=name_in(original["video_uri"], source) if (original := row["duplicate_of"]) else None,
+        )
         for row in sorted(rows, key=lambda row: int(row["rank"]))
     ]
     duration_s = float(rows[0]["video_duration"])

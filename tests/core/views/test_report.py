@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from tasks.adapters.report.page import render
+from tasks.core.records import RankedVideo
+from tasks.core.tables.rows import RunStamp
+from tasks.core.tables.run_ranking import with_column
+from tasks.core.tables.schemas import SEGMENT
 from tasks.core.views import report as report_module
+from tests.rankings import rankings_table
 from tests.report import SOURCE, answer, failure, in_moments, made_report, ranked_video, some_sheet
 
 
@@ -61,3 +71,23 @@ def test_where_room_for_pictures_is_short_each_video_has_its_best(monkeypatch: p
 def test_a_source_that_is_one_video_is_called_by_its_name() -> None:
     made = made_report(ranked_video("file:///videos/dog.mp4"), source="file:///videos/dog.mp4")
     assert made.videos[0].name == "dog.mp4"
+
+
+def test_what_another_video_shows_is_neither_among_the_best_nor_takes_anybodys_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def with_copies(videos: Iterable[RankedVideo], stamp: RunStamp) -> pa.Table:
+        table = rankings_table(videos, stamp)
+        original = {"video_uri": f"{SOURCE}/b.mp4", "start": 4.0, "end": 9.0}
+        are_copies = pc.equal(table["video_uri"], f"{SOURCE}/a.mp4").to_pylist()
+        column = pa.array([original if each else None for each in are_copies], SEGMENT)
+        return with_column(table, "duplicate_of", column)
+
+    monkeypatch.setattr("tests.report.rankings_table", with_copies)
+    videos = [ranked_video(f"{SOURCE}/{name}.mp4", answered=answer()) for name in "abc"]
+    made = made_report(*videos)
+    assert [card.copy_of for card in made.best] == [None] * 6 + ["b.mp4"] * 3
+    assert "<bdi>b.mp4</bdi> shows the same at 0:04." in render(made)
+    monkeypatch.setattr("tasks.core.views.report.MAX_VIDEOS", 2)
+    earlier = made_report(*videos, unchanged=dict.fromkeys((f"{SOURCE}/{name}.mp4" for name in "abc"), "run"))
+    assert [video.name for video in earlier.videos] == ["b.mp4", "c.mp4"]

@@ -1,0 +1,171 @@
+"""Night by night: which segments are marked as copies, which are originals, and what becomes of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
+from tasks.adapters.storage import Store
+from tasks.compare import find_duplicates
+from tasks.core.errors import StorageError
+from tasks.core.listing import Listing
+from tasks.core.records import Analysis, RankedVideo, Timeline, VideoRef, Window, WindowFeatures
+from tasks.core.tables.reuse import Reuse
+from tasks.publish import publish
+from tasks.rank import rank_video
+from tasks.recall import plan_reuse, read_previous_run
+from tasks.run.ledger import Ledger
+from tasks.run.run import Run
+from tasks.score import score_video
+from tasks.work.analyses import Analyses
+from tests.library import read_table
+from tests.spec import make_spec
+
+pytestmark = [pytest.mark.usefixtures("prefect", "without_a_run")]
+
+WINDOWS = [Window(start, start + 5) for start in (0, 2, 4)]
+BEGAN = datetime(2026, 11, 22, tzinfo=UTC)
+SKIPPED = Analysis.skipped("disabled")
+
+
+class Nights:
+    """Runs under one output, over videos each of which is told by what it shows, as a number."""
+
+    def __init__(self, folder: Path, fast: Checkpoint) -> None:
+        self.folder, self.fast, self.count = folder, fast, 0
+        self.opened: list[str] = []
+        self.written: dict[str, datetime] = {}
+
+    def run(self, shows: Mapping[str, int], *, etag: str = "", **ranking: Any) -> dict[str, list[str | None]]:
+        """The videos of which the segments of each are copies, by rank. `etag` is that of all videos."""
+        self.count += 1
+        began = BEGAN + timedelta(days=self.count)
+        groups = {"ranking": {"top_n": 2} | ranking, "windows": {"window_seconds": [5], "stride_seconds": 2}}
+        groups |= {"speech": {"enabled": False}, "publish": {"report": False, "thumbnails": False}}
+        spec = make_spec("s3://b", self.folder / "out", fast=self.fast, **groups)
+        spec = replace(spec, run_id=f"{began:%Y%m%dT%H%M%SZ}-{self.count:06x}", started_at=began)
+        (scratch := self.folder / f"scratch-{self.count}").mkdir()
+        run = Run(spec, scratch)
+        refs = []
+        for name, each in shows.items():
+            written = self.written.setdefault(name, BEGAN + timedelta(days=self.count))
+            refs.append(VideoRef(f"s3://b/{name}", etag or f"{name} {each}", 1, written))
+        listing = Listing(refs)
+        previous = read_previous_run.fn(run)
+        ledger = Ledger(listing, plan_reuse(listing, previous, run) if previous else Reuse(refs))
+        self.opened = [video.name for video in ledger.known.to_open]
+        for video in ledger.known.to_open:
+            ledger.rank(ranked(video, shows[video.name], run))
+        copies = find_duplicates.fn(ledger, run) if ledger.ranked_now else None
+        publish.fn(ledger, run, "Completed", copies)
+        self.rows = read_table(self.folder / "out", "rankings", spec.run_id).to_pylist()
+        found: dict[str, list[str | None]] = {name: [] for name in shows}
+        for row in sorted(self.rows, key=lambda row: int(row["rank"])):
+            original = row["duplicate_of"]
+            found[row["video_uri"][7:]].append(original and original["video_uri"][7:])
+        return found
+
+
+def ranked(video: VideoRef, shows: int, run: Run) -> RankedVideo:
+    """Videos that show the same number have nearly the same embeddings."""
+    noise = np.random.default_rng(list(video.uri.encode())).standard_normal((3, 48)) * 3e-3
+    embeddings = (np.random.default_rng(shows).standard_normal((3, 48)) + noise).astype(np.float32)
+    timeline = Timeline(video, "", 9, 1, 28, 28, 9.0, "pyav")
+    features = WindowFeatures(embeddings, np.array([0.1, 0.3, 0.2], np.float32))
+    scored = score_video(timeline, [WINDOWS], [features], run.spec)
+    analyses = Analyses({item.window: SKIPPED for item in scored.candidates})
+    return rank_video(scored, analyses, run.spec.settings.ranking)
+
+
+@pytest.fixture
+def nights(demo_models: Path, tmp_path: Path) -> Iterator[Nights]:
+    return Nights(tmp_path, resolve_checkpoint(str(demo_models / "videomae")))
+
+
+OWN: list[str | None] = [None, None]
+
+
+def copy_of(name: str) -> list[str | None]:
+    return [name, name]
+
+
+def test_what_was_known_first_is_the_original_and_of_one_night_the_first_name(nights: Nights) -> None:
+    assert nights.run({"m": 1, "n": 1, "other": 2}) == {"m": OWN, "n": copy_of("m"), "other": OWN}
+    shows = {"m": 1, "n": 1, "other": 2, "a": 1, "b": 2}
+    expected = {"m": OWN, "n": copy_of("m"), "other": OWN, "a": copy_of("m"), "b": copy_of("other")}
+    assert nights.run(shows) == expected
+    assert nights.opened == ["a", "b"]
+    assert nights.run(shows) == expected  # nothing new
+    assert nights.opened == []
+    similarity = {row["duplicate_similarity"] for row in nights.rows if row["duplicate_of"]}
+    assert min(similarity) > 0.999
+    # Other weights: all is ranked anew from what is stored, and what was written first still comes first.
+    assert nights.run(shows, deep_weight="0.5", fast_weight="0.5") == expected
+    assert nights.opened == []
+
+
+def test_without_its_original_a_copy_is_one_and_nothing_is_opened_for_it(nights: Nights) -> None:
+    nights.run({"m": 1, "n": 1, "o": 1})
+    assert nights.run({"n": 1, "o": 1}) == {"n": OWN, "o": copy_of("n")}
+    assert nights.opened == []
+    # It is another video now, and back under another name.
+    assert nights.run({"n": 2, "o": 1, "p": 2}) == {"n": OWN, "o": OWN, "p": copy_of("n")}
+    assert nights.run({"n": 2, "o": 1, "p": 2, "a": 1}) == {
+        "n": OWN,
+        "o": OWN,
+        "p": copy_of("n"),
+        "a": copy_of("o"),
+    }
+
+
+def test_a_file_under_two_names_is_one_of_which_no_fingerprint_need_be_left(
+    nights: Nights, caplog: pytest.LogCaptureFixture
+) -> None:
+    nights.run({"m": 1}, etag="same")
+    for path in nights.folder.glob("out/fingerprints/*/*"):
+        path.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert nights.run({"a": 1, "m": 1}, etag="same") == {"a": copy_of("m"), "m": OWN}
+    assert {row["duplicate_similarity"] for row in nights.rows} == {None, 1.0}
+    assert nights.run({"m": 1}, etag="same") == {"m": OWN}
+    assert nights.run({"moved": 1}, etag="same") == {"moved": OWN}  # the old name is gone
+
+
+def test_dropped_copies_leave_the_best_of_their_video_and_come_back_without_the_original(
+    nights: Nights,
+) -> None:
+    assert nights.run({"m": 1, "n": 1}, duplicates="drop") == {"m": OWN, "n": ["m"]}
+    (path,) = nights.folder.glob("out/windows/*/*.parquet")
+    windows = read_table(nights.folder / "out", "windows", path.stem).to_pylist()
+    dropped = [row["video_uri"] for row in windows if row["reason"] == "duplicate"]
+    assert dropped == ["s3://b/n"]
+    assert nights.run({"m": 1, "n": 1}, duplicates="drop") == {"m": OWN, "n": ["m"]}
+    assert nights.run({"n": 1}, duplicates="drop") == {"n": OWN}
+    assert nights.opened == []
+
+
+def test_a_bar_decides(nights: Nights) -> None:
+    assert nights.run({"m": 1, "n": 1}, duplicate_from="1") == {"m": OWN, "n": OWN}
+    assert nights.run({"m": 1, "n": 1}, duplicate_from="0.9999") == {"m": OWN, "n": copy_of("m")}
+
+
+def test_an_output_out_of_reach_is_waited_for(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
+    nights.run({"m": 1})
+    names = Store.names
+
+    def unavailable(self: Store, folder: str = "") -> list[str]:
+        if folder == "fingerprints":
+            raise StorageError("The network is down.", reason="unavailable", retryable=True)
+        return names(self, folder)
+
+    monkeypatch.setattr(Store, "names", unavailable)
+    with pytest.raises(StorageError, match="network"):
+        nights.run({"m": 1, "n": 1})
