@@ -17,9 +17,9 @@ from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
 from tasks.core.manifest import Manifest
 from tasks.core.planning.plan import Plan
+from tasks.core.planning.words import plan_lines, plan_sentence
 from tasks.core.settings import Settings
 from tasks.core.settings.select import LIVE
-from tasks.core.views.plan import plan_lines, plan_sentence
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State

@@ -28,6 +28,7 @@ from tasks.core.manifest import Estimate, Manifest
 from tasks.core.planning.estimate import PastRun, Work, disk, estimate, is_alike
 from tasks.core.planning.plan import MAX_NAMED, Plan, PlannedVideo, UnusableVideo, counted, why_opened
 from tasks.core.planning.remembered import Remembered, remember, work_of
+from tasks.core.planning.words import plan_lines, plan_sentence
 from tasks.core.records import FailureKind, VideoRef
 from tasks.core.settings import Settings
 from tasks.core.tables.digests import Digests
@@ -36,7 +37,6 @@ from tasks.core.tables.matching import Matches, match_videos
 from tasks.core.tables.reuse import PreviousRun, Reuse
 from tasks.core.tables.rows import read_failures
 from tasks.core.tables.sorted_rows import Tables, no_rows
-from tasks.core.views.plan import plan_lines, plan_sentence
 from tasks.run.logs import log_event
 from tasks.run.outcome import DRY_RUN, FAILED
 from tasks.run.run import Run, find_deep

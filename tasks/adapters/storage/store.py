@@ -27,8 +27,8 @@ from tasks.adapters.storage.reasons import may_be_shown, reason_of_error, storag
 from tasks.core.errors import HooklineError
 from tasks.core.listing import Listing, Sieve
 from tasks.core.records import VideoRef
+from tasks.core.records.listed import ListedVideos
 from tasks.core.secrets import redacted
-from tasks.core.tables.listed import ListedVideos
 from tasks.core.uris import name_in
 
 BLOCK_BYTES = 16 * 2**20

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.records import Failure, VideoRef
+from tasks.core.records.listed import ListedVideos
 from tasks.core.tables.digests import Digests
 from tasks.core.tables.library import KEPT_DAYS, LibraryEntry, read_library
-from tasks.core.tables.listed import ListedVideos
 from tasks.core.tables.reuse import PreviousRun
 from tasks.core.tables.run_ranking import with_column
 from tasks.core.tables.schemas import LIBRARY, upgraded

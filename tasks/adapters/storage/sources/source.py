@@ -9,8 +9,8 @@ from tasks.adapters.storage.sources.inventory import find_manifest, read_invento
 from tasks.adapters.storage.sources.uri_list import ENDINGS, is_uri_list, videos_of_list
 from tasks.core.findings import Finding
 from tasks.core.listing import Listing, Sieve
+from tasks.core.records.listed import ListedVideos
 from tasks.core.settings.select import LIVE, Select
-from tasks.core.tables.listed import ListedVideos
 
 FILES_LOOKED_AT = 1000
 """Files of a source that are listed: S3 gives as many with one answer."""

@@ -9,15 +9,14 @@ from typing import overload
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.core.records import VideoRef
-from tasks.core.tables.schemas import LIBRARY
+from tasks.core.records.videos import VideoRef
 
 SCHEMA = pa.schema(
     [
         ("uri", pa.string()),
         ("etag", pa.string()),
         ("size_bytes", pa.int64()),
-        ("modified_at", LIBRARY.field("last_modified").type),
+        ("modified_at", pa.timestamp("us", "UTC")),
     ]
 )
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tasks.core.records import VideoRef
-from tasks.core.tables import listed as module
-from tasks.core.tables.listed import ListedVideos
+from tasks.core.records import listed as module
+from tasks.core.records.listed import ListedVideos
 
 AT = datetime(2026, 11, 25, 1, 2, 3, 456789, tzinfo=UTC)
 ODD = [VideoRef(f"file:///a/{name}", "etag", 1) for name in ("\udcff.mp4", "b\udc80.mp4")]
