@@ -29,6 +29,7 @@ from tasks.core.records import (
 from tasks.core.scoring.moments import with_moments
 from tasks.core.settings import Settings
 from tasks.core.tables.rows import RunStamp, failures_table
+from tasks.core.views.cards import Sheet
 from tasks.core.views.curve import curve_of
 from tasks.core.views.report import Report, ShownRows, build_report
 from tests.rankings import rankings_table
@@ -92,7 +93,7 @@ def some_sheet() -> bytes:
     return contact_sheet(*noise.repeat(24, axis=1).repeat(24, axis=2))
 
 
-def manifest(source: str = SOURCE) -> Manifest:
+def manifest(source: str = SOURCE, *, media_base: str = "") -> Manifest:
     return Manifest.model_validate({
         "run_id": STAMP.run_id,
         "run_date": "2026-11-22",
@@ -105,7 +106,9 @@ def manifest(source: str = SOURCE) -> Manifest:
         },
         "seconds": {"whole": 62.5},
         "models": {"videomae": "mae", "videollama3": None, "code_version": "1"},
-        "settings": Settings(source=source, output="out").model_dump(mode="json"),
+        "settings": Settings.model_validate(
+            {"source": source, "output": "out", "publish": {"media_base": media_base}}
+        ).model_dump(mode="json"),
     })  # fmt: skip
 
 
@@ -115,6 +118,8 @@ def made_report(
     source: str = SOURCE,
     unchanged: Mapping[str, str] | None = None,
     sheets: bool = True,
+    fps: float | None = None,
+    media_base: str = "",
 ) -> Report:
     """The report of a run that ranked these videos; `unchanged` ones were scored in the run it names."""
     before = unchanged or {}
@@ -123,10 +128,10 @@ def made_report(
     shown = ShownRows([uri for uri in ranking["video_uri"].unique().to_pylist() if uri not in before])
     assert sum(len(some) for some in shown.passing([ranking.slice(0, 2), ranking.slice(2)])) == len(ranking)
     return build_report(
-        manifest(source),
+        manifest(source, media_base=media_base),
         shown,
         failures_table(failures, STAMP),
         curves={uri: curve_of(video.scored) for uri, video in labels.items() if uri not in before},
-        scored_in=before,
-        sheet_of=lambda row: some_sheet() if sheets and row["video_uri"] not in before else None,
+        library={uri: {"scored_in": before.get(uri), "source_fps": fps} for uri in labels},
+        sheet_of=lambda row: Sheet(some_sheet(), 6) if sheets and row["video_uri"] not in before else None,
     )

@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 from tasks.adapters.report.page import render
 from tasks.core.manifest import Manifest
 from tasks.core.records import VideoRef, Window
+from tasks.core.scoring.window_cuts import ticks_of
 from tasks.core.tables.sorted_rows import Tables
+from tasks.core.views.cards import Sheet
 from tasks.core.views.curve import curve_of
-from tasks.core.views.pictures import sheet_name
+from tasks.core.views.pictures import sheet_name, sheet_ticks
 from tasks.core.views.report import ShownRows, build_report
 from tasks.run.ledger import Ledger
 
@@ -47,31 +49,34 @@ def report_page(
 ) -> str:
     """The page. `manifest` is what is known of the run so far; the tables are those that are published."""
     sheets = {
-        (video.timeline.video.label, segment.rank): sheet_path(video.timeline.video, segment.window, scratch)
+        (video.timeline.video.label, segment.rank): (
+            sheet_path(video.timeline.video, segment.window, scratch),
+            len(sheet_ticks(ticks_of(segment, video.timeline))),
+        )
         for video in ledger.ranked
         for segment in video.segments
     }
 
-    def sheet_of(row: Mapping[str, Any]) -> bytes | None:
-        path = sheets.get((row["video_uri"], row["rank"]))
-        return path.read_bytes() if path and path.is_file() else None
+    def sheet_of(row: Mapping[str, Any]) -> Sheet | None:
+        path, pictures = sheets.get((row["video_uri"], row["rank"]), (None, 0))
+        return Sheet(path.read_bytes(), pictures) if path and path.is_file() else None
 
     report = build_report(
         manifest,
         shown,
         failures,
         curves={video.timeline.video.label: curve_of(video.scored) for video in ledger.ranked},
-        scored_in=scored_before(library, {row["video_uri"] for row in shown.rows}, manifest.run_id),
+        library=rows_of(library, {row["video_uri"] for row in shown.rows}),
         sheet_of=sheet_of,
     )
     return render(report)
 
 
-def scored_before(library: Tables, uris: Collection[str], run_id: str) -> dict[str, str]:
-    """The run that scored each of these videos, by URI, where it is an earlier one."""
-    found: dict[str, str] = {}
+def rows_of(library: Tables, uris: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What the library knows of each of these videos, by URI: the run that scored it, pictures a second."""
     wanted = pa.array(list(uris), pa.string())
-    for table in library(["video_uri", "scored_in"]):
-        some = table.filter(pc.is_in(table["video_uri"], wanted)).drop_null()
-        found |= dict(zip(some["video_uri"].to_pylist(), some["scored_in"].to_pylist(), strict=True))
-    return {uri: scored_in for uri, scored_in in found.items() if scored_in != run_id}
+    return {
+        row["video_uri"]: row
+        for table in library(["video_uri", "scored_in", "source_fps"])
+        for row in table.filter(pc.is_in(table["video_uri"], wanted)).to_pylist()
+    }

@@ -93,8 +93,8 @@ def test_the_report_of_a_run_shows_its_clips_and_pictures(with_clips: WithClips)
     output, manifest, rows = with_clips
     assert manifest["report"] == f"file://{output}/reports/{manifest['run_id']}/index.html"
     html = (output / "reports" / manifest["run_id"] / "index.html").read_text()
-    assert html.count("<img") == html.count("<video") == len(rows) == 4
-    assert all(f'src="../../{row["clip_uri"]}"' in html for row in rows)
+    assert html.count("<img") == html.count('class="play"') == len(rows) == 4
+    assert all(f'class="play" href="../../{row["clip_uri"]}"' in html for row in rows)
 
 
 @pytest.mark.parametrize("source", [".", "..", "clips"])

@@ -1,4 +1,4 @@
-"""Real servers for the tests of this folder: Ceph's gateway for S3, and Redis."""
+"""What the tests of this folder share: Ceph's gateway for S3, Redis, and reports in a browser."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tasks.adapters.report.page import render
 from tasks.adapters.storage.analysis_cache import redis_client
+from tasks.core.views.report import Report
 from tests import ROOT
+from tests.browser import look
 from tests.s3 import Bucket, Server, clean_aws, point_at
 from tests.waiting import wait_for
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 __all__ = ["clean_aws"]
 
@@ -56,6 +63,23 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if path.name != "demo":
             (folder / path.name).symlink_to(path)
     return folder
+
+
+@pytest.fixture
+def show(browser: Chrome, tmp_path: Path) -> Callable[..., Chrome]:
+    """Opens a report from a file, at a width in CSS pixels."""
+
+    def shown(report: Report, *, width: int = 1280, part: str = "", **media: str) -> Chrome:
+        page = tmp_path / "index.html"
+        page.write_text(render(report), encoding="utf-8")
+        look(
+            browser, width=width, **{"prefers_reduced_motion": "reduce"} | media
+        )  # what glides is hard to hit
+        browser.get("about:blank")
+        browser.get(f"{page.as_uri()}{part}")
+        return browser
+
+    return shown
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,29 +12,13 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from tasks.adapters.report.page import render
 from tasks.core.views.report import Report
-from tests.browser import look, nameless
+from tests.browser import nameless
 from tests.report import NASTY, SOURCE, answer, failure, in_moments, made_report, ranked_video
 
 pytestmark = pytest.mark.integration
 
 Show = Callable[..., webdriver.Chrome]
-
-
-@pytest.fixture
-def show(browser: webdriver.Chrome, tmp_path: Path) -> Show:
-    """Opens a report from a file, at a width in CSS pixels."""
-
-    def shown(report: Report, *, width: int = 1280, part: str = "", **media: str) -> webdriver.Chrome:
-        page = tmp_path / "index.html"
-        page.write_text(render(report), encoding="utf-8")
-        look(browser, width=width, **media)
-        browser.get("about:blank")
-        browser.get(f"{page.as_uri()}{part}")
-        return browser
-
-    return shown
 
 
 def several() -> Report:

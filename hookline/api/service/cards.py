@@ -15,7 +15,8 @@ from tasks.adapters.storage import Store, open_store
 from tasks.adapters.storage.published import read_rows_of
 from tasks.core.errors import StorageError
 from tasks.core.tables.schemas import RANKINGS, upgraded
-from tasks.core.views.report import PICTURE_BYTES, Card, moments_of
+from tasks.core.views.cards import Card, moments_of
+from tasks.core.views.report import PICTURE_BYTES
 
 PICTURE = re.compile(r"thumbnails/[0-9a-f]+/[0-9]+\.jpg")
 """What a job's rows may name as a picture: nothing else of the output is shown."""
@@ -42,7 +43,7 @@ def read_cards(output: str, run_id: str, *, video_uri: str, video_path: str) -> 
             left -= len(picture)
         else:
             picture = None
-        cards.append(Card(row | {"video_uri": video_path}, "", picture=picture))
+        cards.append(Card(row | {"video_uri": video_path}, picture=picture))
     return render_cards(moments_of(cards))
 
 

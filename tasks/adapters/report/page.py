@@ -11,25 +11,28 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.core.uris import name_in
+from tasks.core.views.cards import ShownMoment
 from tasks.core.views.clock import clock
 from tasks.core.views.escaping import printable
-from tasks.core.views.report import Report, ShownMoment
+from tasks.core.views.report import Report
 
 ROOM = "tasks.adapters.report"
+SCRIPTS = ("cards.js", "player.js", "scrubbing.js", "verdicts.js", "report.js")
 JPEG = b"\xff\xd8"
 
 
 def render(report: Report) -> str:
     """The page."""
-    style, script = part("report.css"), part("cards.js") + part("report.js")
+    style, script = part("report.css"), "".join(map(part, SCRIPTS))
     policy = (
-        f"default-src 'none'; img-src data:; media-src 'self' file:; style-src '{hash_of(style)}'; "
-        f"script-src '{hash_of(script)}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data: 'self' file:; media-src 'self' file:{media_host(report)}; "
+        f"style-src '{hash_of(style)}'; script-src '{hash_of(script)}'; base-uri 'none'; form-action 'none'"
     )
     return (
         environment(ROOM)
@@ -42,6 +45,12 @@ def render(report: Report) -> str:
             script=Markup(script),
         )
     )
+
+
+def media_host(report: Report) -> str:
+    """The host that videos come from, if any, as the last source of a policy."""
+    base = urlsplit(report.run.settings["publish"]["media_base"])
+    return f" {base.scheme}://{base.netloc}" if base.netloc else ""
 
 
 def render_cards(moments: Sequence[ShownMoment]) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from tasks.core.secrets import check_no_secret
 from tasks.core.settings.group import Group
+
+MEDIA_BASE = re.compile(r"(https?://[A-Za-z0-9.-]+(:[0-9]+)?|file://)(/[^?#\s\\]*)?")
+"""No query, no credentials: its scheme and host become a part of the policy of the report."""
 
 
 class Publish(Group):
@@ -16,6 +21,14 @@ class Publish(Group):
         True,
         title="Report",
         description="Write reports/RUN_ID/index.html: every video with its timeline and its best moments.",
+    )
+    media_base: str = Field(
+        "",
+        title="Where browsers find the videos",
+        description="A URL under which the files of the source lie by the same names, such as "
+        "https://media.example.org/videos: the report plays moments without a clip from there. "
+        "Empty = only clips, and files of this machine, are played.",
+        json_schema_extra={"pattern": f"^({MEDIA_BASE.pattern})?$"},
     )
     thumbnails: bool = Field(
         True,
@@ -69,6 +82,17 @@ class Publish(Group):
         description="Write a timeline of each video opened in this run for editing programs, into "
         "clips/RUN_ID/: one clip and one marker a moment, cut out of the source. otio needs hookline[otio].",
     )
+
+    @field_validator("media_base")
+    @classmethod
+    def _is_a_base(cls, base: str) -> str:
+        check_no_secret(base)  # before it is repeated
+        if base and not MEDIA_BASE.fullmatch(base):
+            raise ValueError(
+                f"{base!r} is no URL to which names can be added: write it as https://host/folder, or as "
+                "file:///folder, without ? and #"
+            )
+        return base
 
     @model_validator(mode="after")
     def _is_about_clips(self) -> Self:

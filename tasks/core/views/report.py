@@ -5,7 +5,7 @@ Only the curve of fast scores is not from the published tables: it is known for 
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from tasks.core.manifest import Manifest
 from tasks.core.uris import name_in
-from tasks.core.views.clock import watched
+from tasks.core.views.cards import Card, Sheet, ShownMoment, anchor, in_output, moments_of, source_link
 from tasks.core.views.curve import Curve, lanes, time_marks
 
 MAX_VIDEOS = 500
@@ -28,72 +28,8 @@ BEST = 10
 """Moments of the whole run that are named at the top."""
 PICTURE_BYTES = 8_000_000
 """Size of all contact sheets in the page; moments without a sheet link to their thumbnail."""
-TO_OUTPUT = "../.."
-"""From the page's folder to the output."""
 BINS = 10
 MAX_SCORE = 100
-
-
-@dataclass(slots=True, eq=False)
-class Card:
-    """One ranked segment: its row, where to watch it, and its contact sheet, if there is room for it.
-
-    Without a sheet, `picture` is the one picture that is shown. `copy_of` names the video that shows
-    the same.
-    """
-
-    row: Mapping[str, Any]
-    video: str
-    clip: str | None = None
-    thumbnail: str | None = None
-    sheet: bytes | None = None
-    picture: bytes | None = None
-    copy_of: str | None = None
-
-    @property
-    def anchor(self) -> str:
-        return f"{anchor(self.row['video_uri'])}-{self.row['rank']}"
-
-    @property
-    def answer(self) -> Mapping[str, Any] | None:
-        answer: Mapping[str, Any] | None = self.row["videollama3"]
-        return answer
-
-    @property
-    def why_not(self) -> str:
-        """Why there is no answer, as a sentence fragment."""
-        return f"not analysed: {self.row['deep_reason'] or self.row['deep_status']}"
-
-    @property
-    def start_s(self) -> float:
-        return watched(self.row)[0]
-
-    @property
-    def end_s(self) -> float:
-        return watched(self.row)[1]
-
-    @property
-    def clip_start_s(self) -> float:
-        """With which second of the video its clip begins; those of earlier versions begin with the cut."""
-        begins: float | None = self.row.get("clip_start")
-        return self.start_s if begins is None else begins
-
-    def watch(self, at_s: float) -> str | None:
-        """A link to this second of the video: into the clip, or where a browser reaches the file."""
-        if self.clip:
-            return f"{self.clip}#t={max(0.0, at_s - self.clip_start_s):g}"
-        uri: str = self.row["video_uri"]
-        if uri.startswith("file://"):
-            return f"file://{quote(uri.removeprefix('file://'))}#t={at_s:g}"
-        return None
-
-
-@dataclass(slots=True)
-class ShownMoment:
-    """The best segment of a moment, and the other segments that show the same, by rank."""
-
-    best: Card
-    alternatives: list[Card] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -105,6 +41,7 @@ class Video:
 
     name: str
     uri: str
+    etag: str
     duration_s: float
     moments: Sequence[ShownMoment]
     curve: Curve | None = None
@@ -115,6 +52,11 @@ class Video:
     @property
     def anchor(self) -> str:
         return anchor(self.uri)
+
+    @property
+    def version(self) -> str:
+        """Its URI and ETag as they are, to the last invisible character: verdicts are about this version."""
+        return json.dumps([self.uri, self.etag])
 
     @property
     def best(self) -> int:
@@ -182,19 +124,19 @@ def build_report(
     failures: pa.Table,
     *,
     curves: Mapping[str, Curve],
-    scored_in: Mapping[str, str],
-    sheet_of: Callable[[Mapping[str, Any]], bytes | None],
+    library: Mapping[str, Mapping[str, Any]],
+    sheet_of: Callable[[Mapping[str, Any]], Sheet | None],
 ) -> Report:
     """Sort the published rows into what the page shows.
 
-    `curves` are of the videos scored in this run, `scored_in` names the run of the others, both by the URI in
-    the rows; `sheet_of` finds a row's contact sheet.
+    `curves` are of the videos scored in this run, `library` has the rows of all, both by the URI in the rows;
+    `sheet_of` finds a row's contact sheet.
     """
     by_video: dict[str, list[Mapping[str, Any]]] = {}
     for row in shown.rows:
         by_video.setdefault(row["video_uri"], []).append(row)
     videos = [
-        _video(uri, segments, run.source, curves.get(uri), scored_in.get(uri))
+        _video(uri, segments, run, curve=curves.get(uri), about=library.get(uri, {}))
         for uri, segments in by_video.items()
     ]
     _put_in_sheets([card for video in videos for card in video.cards], sheet_of)
@@ -230,55 +172,43 @@ def _count(mask: pa.ChunkedArray) -> int:
     return pc.sum(mask).as_py() or 0
 
 
-def anchor(uri: str) -> str:
-    """The anchor of a video in a page: the same in every report."""
-    return "v" + hashlib.sha256(uri.encode()).hexdigest()[:10]
-
-
 def _video(
-    uri: str, rows: Sequence[Mapping[str, Any]], source: str, curve: Curve | None, scored_in: str | None
+    uri: str,
+    rows: Sequence[Mapping[str, Any]],
+    run: Manifest,
+    *,
+    curve: Curve | None,
+    about: Mapping[str, Any],
 ) -> Video:
+    found = source_link(uri, source=run.source, media_base=run.settings["publish"]["media_base"])
     cards = [
         Card(
             row,
-            anchor(uri),
-            clip=_link(row["clip_uri"]),
-            thumbnail=_link(row["thumbnail_uri"]),
-            copy_of=name_in(original["video_uri"], source) if (original := row["duplicate_of"]) else None,
+            clip=in_output(row["clip_uri"]),
+            thumbnail=in_output(row["thumbnail_uri"]),
+            source=found,
+            fps=about.get("source_fps"),
+            copy_of=name_in(original["video_uri"], run.source) if (original := row["duplicate_of"]) else None,
         )
         for row in sorted(rows, key=lambda row: int(row["rank"]))
     ]
     duration_s = float(rows[0]["video_duration"])
     spans = [(card, card.start_s, card.end_s) for card in cards]
+    scored_in = about.get("scored_in") or run.run_id
     return Video(
-        name=name_in(uri, source),
+        name=name_in(uri, run.source),
         uri=uri,
+        etag=rows[0]["video_etag"],
         duration_s=duration_s,
         moments=moments_of(cards),
         curve=curve,
-        earlier=f"../{quote(scored_in)}/index.html#{anchor(uri)}" if scored_in else None,
+        earlier=None if scored_in == run.run_id else f"../{quote(scored_in)}/index.html#{anchor(uri)}",
         bars=lanes(spans, duration_s),
         marks=time_marks(duration_s),
     )
 
 
-def moments_of(cards: Sequence[Card]) -> list[ShownMoment]:
-    """Cards by rank, sorted into moments. Earlier versions knew none: a card of theirs is one of its own."""
-    moments: dict[object, ShownMoment] = {}
-    for card in cards:
-        key = card.row["moment"] or card
-        if key in moments:
-            moments[key].alternatives.append(card)
-        else:
-            moments[key] = ShownMoment(card)
-    return list(moments.values())
-
-
-def _link(name: str | None) -> str | None:
-    return f"{TO_OUTPUT}/{quote(name)}" if name else None
-
-
-def _put_in_sheets(cards: Sequence[Card], sheet_of: Callable[[Mapping[str, Any]], bytes | None]) -> None:
+def _put_in_sheets(cards: Sequence[Card], sheet_of: Callable[[Mapping[str, Any]], Sheet | None]) -> None:
     """The best of each video first, so that none is without a sheet while another has many.
 
     Alternatives, which are folded away, come last.
@@ -290,6 +220,6 @@ def _put_in_sheets(cards: Sequence[Card], sheet_of: Callable[[Mapping[str, Any]]
     left = PICTURE_BYTES
     for card in sorted(cards, key=order):
         sheet = sheet_of(card.row)
-        if sheet and len(sheet) <= left:
+        if sheet and len(sheet.image) <= left:
             card.sheet = sheet
-            left -= len(sheet)
+            left -= len(sheet.image)

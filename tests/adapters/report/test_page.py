@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -150,6 +151,11 @@ def test_no_text_becomes_an_element_an_attribute_or_a_link(place: str, text: str
         for name, value in attributes.items():
             if name in ("href", "src"):
                 assert re.match(r"#|\.\./|file:///|data:image/webp;base64,", str(value)), value
+    if videos := page.find("details", **{"class": "video"}):
+        (row,) = {str(video["data-version"]) for video in videos}
+        assert json.loads(row)[0] == {"name": f"{SOURCE}/{text}.mp4", "file": f"file:///{text}.mp4"}.get(
+            place, f"{SOURCE}/dog.mp4"
+        )
     visible = "".join(char for char in text if char.isprintable())
     assert visible.replace(" ", "") in page.text.replace(" ", "")
     assert not set(page.text) & {"\u202e", "\u0000", "\u0007"}
@@ -162,7 +168,7 @@ def test_the_policy_lets_only_the_pages_own_script_and_style_run() -> None:
     for code in (style, script):
         digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in str(policy)
-    assert str(policy).startswith("default-src 'none'; img-src data:;")
+    assert str(policy).startswith("default-src 'none'; img-src data: 'self' file:; media-src 'self' file:;")
     assert "unsafe" not in str(policy)
     assert not any("style" in attributes for _, attributes in page.elements)
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
@@ -178,7 +184,7 @@ def test_nothing_on_the_page_lies_elsewhere() -> None:
 def test_moments_of_a_clip_start_in_the_clip() -> None:
     page = Page(render(made_report(with_clips(ranked_video(answered=answer())))))
     clip = "../../clips/run/dog-1/01%20%23%3F.mp4"
-    assert [video["src"] for video in page.find("video")] == [clip] * 3
+    assert [link["href"] for link in page.find("a", **{"class": "play"})] == [clip] * 3
     links = [link["href"] for link in page.find("a", **{"class": "watch"})]
     assert links[:3] == [f"{clip}#t=0", f"{clip}#t=2.5", f"{clip}#t=4"]
 
@@ -193,10 +199,34 @@ def test_moments_of_a_file_start_in_the_file_and_those_of_a_bucket_are_copied_on
     assert in_bucket.find("a", **{"class": "watch"}) == []
 
 
+def test_times_are_copied_as_programs_for_cutting_write_them_where_the_rate_is_known() -> None:
+    page = Page(render(made_report(ranked_video(answered=answer()), fps=25.0)))
+    copied = [button["data-copy"] for button in page.find("button", **{"class": "copy"})]
+    assert copied[:3] == ["00:00:00:00-00:00:05:00", "00:00:02:12", "00:00:04:00"]
+
+
+def test_moments_without_a_clip_are_played_where_browsers_find_the_videos() -> None:
+    uri = f"{SOURCE}/2026/a b#1.mp4"
+    report = made_report(ranked_video(uri, answered=answer()), media_base="https://host:8443/v/")
+    page, base = Page(render(report)), "https://host:8443/v/2026/a%20b%231.mp4"
+    played = [link["href"] for link in page.find("a", **{"class": "play"})]
+    assert played[:2] == [f"{base}#t=0,5", f"{base}#t=2,7"]
+    assert page.find("a", **{"class": "watch"})[1]["href"] == f"{base}#t=2.5"
+    (policy,) = page.find("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert "media-src 'self' file: https://host:8443;" in str(policy["content"])
+    elsewhere = made_report(ranked_video(), source="s3://other", media_base="https://host")
+    assert Page(render(elsewhere)).find("a", **{"class": "play"}) == []
+
+
+def test_the_poster_of_a_clip_lies_beside_it() -> None:
+    (link, *_) = Page(render(made_report(with_clips(ranked_video())))).find("a", **{"class": "play"})
+    assert link["data-poster"] == "../../clips/run/dog-1/01%20%23%3F.jpg"
+
+
 def test_a_report_of_500_videos_has_a_bounded_size() -> None:
     videos = [ranked_video(f"{SOURCE}/{k}.mp4", segments=15, answered=answer()) for k in range(510)]
     html = render(made_report(*videos))
-    assert html.count("<details") == 500
+    assert html.count('<details class="video"') == 500
     assert "10 more videos are not on this page" in html
     assert 500 <= html.count("<img") < 7500
     assert len(html) < 40_000_000

@@ -80,6 +80,10 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ({"deep": {"max_new_tokens": 10}}, "greater than or equal to 160"),
         ({"audit": {"most": 1}}, "audit.most 1 is less than audit.windows 2, what one video takes: raise it"),
         ({"publish": {"crop": "16:9"}}, "none|9:16"),
+        ({"publish": {"media_base": "cdn/videos"}}, "'cdn/videos' is no URL to which names can be added"),
+        ({"publish": {"media_base": "https://h/v?a=1"}}, "write it as https://host/folder"),
+        ({"publish": {"media_base": "https://h; script-src */v"}}, "is no URL to which names"),
+        ({"publish": {"media_base": "https://me:pw@host/v"}}, "carries credentials"),
         ({"publish": {"captions": "files"}}, "captions is about clips: set publish.clips to true as well"),
         ({"publish": {"crop_follow": True}}, "crop_follow is about clips: set publish.clips to true as well"),
         (
