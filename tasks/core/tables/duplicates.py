@@ -23,11 +23,13 @@ KNOWN_AT_ONCE, NEW_AT_ONCE = 8192, 1024
 """Rows that are compared with each other at once: a table of 32 MB."""
 
 DECIMALS = 5
-"""To which cosines are rounded: in which order numbers are added up does not matter then."""
+"""To which cosines are rounded. They are worked out in float64: in which order numbers are added up does not
+matter then."""
 
 SLACK = 0.001
 """How far half precision may move a sketch, at the most."""
 
+Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
 Rows = npt.NDArray[np.int64]
@@ -119,13 +121,13 @@ class Duplicates:
         are_near = lengths - 2 * (ours @ theirs.T) <= farthest * farthest
         return np.flatnonzero(are_near.any(axis=1)), np.flatnonzero(are_near.any(axis=0))
 
-    def _across(self, rows: Rows, others: Rows) -> Floats:
+    def _across(self, rows: Rows, others: Rows) -> Doubles:
         """The cosines of new rows and of others of them; those of one video are out of question."""
         cosines = _cosines(self._halves[rows], self._halves[others])
         cosines[self._videos[rows][:, None] == self._videos[others]] = -1
         return cosines
 
-    def _take_best(self, rows: Rows, cosines: Floats, originals: pa.Table, places: Rows) -> None:
+    def _take_best(self, rows: Rows, cosines: Doubles, originals: pa.Table, places: Rows) -> None:
         best = cosines.argmax(axis=1)
         for row, cosine, place in zip(rows, cosines.max(axis=1), places[best], strict=True):
             if cosine >= self.least:
@@ -215,11 +217,11 @@ def _projection(dimensions: int) -> Floats:
     return projection
 
 
-def _cosines(some: Halves, others: Halves) -> Floats:
+def _cosines(some: Halves, others: Halves) -> Doubles:
     return np.asarray(np.round(_unit(some) @ _unit(others).T, DECIMALS))
 
 
-def _unit(halves: Halves) -> Floats:
-    vectors = halves.astype(np.float32)
+def _unit(halves: Halves) -> Doubles:
+    vectors = halves.astype(np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths == 0, 1, lengths), np.float32)
+    return np.asarray(vectors / np.where(lengths == 0, 1, lengths))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.core.tables import duplicates
 from tasks.core.tables.duplicates import (
+    DECIMALS,
     Duplicates,
     dependents,
     numbers_in,
@@ -63,8 +64,8 @@ def compared(rows: Sequence[Segment], least: float) -> list[tuple[str, float] | 
         for (other, start, theirs), is_copy in zip(rows, found, strict=False):
             if other == uri or is_copy:
                 continue
-            one, two = (each.astype(np.float32) for each in (vector, theirs))
-            cosine = float(one @ two / np.linalg.norm(one) / np.linalg.norm(two))
+            one, two = (each.astype(np.float64) for each in (vector, theirs))
+            cosine = round(float(one @ two / np.linalg.norm(one) / np.linalg.norm(two)), DECIMALS)
             if cosine >= least and cosine > best:
                 best, original = cosine, (other, start)
         found.append(original)
