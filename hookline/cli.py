@@ -1,4 +1,4 @@
-"""The command line: `hookline rank`, `serve`, `doctor`, `show`, `evaluate`, `train` and more."""
+"""The command line: `hookline rank`, `serve`, `doctor`, `show`, `evaluate`, `train`, `tune` and more."""
 
 from __future__ import annotations
 
@@ -362,6 +362,42 @@ def heads(output: str, /, *, promote: str = "") -> int:
         promote_head(store, promote)
     print_heads(Console(), store)
     return ExitCode.COMPLETE
+
+
+@app.command
+def tune(
+    output: str,
+    /,
+    *,
+    epochs: Annotated[int, Parameter(validator=Number(gte=1))] = 3,
+    learning_rate: Annotated[float, Parameter(validator=Number(gt=0))] = 1e-4,
+    adapter: str = "",
+    merge: Path | None = None,
+) -> int:
+    """Tune VideoLLaMA3 on the verdicts of editors: train an adapter, which runs use with --deep.adapter.
+
+    It asks what the newest run asked, and uses all GPUs of this machine. Every fifth video is held out, for
+    ever: there it must tell what was published from what was rejected better than before. If it is ended,
+    the same command goes on after the last epoch that was finished. Exits with 2 if there are too few labels,
+    and with 3 if the adapter is not shown to be better. Needs hookline[train].
+
+    Parameters
+    ----------
+    output
+        Where the rankings are: s3://bucket/prefix, or a folder. The adapter is kept under adapters/ there.
+    epochs
+        How often every label is shown.
+    learning_rate
+        How far weights move in a step; it falls to 0 until the end.
+    adapter
+        The id of an adapter that is there already, or the beginning of it: nothing is tuned, see --merge.
+    merge
+        A new folder for VideoLLaMA3 with the adapter in it, as a whole checkpoint: for --deep.model, with
+        --deep.quantization too.
+    """
+    from hookline.tuning import run_tune
+
+    return run_tune(output, epochs=epochs, learning_rate=learning_rate, adapter=adapter, merge=merge)
 
 
 def one_form(json: bool, csv: bool) -> None:

@@ -29,6 +29,8 @@ _WRITTEN_BY_HOOKLINE = re.compile(
     rf"(?:^|/)(?:(?:clips|reports)/{_RUN}/.+"
     rf"|runs/{_RUN}\.json"
     rf"|heads/(?:latest\.json|{_RUN}/(?:head\.safetensors|head\.json|card\.md))"
+    r"|adapters/(?:unfinished/[0-9a-f]+\.safetensors"
+    rf"|{_RUN}/(?:adapter_model\.safetensors|adapter_config\.json|tuning\.json|card\.md))"
     rf"|[a-z]+/(?:run_date=[\d-]+/)?{_RUN}\.parquet"
     r"|thumbnails/[0-9a-f]{16}/\d+\.jpg"
     r"|(?:analyses|speech)/[0-9a-f]{2}/[0-9a-f]+\.json"

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from tasks.adapters.models.file_hashes import file_sha256
 from tasks.core.errors import ModelError
+from tasks.core.uris import split_uri
 
 FILES_READ = ["*.json", "*.safetensors", "merges.txt", "vocab.txt", "tokenizer.model", "chat_template.jinja"]
 """All that is downloaded from the hub; `.bin` (pickles) and `.py` are not among them."""
@@ -81,7 +82,8 @@ def resolve_adapter(uri: str, revision: str = "") -> Checkpoint:
         ModelError: there is none (`model_unavailable`), or it is not whole (`model_invalid`).
         StorageError: the store broke off.
     """
-    path = _from_store(uri) if uri.startswith("s3://") else Path(uri).expanduser().resolve()
+    scheme, place = split_uri(uri)
+    path = _from_store(uri) if scheme == "s3" else Path(place).expanduser().resolve()
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (path / name).is_file():
             raise ModelError(

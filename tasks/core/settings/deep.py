@@ -11,6 +11,7 @@ from tasks.core.errors import SettingsError
 from tasks.core.scoring.answers import AnswerOrder, default_prompt
 from tasks.core.settings import forms
 from tasks.core.settings.group import Group
+from tasks.core.uris import split_uri
 
 _REDIS_URL = re.compile(r"rediss?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?(/[0-9]*)?")
 _CREDENTIALS = re.compile(r"@|\b(user(name)?|pass(word)?)=", re.IGNORECASE)
@@ -37,8 +38,8 @@ class Deep(Group):
     adapter: str = Field(
         "",
         title="Adapter",
-        description="Folder or s3:// prefix of a LoRA adapter for this checkpoint, as peft writes it; it is "
-        "merged into the weights. Empty = none. Not with a quantization.",
+        description="Folder or s3:// prefix of a LoRA adapter for this checkpoint, as hookline tune and "
+        "peft write it; it is merged into the weights. Empty = none. Not with a quantization.",
     )
     max_frames: int = Field(
         128, title="Most frames", description="Frames of one segment at the most.", ge=4, le=180
@@ -83,12 +84,19 @@ class Deep(Group):
         check_cache(cache)
         return cache
 
+    @field_validator("adapter")
+    @classmethod
+    def _is_a_place(cls, adapter: str) -> str:
+        if adapter:
+            split_uri(adapter)
+        return adapter
+
     @model_validator(mode="after")
     def _merges_into_whole_weights(self) -> Self:
         if self.adapter and self.quantization != "none":
             raise ValueError(
                 f"adapter {self.adapter} cannot be merged into weights of quantization {self.quantization}: "
-                "set quantization to none, or name a checkpoint as the model that has the adapter in it"
+                "set quantization to none, or as the model name what hookline tune --merge wrote of both"
             )
         return self
 

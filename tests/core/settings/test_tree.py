@@ -99,6 +99,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             {"deep": {"adapter": "a", "quantization": "int8"}},
             "weights of quantization int8: set quantization",
         ),
+        ({"deep": {"adapter": "ftp://host/a"}}, "no place for files: write s3://bucket/prefix, or a folder"),
         ({"deep": {"cache": "on"}}, "'on' is no analysis cache: write output, off, or redis://host"),
         ({"deep": {"cache": "redis://me:pass@host"}}, "set HOOKLINE_REDIS_PASSWORD"),
     ],

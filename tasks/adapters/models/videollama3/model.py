@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from tasks.adapters.models.checkpoints import Checkpoint
@@ -26,7 +25,6 @@ from tasks.adapters.models.devices import (
     on_model_thread,
     pick_device,
     pick_dtype,
-    sent,
 )
 from tasks.adapters.models.gpu_errors import is_out_of_memory, raise_if_gpu_lost
 from tasks.adapters.models.held import Held, not_loaded
@@ -36,14 +34,14 @@ from tasks.adapters.models.usage import Spent, Usage
 from tasks.adapters.models.videollama3.checkpoint import load_model
 from tasks.adapters.models.videollama3.config import FrameSpec, read_frame_spec
 from tasks.adapters.models.videollama3.encoder import EncodedFrames, FrameEncoder
-from tasks.adapters.models.videollama3.generator import AnswerGenerator, GeneratedAnswer, Prompt
+from tasks.adapters.models.videollama3.generator import AnswerGenerator, GeneratedAnswer
 from tasks.adapters.models.videollama3.memory import row_bytes, step_bytes, working_bytes
-from tasks.adapters.models.videollama3.prompt import PromptLanguage, common_length, load_tokenizer
+from tasks.adapters.models.videollama3.prompt import PromptLanguage, load_tokenizer
+from tasks.adapters.models.videollama3.questions import Question, prompts_of, shown_ticks
 from tasks.core.errors import ModelError
 from tasks.core.records import Analysis, ReadFrames, Window
-from tasks.core.scoring.answers import AnswerOrder, answer_schema, asked_about, parse_answer
+from tasks.core.scoring.answers import AnswerOrder, parse_answer
 from tasks.core.scoring.oom_fallback import Attempt, OomFallback
-from tasks.core.scoring.windows import sample_ticks
 
 LARGEST_BATCH = {"cuda": 32, "cpu": 8}
 """Segments answered at once where memory is no limit; more gain little on a device that is busy."""
@@ -52,38 +50,6 @@ TEXT_TOKENS_PER_FRAME = 12
 """Tokens of `,Time 1234.5s:` at the most."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked about every segment of a timeline of `n_ticks`, `fps` of them a second.
-
-    `said` has what is said in those in which somebody speaks.
-    """
-
-    prompt: str
-    order: AnswerOrder
-    fps: int
-    n_ticks: int
-    max_new_tokens: int
-    said: Mapping[Window, str]
-
-    def text(self, window: Window, ticks: Sequence[int]) -> str:
-        """What is asked about a segment that is seen at these ticks."""
-        return asked_about(
-            self.prompt,
-            start_s=window.start / self.fps,
-            end_s=window.end / self.fps,
-            whole_s=self.n_ticks / self.fps,
-            picture_times_s=[tick / self.fps for tick in ticks],
-            said=self.said.get(window, ""),
-        )
-
-    def schema(self, window: Window) -> dict[str, Any]:
-        """Of the answer about a segment: moments from its first to its last whole second."""
-        return answer_schema(
-            start_s=-(-window.start // self.fps), end_s=-(-window.end // self.fps), order=self.order
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,35 +155,14 @@ class VideoLlama3:
         # What fails is returned, not raised: a traceback would keep the batch's tensors alive.
         try:
             with torch.inference_mode():
-                prompts = self._prompts(attempt, encoded, question)
+                prompts = prompts_of(
+                    attempt.windows, question, encoded, self.language, max_frames=attempt.max_frames
+                )
                 answers = self.decoder.answer(prompts, max_new_tokens=question.max_new_tokens)
         except Exception as error:
             raise_if_gpu_lost(error)
             return _failed(error)
         return [_analysis(*pair, attempt) for pair in zip(attempt.windows, answers, strict=True)]
-
-    def _prompts(self, attempt: Attempt, encoded: EncodedFrames, question: Question) -> list[Prompt]:
-        """What the model is asked about each segment; frames are encoded only as each is read."""
-        prompts: list[Prompt] = []
-        before: list[int] = []
-        for window in attempt.windows:
-            ticks = shown_ticks(window, attempt.max_frames)
-            kept = encoded.keep_mask(ticks).cpu().numpy()
-            tokens = kept.sum(1).tolist()
-            times_s = [tick / question.fps for tick in ticks]
-            ids = self.language.ids(tokens, times_s, prompt=question.text(window, ticks))
-            shared = self.language.length(ids, vision_tokens=sum(tokens[: common_length(before, ticks)]))
-
-            # By their places: if a GPU had to count them, all that it does would be waited for.
-            places = torch.from_numpy(np.flatnonzero(kept))
-
-            def video(ticks: list[int] = ticks, places: torch.Tensor = places) -> torch.Tensor:
-                encoded.evict(before=ticks[0])
-                return encoded.features(ticks).flatten(0, 1).index_select(0, sent(places, self.device))
-
-            prompts.append(Prompt(ids, video, question.schema(window), shared))
-            before = ticks
-        return prompts
 
     def _fitting_batch(
         self, encoded: EncodedFrames, windows: Sequence[Window], question: Question, *, max_frames: int
@@ -241,11 +186,6 @@ class VideoLlama3:
             reserve=working_bytes(config, tokens=tokens, patches=encoded.patches_per_pass, itemsize=itemsize),
             most=LARGEST_BATCH[self.device.type],
         )
-
-
-def shown_ticks(window: Window, max_frames: int) -> list[int]:
-    """The ticks through which a segment is seen: all, or `max_frames` evenly spread ones."""
-    return sample_ticks(window, count=min(window.length, max_frames))
 
 
 def is_loaded() -> bool:

@@ -166,7 +166,8 @@ def test_an_adapter_that_was_copied_is_the_same(tmp_path: Path, model: Any) -> N
     folders = [write_adapter(tmp_path / name, model) for name in ("one", "two")]
     (folders[1] / "card.md").write_text("# Another")
     (folders[1] / "notes.json").write_text("{}")
-    one, two = (resolve_adapter(str(folder)).revision for folder in folders)
+    places = (str(folders[0]), f"file://{folders[1]}")
+    one, two = (resolve_adapter(place).revision for place in places)
     assert one == two
     change_config(lora_alpha=16)(folders[1])
     assert resolve_adapter(str(folders[1])).revision != one

@@ -22,10 +22,10 @@ from tasks.adapters.models.videollama3.generator import AnswerGenerator
 from tasks.adapters.models.videollama3.grammar import AnswerWriter
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache, use_row_attention
 from tasks.adapters.models.videollama3.memory import step_bytes, working_bytes
-from tasks.adapters.models.videollama3.model import Question, VideoLlama3
+from tasks.adapters.models.videollama3.model import VideoLlama3
+from tasks.adapters.models.videollama3.questions import Question, prompts_of
 from tasks.core.records import Window
 from tasks.core.scoring.answers import answer_schema
-from tasks.core.scoring.oom_fallback import Attempt
 from tests import ROOT
 from tests.adapters.models.fake_cuda import fake_cuda, fake_model
 
@@ -158,7 +158,7 @@ def test_prompts_are_waited_for_once_each_to_be_written_and_never_to_be_read(lla
         windows = Window(0, 40), Window(20, 60)
         counted.begin()
         question = Question("", "reasons_first", fps=1, n_ticks=60, max_new_tokens=300, said={})
-        prompts = there._prompts(Attempt(windows, max_frames=128, max_segments=2), encoded, question)
+        prompts = prompts_of(windows, question, encoded, there.language, max_frames=128)
         assert counted.copies == len(windows)
         seen.clear()
         counted.begin()

@@ -1,0 +1,1 @@
+"""Tuning VideoLLaMA3 on labels, in a process of its own."""

@@ -1,0 +1,41 @@
+"""The process that tunes: `python -m tasks.adapters.models.tuning.child JOB`, one for each GPU.
+
+Progress goes to its standard output, line by line; why it failed is the last line of its standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from pathlib import Path
+
+from tasks.adapters.workers.parent import end_with_parent
+from tasks.core.errors import HooklineError
+
+
+def main(job: Path) -> int:
+    """Do the job that is pickled in this file; the exit code."""
+    end_with_parent(os.getppid(), lambda: os._exit(1))
+    from tasks.adapters.models.gpu_errors import is_out_of_memory
+    from tasks.adapters.models.tuning.loop import tune
+
+    def say(line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    try:
+        tune(pickle.loads(job.read_bytes()), say)
+    except HooklineError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        sys.stderr.write(f"The memory of the device is too small to tune this model ({error})\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

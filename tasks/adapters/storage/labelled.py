@@ -1,0 +1,82 @@
+"""The windows that editors have labelled, as the runs left them that scored them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.adapters.storage.published import read_columns, read_labels, read_table
+from tasks.adapters.storage.store import Store
+from tasks.core.errors import StorageError
+from tasks.core.learning.tuning import LabelledWindow
+from tasks.core.manifest import Manifest
+from tasks.core.records import ScoredWindow, Timeline, Window
+from tasks.core.speech.cuts import Cut
+from tasks.core.tables.library import LibraryEntry, read_library
+
+SPAN = ("video_uri", "start", "end")
+CUT = ("cut_start", "cut_end")
+
+Spans = dict[tuple[str, float, float], dict[str, Any]]
+
+
+def labelled_windows(store: Store, newest: Manifest) -> tuple[list[LabelledWindow], int]:
+    """The windows with labels, of videos that the newest run knows in this version; and how many others are.
+
+    Raises:
+        StorageError: the output cannot be read.
+    """
+    entries = read_library(read_table(store, "library", newest))
+    labels = read_labels(store).to_pylist()
+    known = [row for row in labels if _is_of(row, entries.get(row["video_uri"]))]
+    windows = _windows(store, [entries[row["video_uri"]] for row in known])
+    found = []
+    for row in known:
+        entry = entries[row["video_uri"]]
+        if (there := windows.get((row["video_uri"], row["start"], row["end"]))) and entry.timeline:
+            item = _scored(there, entry.timeline)
+            published = row["verdict"] == "published"
+            found.append(LabelledWindow(entry.video, item, published, row["views"]))
+    return found, len(labels) - len(found)
+
+
+def _is_of(row: dict[str, Any], entry: LibraryEntry | None) -> bool:
+    """Whether a label is of the version of its video that was scored."""
+    return entry is not None and entry.timeline is not None and row["video_etag"] == entry.video.etag
+
+
+def _windows(store: Store, entries: Iterable[LibraryEntry]) -> Spans:
+    """The windows of these videos. Those of a run whose windows were deleted are not there."""
+    found: Spans = {}
+    by_run: dict[tuple[object, str], set[str]] = {}
+    for entry in entries:
+        by_run.setdefault((entry.scored_on, str(entry.scored_in)), set()).add(entry.video.uri)
+    with tempfile.TemporaryDirectory(prefix="hookline-") as scratch:
+        for (run_date, run_id), uris in sorted(by_run.items(), key=str):
+            about: dict[str, Any] = {"run_date": run_date, "run_id": run_id, "scratch": Path(scratch)}
+            try:
+                table = read_columns(store, "windows", SPAN, optional=CUT, **about)
+            except StorageError as error:
+                if error.reason != "not_found":
+                    raise
+                continue
+            table = table.filter(pc.is_in(table["video_uri"], pa.array(sorted(uris), pa.string())))
+            found |= {(row["video_uri"], row["start"], row["end"]): row for row in table.to_pylist()}
+    return found
+
+
+def _scored(row: dict[str, Any], timeline: Timeline) -> ScoredWindow:
+    """A window as it was scored, with its cut."""
+    # The last window ends with the video, not with the grid.
+    end = timeline.n_ticks if row["end"] >= timeline.duration_s else ceil(row["end"] * timeline.fps)
+    cut = None
+    if row.get("cut_start") is not None:
+        begin_ms, end_ms = (round(1000 * row[name]) for name in CUT)
+        cut = Cut(begin_ms, end_ms, is_clean=True, speech_ratio=0.0)  # which of both is not asked here
+    return ScoredWindow(Window(round(row["start"] * timeline.fps), end), 0, cut=cut)
