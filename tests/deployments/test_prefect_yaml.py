@@ -16,6 +16,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.utilities.schema_tools.validation import validate
 
 from deployments.deploy import POOL, main, prefect_deploy
 from tasks.core.errors import HooklineError
@@ -52,8 +53,8 @@ def api(path: str, body: Any = None, method: str = "") -> Any:
         return client.request(method or ("GET" if body is None else "POST"), f"/{path}", json=body)
 
 
-def deployment(name: str) -> dict[str, Any]:
-    return dict(api(f"deployments/name/rank-videos/{name}").json())
+def deployment(name: str, flow: str = "rank-videos") -> dict[str, Any]:
+    return dict(api(f"deployments/name/{flow}/{name}").json())
 
 
 def change(what: str, **values: Any) -> None:
@@ -237,6 +238,22 @@ def test_the_form_shows_every_setting_with_its_words() -> None:
         for name, field in group["properties"].items():
             assert "$ref" in field or (field["title"] and field["description"]), name
             assert "anyOf" not in field, f"{name} would be shown as several fields"
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(
+    ("flow", "name"), [("evaluate-nights", "evaluate"), ("train-scorer", "train"), ("tune-judge", "tune")]
+)
+def test_what_learns_from_nights_is_off_until_it_has_an_output(flow: str, name: str) -> None:
+    """And its form explains every field."""
+    made = deployment(name, flow)
+    assert (made["paused"], made["parameters"], len(made["schedules"])) == (True, {}, 1)
+    schema = made["parameter_openapi_schema"]
+    assert schema["required"] == ["output"]
+    assert all(field["description"] and "anyOf" not in field for field in schema["properties"].values())
+    assert validate({"output": "s3://b/rankings"}, schema) == []
+    assert validate({}, schema)
+    assert validate({"output": ["not a text"]}, schema)
 
 
 def test_every_deployment_names_the_pool_that_is_made() -> None:
