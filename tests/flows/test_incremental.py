@@ -194,7 +194,7 @@ def test_an_added_a_replaced_and_a_removed_video(
     assert ranked == {"added.mp4", "second.mkv", "THIRD.MP4"}
 
 
-AMONG_ALL = ("run_rank", "library_percentile")
+AMONG_ALL = ("run_rank", "library_percentile", "duplicate_of", "duplicate_similarity")
 """Columns that other videos of the run have a say in."""
 
 
