@@ -295,6 +295,10 @@ def test_another_head_opens_only_what_must_be_seen_and_no_more_than_may_be_opene
     touched.fetched.clear()
     assert nights.run(fast=fast)["counts"]["waiting"] == 0
     assert touched.fetched == []
+    back = nights.run()  # as it was before: all answers are known
+    assert (touched.fetched, back["counts"]["rescored"]) == ([], 4)
+    for table in ("rankings", "windows", "words"):
+        assert nights.rows(table, back) == nights.rows(table, first), table
 
 
 def test_a_dry_run_says_what_is_not_known(nights: Nights, touched: Touched) -> None:

@@ -16,6 +16,7 @@ import pytest
 from prefect.logging import disable_run_logger
 
 from tasks.adapters.models.checkpoints import resolve_checkpoint
+from tasks.adapters.models.head import Head
 from tasks.adapters.storage import Store
 from tasks.core.errors import StorageError
 from tasks.core.listing import Listing
@@ -77,7 +78,11 @@ def whole(rows: Tables) -> pa.Table:
 def publish_first_night(run: Run) -> None:
     timeline = Timeline(RANKED, "frames.rgb", 6, 1, 28, 28, 6.0, "decord", "Cut off.")
     scored = ScoredVideo(
-        timeline, (ScoredWindow(Window(0, 6), 50, is_candidate=True),), np.zeros((1, 48), np.float16), "head"
+        timeline,
+        (ScoredWindow(Window(0, 6), 50, is_candidate=True),),
+        np.zeros((1, 48), np.float16),
+        "salience",
+        change=np.zeros(1, np.float32),
     )
     skipped = Analysis.skipped("disabled")
     ledger = Ledger(Listing([RANKED, REFUSED]))
@@ -223,3 +228,29 @@ def test_a_job_has_the_pictures_of_the_night_that_scored_its_video(run: Run) -> 
     (segment,) = video.segments
     assert segment.thumbnail_uri
     assert (night / "jobs" / segment.thumbnail_uri).read_bytes() == b"jpeg"
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_job_by_another_head_takes_what_the_night_has_seen(run: Run) -> None:
+    night = Path(run.spec.settings.output)
+    job = with_settings(run, output=str(night / "jobs"))
+    head = Head("heads/a", "ridge", np.ones(48, np.float32), 71.0)
+    job = replace(job, spec=replace(job.spec, library=str(night), head=head))
+    previous = read_previous_run.fn(job, [RANKED.label])
+    assert previous
+    reuse = plan_reuse(Listing([RANKED]), previous, job)
+    assert (reuse.to_open, reuse.rescored) == ([], 1)
+    (row,) = pa.concat_tables(reuse.windows(None)).to_pylist()
+    assert (row["run_id"], row["videomae_score"], row["fast_kind"]) == ("run-2", 71, "head")
+    (entry,) = reuse.scored
+    assert (entry.scored_in, entry.digests.scoring) == ("run-2", job.spec.digests.scoring)
+
+
+@pytest.mark.usefixtures("prefect")
+def test_videos_whose_windows_are_garbage_are_opened(run: Run) -> None:
+    (file,) = Path(run.spec.settings.output).glob("windows/*/*.parquet")
+    file.write_bytes(b"garbage")
+    job = replace(run, spec=replace(run.spec, head=Head("heads/a", "ridge", np.ones(48, np.float32), 1.0)))
+    previous = read_previous_run.fn(job)
+    assert previous
+    assert plan_reuse(LISTING, previous, job).to_open == [RANKED]
