@@ -171,6 +171,9 @@ def about_a_window(known: Known, row: Row) -> Iterator[str]:
     yield about_deep(known, row, ranked)
     if ranked and (chance := ranked["publish_probability"]) is not None:
         yield f"By their labels, editors publish {chance:.0%} of segments with such an expected score."
+    if ranked and (same := ranked["duplicate_of"]):
+        span = f"{clock(same['start'])} to {clock(same['end'])}"
+        yield f"It is a duplicate: it shows what {same['video_uri']} shows from {span}."
     if row["audited"]:
         yield f"It was drawn for the audit, with a probability of {row['audit_probability']:.2g}."
     elif row["pack_rank"] and not row["is_candidate"]:

@@ -85,7 +85,10 @@ def test_of_a_ranked_window_its_score_is_taken_apart(known: Known) -> None:
     assert f"Without the head it would be {plain} (salience)" in said
     without = (6 * row["deep_score"] + 4 * plain) // 10
     assert f"Of its score of {row['score']} the head makes {row['score'] - without:+d}." in said
-    told = replace(known, ranked=[each | {"publish_probability": 0.341} for each in known.ranked])
+    original = {"video_uri": "s3://b/cat.mp4", "start": 60.0, "end": 119.0}
+    more = {"publish_probability": 0.341, "duplicate_of": original}
+    told = replace(known, ranked=[each | more for each in known.ranked])
+    assert "shows what s3://b/cat.mp4 shows from 1:00 to 1:59" in " ".join(about_a_window(told, row))
     assert "editors publish 34% of segments" in " ".join(about_a_window(told, row))
     assert "editors publish" not in said
 
