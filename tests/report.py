@@ -119,6 +119,7 @@ def made_report(
     unchanged: Mapping[str, str] | None = None,
     sheets: bool = True,
     fps: float | None = None,
+    timecode: str | None = None,
     media_base: str = "",
 ) -> Report:
     """The report of a run that ranked these videos; `unchanged` ones were scored in the run it names."""
@@ -132,6 +133,9 @@ def made_report(
         shown,
         failures_table(failures, STAMP),
         curves={uri: curve_of(video.scored) for uri, video in labels.items() if uri not in before},
-        library={uri: {"scored_in": before.get(uri), "source_fps": fps} for uri in labels},
+        library={
+            uri: {"scored_in": before.get(uri), "source_fps": fps, "source_timecode": timecode}
+            for uri in labels
+        },
         sheet_of=lambda row: Sheet(some_sheet(), 6) if sheets and row["video_uri"] not in before else None,
     )

@@ -61,12 +61,15 @@ def report_page(
         path, pictures = sheets.get((row["video_uri"], row["rank"]), (None, 0))
         return Sheet(path.read_bytes(), pictures) if path and path.is_file() else None
 
+    about = rows_of(library, {row["video_uri"] for row in shown.rows})
+    for video in ledger.ranked:  # only who has opened a video knows its timecode
+        about.setdefault(video.timeline.video.label, {})["source_timecode"] = video.timeline.source_timecode
     report = build_report(
         manifest,
         shown,
         failures,
         curves={video.timeline.video.label: curve_of(video.scored) for video in ledger.ranked},
-        library=rows_of(library, {row["video_uri"] for row in shown.rows}),
+        library=about,
         sheet_of=sheet_of,
     )
     return render(report)

@@ -98,3 +98,12 @@ def test_labels_that_cannot_be_read_cost_no_ranking(run: Run, tmp_path: Path) ->
     publish.fn(account(), run, "Completed")
     (file,) = (tmp_path / "out").glob("rankings/*/*.parquet")
     assert set(pq.ParquetFile(file).read()["publish_probability"].to_pylist()) == {None}
+
+
+def test_the_report_copies_the_timecode_of_a_file_that_was_opened(run: Run, tmp_path: Path) -> None:
+    ledger = account()
+    for number, video in enumerate(ledger.ranked):
+        timeline = replace(video.timeline, source_fps=25.0, source_timecode="10:00:00:00")
+        ledger.ranked[number] = replace(video, scored=replace(video.scored, timeline=timeline))
+    publish.fn(ledger, run, "Completed")
+    assert 'data-copy="10:00:00:00-10:00:05:00"' in next(tmp_path.glob("out/reports/*/*.html")).read_text()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from tasks.core.views.clock import clock, timecode, watched
+from tasks.core.views.clock import clock, watched
+from tasks.core.views.edit_list import TOLERANCE_S
+from tasks.core.views.timecode import frames_of, rate_near, timecode
 
 TO_OUTPUT = "../.."
 """From the page's folder to the output."""
@@ -27,8 +30,8 @@ class Card:
     """One ranked segment: its row, where to watch it, and its contact sheet, if there is room for it.
 
     Without a sheet, `picture` is the one picture that is shown. `source` is where a browser finds the whole
-    video, `fps` how many pictures a second that has; None where nobody knows. `copy_of` names the video that
-    shows the same.
+    video, `fps` how many pictures a second that has, `timecode` that of its first picture; None where nobody
+    knows. `copy_of` names the video that shows the same.
     """
 
     row: Mapping[str, Any]
@@ -36,6 +39,7 @@ class Card:
     thumbnail: str | None = None
     source: str | None = None
     fps: float | None = None
+    timecode: str | None = None
     sheet: Sheet | None = None
     picture: bytes | None = None
     copy_of: str | None = None
@@ -86,8 +90,12 @@ class Card:
         return f"{media}#t={max(0.0, at_s - self.begins_s):g}" if media else None
 
     def stamp(self, at_s: float) -> str:
-        """A time as it is copied: as programs for cutting write it, where the video's rate is known."""
-        return timecode(at_s, self.fps) if self.fps else clock(at_s)
+        """A time as it is copied: the timecode of the picture on screen, where the video's rate is known."""
+        if not self.fps:
+            return clock(at_s)
+        rate = rate_near(self.fps)
+        start, is_drop = frames_of(self.timecode or "", rate) or (0, False)
+        return timecode(start + math.floor((at_s + TOLERANCE_S) * rate), rate, is_drop=is_drop)
 
 
 @dataclass(slots=True)

@@ -8,15 +8,6 @@ from typing import Any
 
 from tasks.core.errors import SettingsError
 
-NTSC = (24, 30, 48, 60, 120)
-"""Nominal rates of which 1000/1001 is in use as well."""
-
-RATE_TOLERANCE = 0.005
-"""How far the average rate of a video may be from the rate it was made at, in pictures a second."""
-
-NEXT_PICTURE = 0.01
-"""A time that comes before a picture by no more than this part of one is a rounded one of that picture."""
-
 _TIME = re.compile(r"(?:(?:(\d+):(?=[0-5]?\d:))?(\d+):(?=[0-5]?\d(?:\.|$)))?(\d+(?:\.\d+)?)", re.ASCII)
 
 
@@ -31,38 +22,6 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     shown = f"{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")
     return f"{hours}:{minutes:02}:{shown}" if hours else f"{minutes}:{shown}"
-
-
-def timecode(seconds: float, fps: float) -> str:
-    """Seconds as `HH:MM:SS:FF`: the picture on screen, as programs for cutting count it (SMPTE ST 12-1).
-
-    `fps` is the number of pictures a second; one that is near 30000/1001 or the like is that. Where numbers
-    are dropped, so that the count keeps up with the clock (29.97, 59.94), pictures come after `;`. At a rate
-    that is no standard's, pictures are counted within each second.
-
-    >>> timecode(3723.5, 25.0), timecode(60.06, 29.97), timecode(3600, 23.976), timecode(1.5, 27.3)
-    ('01:02:03:12', '00:01:00;02', '00:59:56:09', '00:00:01:13')
-    """
-    nominal = max(1, round(fps))
-    is_ntsc = nominal in NTSC and abs(fps - nominal / 1.001) < abs(fps - nominal)
-    exact = nominal / 1.001 if is_ntsc else nominal
-    mark = ":"
-    if abs(fps - exact) > RATE_TOLERANCE:
-        number = int(seconds) * nominal + int(seconds % 1 * fps)
-    else:
-        number = int(seconds * exact + NEXT_PICTURE)
-        if is_ntsc and nominal % 30 == 0:
-            mark, number = ";", _with_dropped(number, nominal)
-    whole, pictures = divmod(number, nominal)
-    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}{mark}{pictures:02}"
-
-
-def _with_dropped(number: int, nominal: int) -> int:
-    """The number of a picture where each minute but every tenth begins with numbers that are left out."""
-    dropped = nominal // 15
-    of_minute = nominal * 60 - dropped
-    tens, rest = divmod(number, of_minute * 10 + dropped)
-    return number + dropped * (9 * tens + max(0, (rest - dropped) // of_minute))
 
 
 def seconds_from(text: str) -> float:

@@ -189,6 +189,7 @@ def _video(
             source=found,
             fps=about.get("source_fps"),
             copy_of=name_in(original["video_uri"], run.source) if (original := row["duplicate_of"]) else None,
+            timecode=about.get("source_timecode"),
         )
         for row in sorted(rows, key=lambda row: int(row["rank"]))
     ]

@@ -199,10 +199,21 @@ def test_moments_of_a_file_start_in_the_file_and_those_of_a_bucket_are_copied_on
     assert in_bucket.find("a", **{"class": "watch"}) == []
 
 
-def test_times_are_copied_as_programs_for_cutting_write_them_where_the_rate_is_known() -> None:
-    page = Page(render(made_report(ranked_video(answered=answer()), fps=25.0)))
-    copied = [button["data-copy"] for button in page.find("button", **{"class": "copy"})]
-    assert copied[:3] == ["00:00:00:00-00:00:05:00", "00:00:02:12", "00:00:04:00"]
+@pytest.mark.parametrize(
+    ("fps", "timecode", "copied"),
+    [
+        (25.0, None, ["00:00:00:00-00:00:05:00", "00:00:02:12", "00:00:04:00"]),
+        (25.0, "10:00:00:00", ["10:00:00:00-10:00:05:00", "10:00:02:12", "10:00:04:00"]),
+        (29.97, "00:00:58;00", ["00:00:58;00-00:01:03;01", "00:01:00;16", "00:01:02;01"]),
+        (None, "10:00:00:00", ["0:00-0:05", "0:02.5", "0:04"]),
+    ],
+)
+def test_times_are_copied_as_the_timecode_of_the_file(
+    fps: float | None, timecode: str | None, copied: list[str]
+) -> None:
+    page = Page(render(made_report(ranked_video(answered=answer()), fps=fps, timecode=timecode)))
+    found = [button["data-copy"] for button in page.find("button", **{"class": "copy"})]
+    assert found[:3] == copied
 
 
 def test_moments_without_a_clip_are_played_where_browsers_find_the_videos() -> None:
