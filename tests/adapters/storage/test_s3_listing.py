@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from tasks.adapters.storage import s3_listing
+from tasks.adapters.storage import open_store, s3_listing
 from tasks.adapters.storage.s3_listing import AT_ONCE, objects
+from tests.s3 import Bucket
+
+pytest_plugins = ["tests.s3"]
 
 PAGE = 20
 
@@ -120,3 +123,14 @@ def test_an_error_of_one_page_is_that_of_the_listing() -> None:
 
     with pytest.raises(PermissionError):
         list(objects(ask, "bucket", "in/", side_by_side=True))
+
+
+def test_times_of_a_listing_and_of_a_header_are_the_same_instant(bucket: Bucket) -> None:
+    bucket.put("a.mp4")
+    (listed,) = open_store(bucket.uri).videos("**")
+    looked_up = open_store(listed.uri).file()
+    assert (
+        listed.modified_at
+        == looked_up.modified_at
+        == bucket.client.head_object(Bucket=bucket.name, Key="a.mp4")["LastModified"]
+    )
