@@ -135,6 +135,14 @@ def questions() -> Iterator[str]:
             yield f"| {question} | {tool} | {before} | {after} |"
 
 
+def duplicates() -> Iterator[str]:
+    found = measured("duplicate_search")
+    none, every = found["found"]
+    assert (found["segments"], none["new"], every["duplicates"]) == (1_500_000, 15, 15)
+    yield f"takes {none['cpu_seconds']} CPU seconds and {none['peak_gb']} GB"
+    yield f"{every['cpu_seconds']} and {every['peak_gb']:.2f}"
+
+
 @pytest.mark.parametrize(
     ("document", "figures"),
     [
@@ -149,6 +157,7 @@ def questions() -> Iterator[str]:
         ("README.md", cards),
         ("docs/operations.md", gpu),
         ("docs/data.md", questions),
+        ("docs/data.md", duplicates),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
