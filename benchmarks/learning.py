@@ -25,8 +25,8 @@ from tasks.adapters.models.head import Head, load_head
 from tasks.adapters.storage import open_store
 from tasks.core.errors import SettingsError
 from tasks.core.records import ScoredVideo
-from tasks.evaluate import evaluate
-from tasks.train import train
+from tasks.learning.evaluate import evaluate
+from tasks.learning.train import train
 from tests.learning_world import MadeVideo, World, publish_nights, publish_plain_night, ranked, world_spec
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"

@@ -12,7 +12,7 @@ from prefect.states import Completed, Failed
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
 from tasks.core.views.evaluation.page import alarms
-from tasks.evaluate import evaluate, keep, rows_of
+from tasks.learning.evaluate import evaluate, keep, rows_of
 
 
 @flow(name="evaluate-nights", flow_run_name="evaluate {output}")

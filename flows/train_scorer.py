@@ -11,7 +11,7 @@ from prefect.states import Completed, Failed
 
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
-from tasks.train import Promote, train
+from tasks.learning.train import Promote, train
 
 
 @flow(name="train-scorer", flow_run_name="train on {output}")

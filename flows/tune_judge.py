@@ -11,7 +11,7 @@ from prefect.states import Completed, Failed
 
 from tasks.adapters.storage import open_store
 from tasks.core.errors import HooklineError
-from tasks.tune import EPOCHS, LEARNING_RATE, exam_in_words, tune
+from tasks.learning.tune import EPOCHS, LEARNING_RATE, exam_in_words, tune
 
 
 @flow(name="tune-judge", flow_run_name="tune on {output}")

@@ -305,7 +305,7 @@ def evaluate(output: str, /, *, since: str = "", fail_below: tuple[str, ...] = (
     """
     from hookline.evaluation import missed_bars, print_evaluation
     from tasks.adapters.storage import open_store
-    from tasks.evaluate import evaluate, keep
+    from tasks.learning.evaluate import evaluate, keep
 
     store = open_store(output)
     found = evaluate(store, since=since)
@@ -336,7 +336,7 @@ def train(output: str, /, *, since: str = "", promote: Literal["auto", "never", 
     """
     from hookline.heads import print_trained
     from tasks.adapters.storage import open_store
-    from tasks.train import train
+    from tasks.learning.train import train
 
     trained = train(open_store(output), since=since, promote_it=promote)
     print_trained(Console(), trained, output)

@@ -11,7 +11,7 @@ from hookline.show import titled
 from tasks.core.errors import SettingsError
 from tasks.core.learning.measured import Measured
 from tasks.core.views.evaluation.page import SCORES, alarms, titles
-from tasks.evaluate import Evaluation
+from tasks.learning.evaluate import Evaluation
 
 MAX_NIGHTS = 30
 """Nights that are printed, the newest."""

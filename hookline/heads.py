@@ -10,7 +10,7 @@ from tasks.adapters.models.head import kept_heads, load_head, promote, promoted_
 from tasks.adapters.storage import Store
 from tasks.core.errors import SettingsError
 from tasks.core.learning.promotion import compared_in_words
-from tasks.train import Trained
+from tasks.learning.train import Trained
 
 
 def print_trained(console: Console, trained: Trained, output: str) -> None:

@@ -22,7 +22,7 @@ def run_tune(output: str, *, epochs: int, learning_rate: float, adapter: str, me
     Raises:
         SettingsError: there are too few labels, or there is no such adapter, or the folder is taken.
     """
-    from tasks.tune import exam_in_words, tune
+    from tasks.learning.tune import exam_in_words, tune
 
     console, store = Console(), open_store(output)
     if merge and merge.exists():

@@ -18,7 +18,7 @@ from tasks.adapters.storage import open_store
 from tasks.core.learning.metrics import Estimate
 from tasks.core.learning.promotion import Exam
 from tasks.core.records import WindowFeatures
-from tasks.train import reasons
+from tasks.learning.train import reasons
 from tests import FIXTURES
 from tests.learning_world import publish_plain_night
 
