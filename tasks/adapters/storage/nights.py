@@ -101,7 +101,7 @@ def windows_of_run(
 
 def whole_videos(file: Path | BinaryIO, columns: Sequence[str]) -> Iterator[pa.Table]:
     """A table that is sorted by video, in parts that break no video apart."""
-    parquet = pq.ParquetFile(file)
+    parquet = pq.ParquetFile(file, pre_buffer=False)  # or all of it is read at once
     rest: pa.Table | None = None
     for batch in parquet.iter_batches(batch_size=8192, columns=list(columns), use_threads=False):
         table = pa.Table.from_batches([batch])

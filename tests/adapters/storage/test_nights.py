@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from tasks.adapters.storage import open_store
-from tasks.adapters.storage.nights import find_nights
+from tasks.adapters.storage.nights import find_nights, whole_videos
 from tasks.adapters.storage.store import Store
 from tests.learning_world import publish_plain_night
 
@@ -71,3 +73,12 @@ def test_a_video_that_was_written_anew_or_is_elsewhere_now_counts_once(tmp_path:
     pq.write_table(table, later)
     found = list(find_nights(open_store(str(tmp_path))).videos(tmp_path))
     assert [video.run_id for video in found] == [second] * 3
+
+
+def test_of_a_large_table_little_is_read_ahead(tmp_path: Path) -> None:
+    """A night's windows may be larger than memory."""
+    columns = {"video_uri": [f"{n:05}" for n in range(50_000)], "n": np.random.default_rng(0).random(50_000)}
+    pq.write_table(pa.table(columns), tmp_path / "windows.parquet", row_group_size=5_000)
+    with (tmp_path / "windows.parquet").open("rb") as file:
+        next(whole_videos(file, ["video_uri", "n"]))
+        assert file.tell() < (tmp_path / "windows.parquet").stat().st_size / 2
