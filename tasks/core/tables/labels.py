@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal, Self
@@ -90,6 +90,7 @@ class Labelled:
 
 def checked_labels(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Label]:
     """The labels of a file; rows with neither verdict nor views have not been labelled yet, and are left out.
+    Two versions of a video have segments of their own.
 
     Other columns are ignored: an export with an added column `verdict` is enough. Letter case counts
     neither in the names of columns nor in verdicts.
@@ -98,7 +99,7 @@ def checked_labels(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Labe
         SettingsError: a column is missing, or a row is wrong: it says which, what is there, and what to
             write instead.
     """
-    labels: dict[tuple[str, float, float], tuple[int, Label]] = {}
+    labels: dict[Hashable, tuple[int, Label]] = {}
     wrong: list[str] = []
     for number, values in enumerate(rows, start=1):
         row = {str(column).strip().lower(): value for column, value in values.items()}
@@ -114,7 +115,7 @@ def checked_labels(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Labe
         except ValidationError as error:
             wrong += [f"{name}, row {number}: {_wrong(item)}" for item in error.errors()]
             continue
-        first, _ = labels.setdefault(label.segment, (number, label))
+        first, _ = labels.setdefault((label.segment, label.video_etag), (number, label))
         if first != number:
             wrong.append(f"{name}, row {number}: the segment of row {first} again: keep one of both")
     if wrong:
@@ -132,14 +133,15 @@ def as_stored(labels: Iterable[Label], uris: Iterable[str], *, name: str) -> lis
     stored: dict[str, list[str]] = {}
     for uri in uris:
         stored.setdefault(composed(uri), []).append(uri)
-    found: dict[tuple[str, float, float], Label] = {}
+    found: dict[Hashable, Label] = {}
     for label in labels:
         forms = stored.get(composed(label.video_uri), [])
         if label.video_uri not in forms and len(forms) == 1:
             label = label.model_copy(update={"video_uri": forms[0]})
-        if label.segment in found:
+        key = label.segment, label.video_etag
+        if key in found:
             raise SettingsError(f"{name}: the segment {label.segment} is there twice: keep one of both")
-        found[label.segment] = label
+        found[key] = label
     return list(found.values())
 
 
@@ -191,7 +193,7 @@ def matched(
 
 
 def labels_table(labelled: Iterable[Labelled], *, imported_at: datetime) -> pa.Table:
-    """One row a label, by video and start."""
+    """One row a label, by video and start; of another version of the video after the one that was scored."""
     rows = [
         {
             **item.label.model_dump(),
@@ -202,7 +204,7 @@ def labels_table(labelled: Iterable[Labelled], *, imported_at: datetime) -> pa.T
             "iou": item.iou,
             "imported_at": imported_at,
         }
-        for item in sorted(labelled, key=lambda item: item.label.segment)
+        for item in sorted(labelled, key=lambda item: (item.label.segment, item.match == "other_version"))
     ]
     return pa.Table.from_pylist(rows, schema=LABELS)
 

@@ -205,3 +205,16 @@ def test_the_newest_label_of_a_segment_counts() -> None:
         {"start": 0.0, "views": 700}, {"start": 3.0, "views": None}
     ]  # fmt: skip
     assert len(newest(LABELS.empty_table())) == 0
+
+
+def test_verdicts_on_two_versions_of_a_video_go_in_together_and_that_on_the_scored_one_counts() -> None:
+    """As the report exports them once a video has been replaced."""
+    rows = [row(video_etag="old", verdict="rejected"), row(video_etag="etag")]
+    labels = as_stored(checked_labels(rows, name="v.csv"), ENTRIES, name="v.csv")
+    found = list(matched(labels, ENTRIES, ranked=RANKED, windows=WINDOWS))
+    assert {item.match: item.label.verdict for item in found} == {
+        "other_version": "rejected",
+        "ranked": "published",
+    }
+    (kept,) = newest(labels_table(found, imported_at=NOW)).to_pylist()
+    assert (kept["verdict"], kept["match"]) == ("published", "ranked")
