@@ -14,7 +14,7 @@ from pathlib import Path
 from tasks.adapters.storage import Store
 from tasks.adapters.video.pictures import contact_sheet, jpeg
 from tasks.adapters.video.timeline import read_frames
-from tasks.core.errors import HooklineError, SettingsError, StorageError
+from tasks.core.errors import HooklineError, StorageError
 from tasks.core.records import Failure, Segment, Stage, Timeline
 from tasks.core.scoring.window_cuts import ticks_of
 from tasks.core.settings import Publish
@@ -49,7 +49,7 @@ def make_media(segments: Sequence[Segment], timeline: Timeline, spec: RunSpec) -
     """The pictures, clips and timeline that `publish` asks for, of the ranked segments of one video.
 
     Raises:
-        StorageError: the pictures or the timeline cannot be written.
+        StorageError: the pictures cannot be written.
         DecodeFailed: the video is no longer open, and cannot be opened again.
     """
     # A worker that opens the video anew knows nothing of what was said.
@@ -63,7 +63,7 @@ def make_media(segments: Sequence[Segment], timeline: Timeline, spec: RunSpec) -
     if settings.timeline != "none":
         try:
             made = keep_edit_list(made, opened, spec.output, kind=settings.timeline, run_id=spec.run_id)
-        except SettingsError as error:
+        except (HooklineError, OSError) as error:
             failure = Failure.from_error(timeline.video, Stage.PUBLISH, error)
             failures.append(replace(failure, reason="timeline_failed"))
     shown = made if settings.report else []

@@ -11,6 +11,8 @@ from xml.etree import ElementTree as ET
 import av
 import pytest
 
+from tasks.adapters.storage.folder import FolderStore
+from tasks.core.errors import StorageError
 from tasks.core.records import Analysis, Segment, Timeline, Window
 from tasks.core.speech.cuts import Cut
 from tasks.work.media import Media, make_media
@@ -67,3 +69,20 @@ def test_what_writes_it_is_missing_and_the_rest_is_there(
     assert [(each.stage, each.reason) for each in media.failures] == [("publish", "timeline_failed")]
     assert "pip install 'hookline[otio]'" in media.failures[0].detail
     assert all(each.thumbnail_uri and not each.timeline_uri for each in media.segments)
+
+
+def test_a_store_that_does_not_take_it_costs_the_timeline_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = FolderStore.write_bytes
+
+    def down(store: FolderStore, name: str, content: bytes) -> None:
+        if name.endswith(".edl"):
+            raise StorageError("The store is down.", reason="unavailable", retryable=True)
+        write(store, name, content)
+
+    monkeypatch.setattr(FolderStore, "write_bytes", down)
+    _, media = made(tmp_path, clips=True, timeline="edl")
+    assert [(each.stage, each.reason) for each in media.failures] == [("publish", "timeline_failed")]
+    assert media.segments[0].clip_uri
+    assert not media.segments[0].timeline_uri
