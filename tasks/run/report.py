@@ -62,8 +62,9 @@ def report_page(
         return Sheet(path.read_bytes(), pictures) if path and path.is_file() else None
 
     about = rows_of(library, {row["video_uri"] for row in shown.rows})
-    for video in ledger.ranked:  # only who has opened a video knows its timecode
-        about.setdefault(video.timeline.video.label, {})["source_timecode"] = video.timeline.source_timecode
+    for timeline in (video.timeline for video in ledger.ranked):  # only who has opened a video knows these
+        known = {"source_timecode": timeline.source_timecode, "source_fps": timeline.edit_fps}
+        about.setdefault(timeline.video.label, {}).update(known)
     report = build_report(
         manifest,
         shown,

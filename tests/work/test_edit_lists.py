@@ -15,9 +15,10 @@ from tasks.adapters.storage.folder import FolderStore
 from tasks.core.errors import StorageError
 from tasks.core.records import Analysis, Segment, Timeline, Window
 from tasks.core.speech.cuts import Cut
+from tasks.core.views.edit_list import edit_list
 from tasks.work.media import Media, make_media
 from tasks.work.opening import open_video
-from tests.media import numbered_video, read_number, run_ffmpeg
+from tests.media import H264, numbered_video, read_number, run_ffmpeg
 from tests.spec import make_spec
 
 SEGMENT = Segment(
@@ -59,6 +60,18 @@ def test_a_timeline_shows_the_pictures_of_the_clips(tmp_path: Path) -> None:
         shown = [read_number(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
     assert shown == list(range(shown[0], shown[0] + len(shown)))
     assert (first_frame - 107_892, count) == (shown[0], len(shown))
+
+
+def test_a_lost_picture_does_not_change_the_rate(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    lost = ["-fps_mode", "passthrough", *H264]
+    numbered_video(tmp_path / "in/a.mp4", seconds=8, fps="30", codec=lost, filters="select=not(eq(n\\,99))")
+    spec = make_spec(tmp_path / "in", tmp_path / "out")
+    (video,) = spec.source.videos("**")
+    timeline = open_video(video, spec, tmp_path / "scratch")
+    assert isinstance(timeline, Timeline)
+    assert (timeline.source_fps, timeline.source_rate) == (29.875, 30.0)
+    assert edit_list([SEGMENT], timeline).rate == 30
 
 
 def test_what_writes_it_is_missing_and_the_rest_is_there(

@@ -24,6 +24,7 @@ from tasks.core.geometry import FrameBudget, frame_size, frames_bytes
 from tasks.core.speech.heard import Heard
 from tasks.core.speech.spans import speech_spans
 from tasks.core.views.sizes import size_text
+from tasks.core.views.timecode import NEAR
 
 MEGABYTE = 1_000_000
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -129,12 +130,14 @@ def _hear(
 
 def _source_facts(found: Probe) -> dict[str, Any]:
     seconds = float(found.end_s - found.pts[0] * found.time_base)
+    average, named = len(found.pts) / seconds if seconds > 0 else None, float(found.rate or 0)
     return {
         "unused": found.unused,
         "codec": found.codec,
         "source_width": found.width,
         "source_height": found.height,
-        "source_fps": round(len(found.pts) / seconds, 3) if seconds else None,
+        "source_fps": round(average, 3) if average else None,
+        "source_rate": named if average and abs(average / (named or 1) - 1) <= NEAR else None,
         "source_timecode": found.timecode,
     }
 

@@ -57,7 +57,7 @@ class Probe:
     `stored` are the times in the order of the packets, `packet_flags` their `PacketReferences`. `in_order`
     is true if every picture has its own time and none is discarded. `damage` says what is missing, `unused`
     what of the file is not read. `sound` is None for a video without, `timecode` where none is known of its
-    first picture.
+    first picture. `rate` is ffmpeg's guess of how many pictures a second were meant.
     """
 
     container: str
@@ -80,6 +80,7 @@ class Probe:
     clock: Clock = field(default_factory=Clock)
     sound: SoundTrack | None = None
     timecode: str | None = None
+    rate: Fraction | None = None
 
     @property
     def tolerance_s(self) -> Fraction:
@@ -124,7 +125,7 @@ def probe(path: Path, *, name: str) -> Probe:
         end_s = times.end_s(origin_us)
         damage = times.damage(_declared_s(container, stream), origin_us)
         stored = times.from_origin(origin_us)
-        timecode = _timecode(container, stream)
+        timecode, rate = _timecode(container, stream), stream.guessed_rate
         other_program = other_program_bytes(path, kind, times.end_byte)
     # PyAV's objects must not outlive their container: reading them then crashes.
     with _open(path, name=name) as container:
@@ -150,6 +151,7 @@ def probe(path: Path, *, name: str) -> Probe:
         clock=times.clock,
         sound=sound,
         timecode=timecode,
+        rate=rate,
         end_s=end_s,
         damage=damage,
         unused=unused_sentence(readable(path).unused_bytes or other_program),

@@ -107,7 +107,8 @@ class Timeline:
     `worker` names the worker on whose disk the frames are; empty for the machine of the flow.
     `source_width` and `source_height` are those of the video as a player shows it, `source_fps` is the number
     of its pictures a second on average, `codec` ffmpeg's name; None, as the seconds, in what earlier versions
-    stored. `source_timecode` is that of its first picture, known while it is open.
+    stored. `source_timecode` is that of its first picture, and `source_rate` the rate that the file names, if
+    `source_fps` is about the same: a lost picture makes that another one. Both are known while it is open.
     """
 
     video: VideoRef
@@ -129,8 +130,14 @@ class Timeline:
     unused: str | None = None
     sound_damage: str | None = None
     source_timecode: str | None = None
+    source_rate: float | None = None
     heard: Heard | None = field(default=None, compare=False, repr=False)
     loudness: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def edit_fps(self) -> float | None:
+        """How many pictures a second it is edited with."""
+        return self.source_rate or self.source_fps
 
     @property
     def silent(self) -> Timeline:

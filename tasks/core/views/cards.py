@@ -93,7 +93,7 @@ class Card:
         """A time as it is copied: the timecode of the picture on screen, where the video's rate is known."""
         if not self.fps:
             return clock(at_s)
-        rate = rate_near(self.fps)
+        rate = rate_near(self.fps, self.timecode or "")
         start, is_drop = frames_of(self.timecode or "", rate) or (0, False)
         return timecode(start + math.floor((at_s + TOLERANCE_S) * rate), rate, is_drop=is_drop)
 

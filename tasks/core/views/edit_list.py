@@ -50,7 +50,7 @@ class EditList:
 
 def edit_list(segments: Sequence[Segment], timeline: Timeline) -> EditList:
     """The best segment of each moment, as its clip shows it, or would."""
-    rate = rate_near(timeline.source_fps or timeline.fps)
+    rate = rate_near(timeline.edit_fps or timeline.fps, timeline.source_timecode or "")
     frames = max(1, round(_exact(timeline.duration_s) * rate))
     start, is_drop = frames_of(timeline.source_timecode or "", rate) or (0, False)
     best = sorted((each for each in segments if each.best_of_moment is not False), key=lambda each: each.rank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 
@@ -10,22 +11,32 @@ RATES = tuple(
     for rate in ((24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (50, 1), (60000, 1001), (60, 1))
 )
 """Pictures a second that editing programs know."""
+NEAR = 0.005
+"""Rates that differ by so small a part are the same: pictures are lost, and times rounded."""
 _TIMECODE = re.compile(r"(\d\d):([0-5]\d):([0-5]\d)([:;.])(\d\d)", re.ASCII)
 
 
-def rate_near(fps: float) -> Fraction:
+def rate_near(fps: float, timecode: str = "") -> Fraction:
     """The one of `RATES` in which a video with so many pictures a second is edited.
 
-    Of few or many pictures a second it is a multiple, or a part, where there is one.
+    It is a multiple, or a part, where there is one. A `timecode` with drop-frame has a rate that knows it.
+    What no video has, such as none at all, counts as 30.
 
-    >>> [str(rate_near(fps)) for fps in (23.976, 25, 29.97, 29.83, 15, 120)]
-    ['24000/1001', '25', '30000/1001', '30000/1001', '30', '60']
+    >>> [str(rate_near(fps)) for fps in (23.976, 25, 29.97, 29.83, 15, 10, 48, 120)]
+    ['24000/1001', '25', '30000/1001', '30000/1001', '30', '30', '24', '60']
+    >>> str(rate_near(30, "01:00:00;00"))
+    '30000/1001'
     """
-    while fps < 20:
-        fps *= 2
-    while fps > 70:
-        fps /= 2
-    return min(RATES, key=lambda rate: abs(rate - Fraction(fps)))
+
+    def misfit(rate: Fraction) -> tuple[bool, int, float]:
+        ratio = max(rate / fps, fps / rate)
+        off = abs(ratio / round(ratio) - 1)
+        return off > NEAR, round(ratio), off
+
+    rate = min(RATES, key=misfit) if 0 < fps < math.inf else Fraction(30)
+    found = _TIMECODE.fullmatch(timecode)
+    with_drop = rate * Fraction(1000, 1001)
+    return with_drop if found and found[4] != ":" and _dropped(with_drop) else rate
 
 
 def frames_of(timecode: str, rate: Fraction) -> tuple[int, bool] | None:

@@ -40,8 +40,24 @@ def test_what_is_no_timecode_is_none(text: str) -> None:
     [
         *((23.976, "24000/1001"), (24.0, "24"), (25.0, "25"), (29.97, "30000/1001"), (30.0, "30")),
         *((50.0, "50"), (59.94, "60000/1001"), (60.0, "60"), (12.5, "25"), (119.88, "60000/1001")),
-        *((1.0, "30"), (48.0, "50")),
+        *((1.0, "24"), (48.0, "24"), (10.0, "30"), (72.0, "24"), (90.0, "30"), (240.0, "60"), (33.3, "30")),
+        *((-25.0, "30"), (float("inf"), "30"), (float("nan"), "30"), (0.0, "30")),
     ],
 )
 def test_the_rate_of_a_timeline_is_one_that_programs_know(fps: float, rate: str) -> None:
     assert str(rate_near(fps)) == rate
+
+
+@pytest.mark.parametrize(
+    ("fps", "start", "rate"),
+    [
+        *((30.0, "01:00:00;00", "30000/1001"), (30.0, "01:00:00:00", "30"), (30.0, "soon;", "30")),
+        *(
+            (60.0, "01:00:00;00", "60000/1001"),
+            (25.0, "01:00:00;00", "25"),
+            (29.97, "01:00:00;00", "30000/1001"),
+        ),
+    ],
+)
+def test_drop_frame_has_a_rate_that_knows_it(fps: float, start: str, rate: str) -> None:
+    assert str(rate_near(fps, start)) == rate
