@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 from rich.console import Console
@@ -26,6 +26,7 @@ from tasks.core.settings.wrong import what_is_wrong
 from tasks.core.speech.heard import Heard
 from tasks.core.speech.transcripts import unwritten
 from tasks.core.views.clock import clock, seconds_from, watched
+from tasks.core.views.escaping import printable
 from tasks.core.views.pictures import Cut, Framing, clip_name
 from tasks.work.clips import KeptClip, keep_clip
 from tasks.work.hearing import heard_before
@@ -33,19 +34,26 @@ from tasks.work.hearing import heard_before
 MAX_SECONDS = 600
 """The longest window that can be ranked is as long."""
 
+ROUNDED_S = 0.001
+"""The times of a file of shots are rounded: that of a video's end may lie behind it by less than this."""
+
+Seconds = Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
+Place = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
 
 class Shot(BaseModel):
     """From `start` on, the middle of the crop lies at `crop_x`."""
 
-    start: float = Field(ge=0)
-    crop_x: float = Field(ge=0, le=1)
+    start: Seconds
+    crop_x: Place
 
 
 class Shots(BaseModel):
     """What lies beside a clip whose crop moves."""
 
-    start: float = Field(ge=0)
-    end: float = Field(ge=0)
+    video: str
+    start: Seconds
+    end: Seconds
     crop: str
     shots: list[Shot] = Field(min_length=1)
 
@@ -83,6 +91,9 @@ def cut_again(console: Console, store: Store, run: Manifest, part: str, wanted: 
     """
     timeline = video_called(store, run, part).timeline
     assert timeline, "only ranked videos are called"
+    if wanted.shots and wanted.shots.video != timeline.video.name:
+        shown, asked = printable(wanted.shots.video), printable(timeline.video.name)
+        raise SettingsError(f"--shots: that file is of {shown}, not of {asked}")
     begin_s, end_s = span_of(store, run, timeline, wanted)
     publish = publish_of(run, wanted)
     limits, speech = Limits(**settings_of(run, Limits)), Speech(**settings_of(run, Speech))
@@ -114,19 +125,36 @@ def cut_again(console: Console, store: Store, run: Manifest, part: str, wanted: 
 def name_of(timeline: Timeline, cut: Cut, run: Manifest, publish: Publish, wanted: Wanted) -> str:
     """Where the clip lies: beside those of the run, and what is cut in another way beside it."""
     ways = ["" if publish.crop == "none" else f"_{publish.crop.replace(':', 'x')}"]
-    ways.append("_shots" if wanted.shots else "" if wanted.crop_x is None else f"_at{wanted.crop_x:g}")
+    if wanted.shots:
+        ways.append("_shots")
+    elif wanted.crop_x is not None:
+        ways.append(f"_at{wanted.crop_x:g}")
+    elif publish.crop_follow:
+        ways.append("_follow")
     ways.append("_captions" if publish.captions == "burned" else "")
     name = clip_name(timeline.video, cut, run_id=run.run_id)
     return f"{name.removesuffix('.mp4')}{''.join(ways)}.mp4"
 
 
 def publish_of(run: Manifest, wanted: Wanted) -> Publish:
-    """The settings of the run, and what is wanted instead."""
+    """The settings of the run, and what is wanted instead.
+
+    Raises:
+        SettingsError: there is no crop to move, or it is to lie in two places.
+    """
+    if wanted.shots and wanted.crop_x is not None:
+        raise SettingsError(
+            f"--shots and --crop_x {wanted.crop_x:g} both say where the crop lies: give one of them"
+        )
     given: dict[str, Any] = {"crop": wanted.shots.crop} if wanted.shots else {}
     given |= {name: value for name, value in wanted.publish.items() if value is not None}
     if given.get("crop") == "none":
         given["crop_follow"] = False
-    return Publish.model_validate(settings_of(run, Publish) | {"clips": True} | given)
+    publish = Publish.model_validate(settings_of(run, Publish) | {"clips": True} | given)
+    if wanted.framing and publish.crop == "none":
+        moves = "--shots moves" if wanted.shots else f"--crop_x {wanted.crop_x:g} moves"
+        raise SettingsError(f"{moves} a crop, and there is none: add --crop 9:16, 4:5 or 1:1")
+    return publish
 
 
 def read_shots(path: Path) -> Shots:
@@ -140,7 +168,7 @@ def read_shots(path: Path) -> Shots:
         return Shots.model_validate(json.loads(path.read_bytes()))
     except ValidationError as error:
         wrong = what_is_wrong(error)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         wrong = str(error)
     raise SettingsError(f"{path} is no file of shots: {wrong}")
 
@@ -155,7 +183,7 @@ def span_of(store: Store, run: Manifest, timeline: Timeline, wanted: Wanted) -> 
     if begin_s is None or end_s is None:
         raise SettingsError("say what to cut: --from and --to, --rank or --shots")
     length = f"{timeline.video.name} is {clock(timeline.duration_s)} long"
-    if not begin_s < end_s <= timeline.duration_s:
+    if not begin_s < end_s <= timeline.duration_s + ROUNDED_S:
         raise SettingsError(
             f"--from {clock(begin_s)} --to {clock(end_s)}: one must lie before the other, and {length}"
         )
@@ -163,7 +191,7 @@ def span_of(store: Store, run: Manifest, timeline: Timeline, wanted: Wanted) -> 
         raise SettingsError(
             f"--from {clock(begin_s)} --to {clock(end_s)}: a clip is {MAX_SECONDS} s at the most"
         )
-    return begin_s, end_s
+    return begin_s, min(end_s, timeline.duration_s)
 
 
 def ranked_span(store: Store, run: Manifest, timeline: Timeline, rank: int) -> tuple[float, float]:

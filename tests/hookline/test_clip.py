@@ -114,6 +114,8 @@ def test_a_ranked_segment_is_cut_as_the_run_would(output: Path, capsys: pytest.C
         (["dog.mp4", "--from", "4", "--to", "9.5"], "dog.mp4 is 0:09 long"),
         (["dog.mp4", "--rank", "1", "--crop_x", "2"], "crop_x"),
         (["dog.mp4", "--rank", "1", "--crop", "2:1"], "2:1"),
+        (["dog.mp4", "--from", "1", "--to", "9" * 400], "is no time: write it as 1:02:03"),
+        (["dog.mp4", "--rank", "1", "--crop", "none", "--crop_x", "0.2"], "--crop_x 0.2 moves a crop, and"),
     ],
 )
 def test_what_cannot_be_cut_is_told(
@@ -137,12 +139,11 @@ def test_a_video_that_has_changed_is_not_cut(output: Path, capsys: pytest.Captur
 def test_a_crop_that_follows_is_corrected_shot_by_shot(output: Path, tmp_path: Path) -> None:
     arguments = ["clip", str(output), "dog.mp4", "--from", "1.2", "--to", "4.8", "--crop", "9:16"]
     assert cli([*arguments, "--crop_follow"]) == 0
-    (sidecar,) = output.glob("clips/*/dog-*/cut_0m01.2s-0m04.8s_9x16.json")
+    (sidecar,) = output.glob("clips/*/dog-*/cut_0m01.2s-0m04.8s_9x16_follow.json")
     known = json.loads(sidecar.read_text())
     assert (known["video"], known["start"], known["end"], known["crop"]) == ("dog.mp4", 1.2, 4.8, "9:16")
-    assert [(shot["start"], shot["found"]) for shot in known["shots"]][:1] == [
-        (1.2, known["shots"][0]["found"])
-    ]
+    first = known["shots"][0]
+    assert (first["start"], first["found"] in ("faces", "motion", "centre")) == (1.2, True)
     corrected = tmp_path / "corrected.json"
     corrected.write_text(
         json.dumps(known | {"shots": [{"start": 1.2, "crop_x": 0.9}, {"start": 3, "crop_x": 0}]})
@@ -161,7 +162,10 @@ def test_a_crop_that_follows_is_corrected_shot_by_shot(output: Path, tmp_path: P
     ("content", "says"),
     [
         ("", "is no file of shots"),
+        ("[" * 100_000, "is no file of shots"),
         ('{"start": 1, "end": 4, "crop": "9:16", "shots": []}', "shots"),
+        ('{"start": 1, "end": Infinity, "crop": "9:16", "shots": [{"start": 1, "crop_x": 0.5}]}', "end"),
+        ('{"start": 1, "end": 1e308, "crop": "9:16", "shots": [{"start": 1, "crop_x": 0.5}]}', "end"),
         ('{"start": 1, "end": 4, "crop": "9:16", "shots": [{"start": 1, "crop_x": 1.5}]}', "crop_x"),
         ('{"start": 1, "end": 4, "crop": "2:1", "shots": [{"start": 1, "crop_x": 0.5}]}', "2:1"),
     ],
@@ -169,6 +173,44 @@ def test_a_crop_that_follows_is_corrected_shot_by_shot(output: Path, tmp_path: P
 def test_what_is_no_file_of_shots_is_told(
     content: str, says: str, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "shots.json").write_text(content)
+    (tmp_path / "shots.json").write_text(content.replace("{", '{"video": "dog.mp4", ', 1))
     assert cli(["clip", str(output), "dog.mp4", "--shots", str(tmp_path / "shots.json")]) == 2
     assert says in " ".join(capsys.readouterr().err.split())
+
+
+SHOTS = {
+    "video": "dog.mp4",
+    "start": 7,
+    "end": 9.0004,
+    "crop": "9:16",
+    "shots": [{"start": 7, "crop_x": 0.5}],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "says"),
+    [
+        ({"video": "cow.mp4"}, [], "that file is of cow.mp4, not of dog.mp4"),
+        ({}, ["--crop_x", "0.1"], "--shots and --crop_x 0.1 both say where the crop lies"),
+        ({}, ["--crop", "none"], "--shots moves a crop, and there is none"),
+        ({"end": 9.01}, [], "dog.mp4 is 0:09 long"),
+    ],
+)
+def test_shots_that_do_not_fit_are_told(
+    changes: dict[str, Any],
+    arguments: list[str],
+    says: str,
+    output: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "shots.json").write_text(json.dumps(SHOTS | changes))
+    assert cli(["clip", str(output), "dog.mp4", "--shots", str(tmp_path / "shots.json"), *arguments]) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_shots_whose_rounded_end_lies_behind_the_video_are_cut(output: Path, tmp_path: Path) -> None:
+    (tmp_path / "shots.json").write_text(json.dumps(SHOTS))
+    assert cli(["clip", str(output), "dog.mp4", "--shots", str(tmp_path / "shots.json")]) == 0
+    (clip,) = output.glob("clips/*/dog-*/cut_0m07s-0m09s_9x16_shots.mp4")
+    assert size_and_seconds(clip) == (54, 96, 2.0)

@@ -8,7 +8,9 @@ from typing import Any
 
 from tasks.core.errors import SettingsError
 
-_TIME = re.compile(r"(?:(?:(\d+):(?=[0-5]?\d:))?(\d+):(?=[0-5]?\d(?:\.|$)))?(\d+(?:\.\d+)?)", re.ASCII)
+_TIME = re.compile(
+    r"(?:(?:(\d{1,9}):(?=[0-5]?\d:))?(\d{1,9}):(?=[0-5]?\d(?:\.|$)))?(\d{1,9}(?:\.\d+)?)", re.ASCII
+)
 
 
 def clock(seconds: float) -> str:
