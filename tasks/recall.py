@@ -16,7 +16,7 @@ from tasks.adapters.storage.published import newest_manifest, read_rows_of, read
 from tasks.core.errors import StorageError
 from tasks.core.listing import Listing
 from tasks.core.manifest import Manifest
-from tasks.core.records import Analysis, Failure, FailureKind
+from tasks.core.records import Failure, FailureKind
 from tasks.core.tables.duplicates import dependents
 from tasks.core.tables.library import check_library
 from tasks.core.tables.matching import Matches, match_videos
@@ -153,7 +153,8 @@ def plan_reuse(listing: Listing, previous: PreviousRun, run: Run) -> Reuse:
         windows=again.windows,
         words=again.words,
         waiting=matches.waiting + again.waiting,
-        analysed=again.reopened,
+        reopened=len(again.reopened),
+        analysed=again.retried | again.reopened,
         refused=matches.refused,
         library=library,
         previous=previous.rankings
@@ -173,7 +174,7 @@ def match_with(
             spec.digests,
             today=spec.run_date,
             # Without the deep model, the frame size that it needs is not known either.
-            at_any_size=isinstance(spec.deep, Analysis) and spec.deep.status == "failed",
+            at_any_size=spec.lacks_deep,
             rescore=spec.settings.select.rescore,
             most_reopened=spec.settings.select.most_reopened,
             also_listed=[failure.video.label for failure in listing.refused],

@@ -32,10 +32,10 @@ from tasks.rank import rank_video
 from tasks.run.logs import log_event
 from tasks.run.retries import retried
 from tasks.run.run import Run
-from tasks.work.analyses import find_analyses, known_analyses
+from tasks.work.analyses import find_analyses, standing_in
 from tasks.work.hearing import recall_heard
 from tasks.work.spec import RunSpec
-from tasks.work.transcripts import finally_cut, transcribed_before, with_own_words
+from tasks.work.transcripts import transcribed_before, with_own_words
 
 HEARD_AT_ONCE = 32
 """Records of what was heard that are read at once: one may be of hours of talk."""
@@ -61,6 +61,7 @@ class Reranking:
     counts those that have the scores of another head than before; `windows` and `words` are their new rows.
     The deep model has to see other moments of the others: `most_reopened` of them are `reopened`, each with
     its windows that were analysed before, and those that are `waiting` keep the scores that they have.
+    `retried` has such windows of videos with the scores of this head, which are opened for a missing answer.
     """
 
     spec: RunSpec
@@ -72,6 +73,7 @@ class Reranking:
     rescored: int = 0
     waiting: int = 0
     reopened: dict[VideoRef, frozenset[Window]] = field(default_factory=dict)
+    retried: dict[VideoRef, frozenset[Window]] = field(default_factory=dict)
 
     def add(self, entry: LibraryEntry, stored: Stored, heard: Heard | None, head: HeadName | None) -> None:
         """Rank a video from what is stored, and from what was heard. `head` made the scores; None: unknown.
@@ -83,6 +85,11 @@ class Reranking:
         if entry.digests.scoring == spec.digests.scoring:
             if ranked := rerank(entry, stored, heard, spec):
                 self._keep(entry, ranked)
+            elif video := restored(entry, stored.scores, heard, spec):
+                self.retried[entry.video] = standing_in(video, spec)
+            return
+        # Which moments the deep model has to see of it, only a run that has the model can tell.
+        if spec.lacks_deep and self._wait(entry, stored, heard, head):
             return
         found = rescore(entry, stored, heard, spec)
         if isinstance(found, RankedVideo):
@@ -93,9 +100,16 @@ class Reranking:
             self._keep(replace(entry, digests=digests, scored_in=spec.run_id, scored_on=spec.run_date), found)
         elif found is not None and len(self.reopened) < self.most_reopened:
             self.reopened[entry.video] = found
-        elif found is not None and head is not None and (ranked := rerank(entry, stored, heard, spec)):
-            self.waiting += 1
-            self._keep(entry, replace(ranked, scored_by=head))
+        elif found is not None:
+            self._wait(entry, stored, heard, head)
+
+    def _wait(self, entry: LibraryEntry, stored: Stored, heard: Heard | None, head: HeadName | None) -> bool:
+        """Rank a video by the scores that it has, of this head; says whether that can be done."""
+        if head is None or not (ranked := rerank(entry, stored, heard, self.spec)):
+            return False
+        self.waiting += 1
+        self._keep(entry, replace(ranked, scored_by=head))
+        return True
 
     def _keep(self, entry: LibraryEntry, ranked: RankedVideo) -> None:
         spec = self.spec
@@ -259,12 +273,7 @@ def rescore(
             half = features.embeddings.astype(np.float16)
             if ranked := ranked_from(replace(video, embeddings=half, change=features.change), spec):
                 return ranked
-    if video is None:
-        return None
-    cut = finally_cut(video, spec)
-    if not known_analyses(cut.candidates, cut.timeline, spec):
-        return frozenset()  # those are answers of another deep model, or to another question
-    return frozenset(item.window for item in video.windows if item.analysed_before)
+    return standing_in(video, spec) if video else None
 
 
 def restored(
@@ -312,11 +321,9 @@ def with_kept_thumbnails(ranked: RankedVideo, spec: RunSpec) -> RankedVideo:
     names = [thumbnail_name(video, tick, timeline.fps) for tick in ticks]
     if spec.library:
         kept |= copied_thumbnails({*names} - kept, video, spec)
-    segments = (
-        replace(segment, thumbnail_uri=name if name in kept else None)
-        for segment, name in zip(ranked.segments, names, strict=True)
-    )
-    return replace(ranked, segments=tuple(segments))
+    uris = (name if name in kept else None for name in names)
+    segments = zip(ranked.segments, uris, strict=True)
+    return replace(ranked, segments=tuple(replace(each, thumbnail_uri=uri) for each, uri in segments))
 
 
 def copied_thumbnails(names: Collection[str], video: VideoRef, spec: RunSpec) -> set[str]:

@@ -124,7 +124,7 @@ class Ledger:
             "unchanged": self.known.unchanged,
             "rescored": self.known.rescored,
             "waiting": self.known.waiting,
-            "reopened": len(self.known.analysed),
+            "reopened": self.known.reopened,
             "rejected": kinds.count(FailureKind.REJECTED),
             "failed": kinds.count(FailureKind.FAILED),
             "truncated": sum(bool(timeline.damage or timeline.unused) for timeline in timelines),

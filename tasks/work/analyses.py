@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tasks.adapters.storage.analysis_cache import AnalysisCache, open_analysis_cache
-from tasks.core.records import Analysis, ScoredWindow, Timeline, Window
+from tasks.core.records import Analysis, ScoredVideo, ScoredWindow, Timeline, Window
 from tasks.core.scoring.analyses import analysis_key
 from tasks.core.scoring.answers import prompt_hash, said_hash
 from tasks.core.scoring.said import said_in
 from tasks.core.scoring.window_cuts import ticks_of
 from tasks.core.throughput import Work
 from tasks.work.spec import RunSpec
+from tasks.work.transcripts import finally_cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,14 @@ def known_analyses(
     keys = cache_keys([*seen.values()], timeline, spec, said=said)
     known = cached_analyses(keys, cache_of_run(spec))
     return {window: known[ticks] for window, ticks in seen.items() if ticks in known}
+
+
+def standing_in(video: ScoredVideo, spec: RunSpec) -> frozenset[Window]:
+    """The windows that were analysed before; none where another deep model, or question, gave the answers."""
+    cut = finally_cut(video, spec)
+    if not spec.lacks_deep and not known_analyses(cut.candidates, cut.timeline, spec):
+        return frozenset()
+    return frozenset(item.window for item in video.windows if item.analysed_before)
 
 
 def seen_windows(candidates: Sequence[ScoredWindow], timeline: Timeline) -> dict[Window, Window]:

@@ -80,6 +80,11 @@ class RunSpec:
         )
 
     @property
+    def lacks_deep(self) -> bool:
+        """Whether the run wanted a deep model and cannot have it."""
+        return isinstance(self.deep, Analysis) and self.deep.status == "failed"
+
+    @property
     def fast_kind(self) -> FastKind:
         """What kind of fast scores the run gives."""
         return self.head.fast_kind if self.head else "salience"

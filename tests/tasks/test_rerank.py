@@ -65,6 +65,11 @@ def stored(rows: pa.Table) -> Stored:
     return Stored(rows, stored_scores(rows), features_of(rows))
 
 
+def reranking(spec: RunSpec, most: int, folder: Path) -> Reranking:
+    folder.mkdir(exist_ok=True)
+    return Reranking(spec, most, RowsByVideo(folder / "windows"), RowsByVideo(folder / "words"))
+
+
 def candidates(video: RankedVideo | ScoredVideo) -> list[Window]:
     scored = video.scored if isinstance(video, RankedVideo) else video
     return [item.window for item in scored.candidates]
@@ -128,15 +133,34 @@ def test_answers_of_another_judge_stand_in_for_nothing(night: Night) -> None:
     assert rescore(night.entry, night.stored, None, judge) == frozenset()
 
 
-def test_a_night_without_the_judge_forgets_no_answer(night: Night) -> None:
+@pytest.mark.parametrize("most", [0, 1])
+def test_a_night_without_the_judge_keeps_the_head_before(night: Night, most: int, tmp_path: Path) -> None:
     away = replace(night.spec, deep=Analysis.failed("model_unavailable", "It is not there."))
-    video = rescore(night.entry, night.stored, None, away)
-    assert isinstance(video, RankedVideo)
-    assert video.unanswered == 10
-    rows = rescored_windows(video, night.rows, away.stamp)
-    known = {item.window for item in video.scored.windows if item.analysed_before}
-    assert known == {*candidates(night.before)}
-    assert rescore(night.entry, stored(rows), None, night.spec) == known
+    first, second = (reranking(each, most, tmp_path / each.run_id) for each in (away, night.spec))
+    first.add(night.entry, night.stored, None, OLD_HEAD)
+    assert (first.rescored, first.waiting, first.reopened) == (0, 1, {})
+    (left,) = first.entries
+    assert (left.unanswered, left.waits_for, left.scored_in) == (10, night.spec.digests.scoring, "run-1")
+    second.add(left, night.stored, None, OLD_HEAD)
+    assert (len(second.reopened), second.waiting, second.rescored) == (most, 1 - most, 0)
+    assert all(pool == {*candidates(night.before)} for pool in second.reopened.values())
+    assert [video.unanswered for video in second.videos] == [0] * (1 - most)
+
+
+def test_what_stood_in_does_so_again_when_a_missing_answer_is_asked_for(night: Night, tmp_path: Path) -> None:
+    pool = rescore(night.entry, night.stored, None, night.spec)
+    assert isinstance(pool, frozenset)
+    opened = night.opened(pool)
+    *told, _ = sorted({*candidates(opened)} - pool)
+    night.answer(told)
+    starts = {window.start for window in pool}
+    stand = pa.array([start in starts for start in night.made.starts.tolist()])
+    scores = pa.array([item.score for item in opened.windows], pa.int32())
+    rows = with_column(with_column(night.rows, "analysed_before", stand), "videomae_score", scores)
+    found = reranking(night.spec, 0, tmp_path)
+    found.add(replace(night.entry, digests=night.spec.digests, unanswered=1), stored(rows), None, None)
+    assert (found.entries, found.reopened, found.retried) == ([], {}, {night.entry.video: pool})
+    assert candidates(night.opened(found.retried[night.entry.video])) == candidates(opened)
 
 
 def test_without_what_is_stored_it_must_be_opened(night: Night) -> None:
@@ -146,8 +170,7 @@ def test_without_what_is_stored_it_must_be_opened(night: Night) -> None:
 
 @pytest.mark.parametrize("most", [0, 1])
 def test_a_video_waits_for_its_turn_by_the_ranks_it_has(night: Night, most: int, tmp_path: Path) -> None:
-    kept = (RowsByVideo(tmp_path / name) for name in ("windows", "words"))
-    found = Reranking(night.spec, most, *kept)
+    found = reranking(night.spec, most, tmp_path)
     found.add(night.entry, night.stored, None, OLD_HEAD)
     assert (len(found.reopened), found.waiting, found.rescored) == (most, 1 - most, 0)
     for video, entry in zip(found.videos, found.entries, strict=True):
@@ -159,7 +182,7 @@ def test_a_video_waits_for_its_turn_by_the_ranks_it_has(night: Night, most: int,
 
 
 def test_whose_head_nobody_knows_is_opened(night: Night, tmp_path: Path) -> None:
-    found = Reranking(night.spec, 0, *(RowsByVideo(tmp_path / name) for name in ("windows", "words")))
+    found = reranking(night.spec, 0, tmp_path)
     found.add(night.entry, night.stored, None, None)
     assert (found.videos, found.waiting) == ([], 0)
 

@@ -47,9 +47,10 @@ class Reuse:
     something is missing, `damage` says what. `scored` videos have stored scores from which they are ranked
     again: `reranked`. `rescored` counts those of them whose scores are another head's, made from what is
     stored; `windows` and `words` have their new rows. `waiting` counts the videos whose ranks are still by an
-    earlier head. `analysed` has the others that want a look for another head, which are among `to_open`, with
-    the windows whose answers are known. `refused` videos are rejected as before. `library` has the rows of
-    the library that stay in it: of settled and refused videos, and of those that are not listed.
+    earlier head. `reopened` counts those of `to_open` that want a look for another head. `analysed` has, of
+    these and of others that stored scores do not suffice for, the windows whose answers are known. `refused`
+    videos are rejected as before. `library` has the rows of the library that stay in it: of settled and
+    refused videos, and of those that are not listed.
     """
 
     to_open: Sequence[VideoRef]
@@ -62,6 +63,7 @@ class Reuse:
     windows: Tables = no_rows
     words: Tables = no_rows
     waiting: int = 0
+    reopened: int = 0
     analysed: Mapping[VideoRef, frozenset[Window]] = field(default_factory=dict)
     refused: Sequence[Failure] = ()
     library: Tables = no_rows
