@@ -28,6 +28,9 @@ from tasks.core.views.escaping import printable
 
 Row = Mapping[str, Any]
 
+LEFT_OUT = "left out: another video shows the same (ranking.duplicates: drop)"
+"""What became of a window that is a duplicate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -139,6 +142,8 @@ def outcome(known: Known, row: Row) -> str:
     """What became of a window, in a few words."""
     if ranked := known.rank_of(row):
         return f"rank {ranked['rank']}"
+    if row["reason"] == "duplicate":
+        return LEFT_OUT
     if row["suppressed_by"] is not None:
         return f"repeats {clock(row['suppressed_by'])}"
     if row["is_candidate"]:
@@ -194,6 +199,8 @@ def why_ranked(row: Row) -> str:
 
 def why_not(known: Known, row: Row) -> str:
     """Why a window is not ranked."""
+    if row["reason"] == "duplicate":
+        return LEFT_OUT
     ranking = known.scored.settings["ranking"] if known.scored else {}
     if row["suppressed_by"] is not None:
         return _suppressed(known, row, ranking)

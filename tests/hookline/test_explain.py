@@ -14,7 +14,16 @@ import pytest
 from prefect.logging import disable_run_logger
 
 from hookline.cli import run as cli
-from hookline.explain import Known, Row, about_a_window, about_the_moment, about_the_video, read_known
+from hookline.explain import (
+    LEFT_OUT,
+    Known,
+    Row,
+    about_a_window,
+    about_the_moment,
+    about_the_video,
+    outcome,
+    read_known,
+)
 from hookline.videos import video_called
 from tasks.adapters.models.head import Head
 from tasks.adapters.storage import open_store
@@ -108,6 +117,13 @@ def test_what_is_below_the_cut_has_a_place(known: Known) -> None:
     assert f"place {row['pack_rank']} of those that do not repeat each other, 15 are taken" in said
     assert f"the weakest has the fast score {weakest}" in said
     assert "It was not drawn for the audit." in said
+
+
+def test_what_another_video_shows_too_is_left_out(known: Known) -> None:
+    row = next(row for row in known.windows if row["is_candidate"] and row["reason"])
+    row = {**row, "reason": "duplicate"}
+    assert outcome(known, row) == LEFT_OUT
+    assert f"is {LEFT_OUT}." in " ".join(about_a_window(replace(known, windows=[row], salience=None), row))
 
 
 def test_an_audited_window_has_an_answer_and_a_probability(known: Known) -> None:
