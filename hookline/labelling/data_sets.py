@@ -47,7 +47,7 @@ def qvhighlights(file: Path, videos: Videos) -> Given:
     for number, line in _lines(file):
         try:
             told = json.loads(line)
-            uri, begins = _place(told["vid"], videos)
+            uri, begins = _place(str(told["vid"]), videos)
             moments |= {(uri, begins + float(a), begins + float(b)) for a, b in told["relevant_windows"]}
             of_clips = np.zeros(int(told["duration"] / CLIP_S))
             of_clips[told["relevant_clip_ids"]] = np.mean(told["saliency_scores"], axis=1)

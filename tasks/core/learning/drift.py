@@ -26,7 +26,8 @@ MIN_OF_NIGHT = 5
 def drift(nights: Sequence[Sequence[float | None]]) -> list[float | None]:
     """How far each night is from those before it, in standard errors; None where there is too little to tell.
 
-    A night is a value of each of its videos, or None. One that tells nothing changes nothing.
+    A night is a value of each of its videos, or None. One that tells nothing does not move the average; its
+    videos count among those before the next nights.
     """
     found: list[float | None] = []
     before: list[float] = []
