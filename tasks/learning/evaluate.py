@@ -33,9 +33,6 @@ from tasks.core.tables.parquet_options import write_options
 from tasks.core.tables.schemas import EVALUATIONS, SCHEMA_VERSION, table_name
 from tasks.core.views.evaluation.page import build_evaluation_page
 
-Key = tuple[str, str]
-"""The URI and the ETag of a video."""
-
 Span = tuple[float, float]
 
 
@@ -128,24 +125,28 @@ def page_of(evaluation: Evaluation) -> str:
     )
 
 
-def verdicts_of(videos: Sequence[ScoredVideoRows], labels: pa.Table, curves: pa.Table) -> dict[Key, Verdicts]:
-    """What people said of each video: labels and curves where they are of one of its windows, and moments."""
-    given: defaultdict[Key, list[dict[str, Any]]] = defaultdict(list)
-    for row in labels.to_pylist():
-        given[row["video_uri"], row["video_etag"]].append(row)
-    drawn: defaultdict[Key, dict[str, dict[Span, float]]] = defaultdict(lambda: defaultdict(dict))
-    names = ("video_uri", "video_etag", "kind", "start", "end", "value")
-    for uri, etag, kind, start, end, value in zip(*(curves[name].to_pylist() for name in names), strict=True):
-        drawn[uri, etag][kind][start, end] = value
+def verdicts_of(videos: Sequence[ScoredVideoRows], labels: pa.Table, curves: pa.Table) -> dict[str, Verdicts]:
+    """What people said of each video, by its ETag, which it keeps under another name.
+
+    That is labels and curves where they are of one of its windows, and moments. Of what was said under
+    several names the newest counts.
+    """
+    given: defaultdict[str, dict[Span, dict[str, Any]]] = defaultdict(dict)
+    for row in labels.sort_by("imported_at").to_pylist():
+        given[row["video_etag"]][row["start"], row["end"]] = row
+    drawn: defaultdict[str, dict[str, dict[Span, float]]] = defaultdict(lambda: defaultdict(dict))
+    names, curves = ("video_etag", "kind", "start", "end", "value"), curves.sort_by("imported_at")
+    for etag, kind, start, end, value in zip(*(curves[name].to_pylist() for name in names), strict=True):
+        drawn[etag][kind][start, end] = value
     return {
-        key: _verdicts(video, given[key], drawn[key])
+        etag: _verdicts(video, given[etag].values(), drawn[etag])
         for video in videos
-        if (key := (video.uri, video.etag)) in given or key in drawn
+        if (etag := video.etag) in given or etag in drawn
     }
 
 
 def _verdicts(
-    video: ScoredVideoRows, labels: Sequence[dict[str, Any]], curves: Mapping[str, Mapping[Span, float]]
+    video: ScoredVideoRows, labels: Collection[dict[str, Any]], curves: Mapping[str, Mapping[Span, float]]
 ) -> Verdicts:
     spans = list(zip(video.start.tolist(), video.end.tolist(), strict=True))
     places = {span: place for place, span in enumerate(spans)}
@@ -182,7 +183,7 @@ def _heads(store: Store) -> Iterator[dict[str, Any]]:
         yield {**(told_of(store, name) or {}), "promoted": bool(promoted and promoted["head"] == name)}
 
 
-def _health(labels: pa.Table, curves: pa.Table, verdicts: Mapping[Key, Verdicts]) -> Iterator[Measured]:
+def _health(labels: pa.Table, curves: pa.Table, verdicts: Mapping[str, Verdicts]) -> Iterator[Measured]:
     """How many labels there are, of what, and of how many a window is known; and what is known by curves."""
     counts = {
         "labels": len(labels),

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from hookline.cli import run
+from tasks.adapters.storage import open_store
+from tasks.adapters.storage.labelled import labelled_windows
+from tasks.adapters.storage.published import newest_manifest
 from tasks.core.tables.schemas import CURVES, LABELS
 from tests import FIXTURES
 
@@ -82,6 +86,23 @@ def test_labels_find_their_video_in_whatever_unicode_form_it_was_typed(
     assert set(zip(table["video_uri"].to_pylist(), table["match"].to_pylist(), strict=True)) == {
         (stored, "ranked")
     }
+
+
+def test_a_label_follows_its_video_to_another_name(
+    output: Path, export: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    rows = [row | {"verdict": "rejected"} for row in export]
+    assert run(["labels", str(output), str(write_csv(tmp_path / "v.csv", rows))]) == 0
+    (path,) = output.glob("labels/*.parquet")
+    table = pq.ParquetFile(path).read()
+    at = table.schema.get_field_index("video_uri")
+    earlier = pc.replace_substring(table["video_uri"], "/videos/", "/before/")
+    assert not {*earlier.to_pylist()} & {*table["video_uri"].to_pylist()}
+    pq.write_table(table.set_column(at, table.schema.field(at), earlier), path)
+    store = open_store(str(output))
+    found, lost = labelled_windows(store, newest_manifest(store))
+    assert (len(found), lost) == (len(rows), 0)
+    assert {each.video.uri for each in found} == {row["video_uri"] for row in rows}
 
 
 def test_windows_that_were_not_ranked_can_be_labelled_in_parquet(

@@ -32,23 +32,23 @@ def labelled_windows(store: Store, newest: Manifest) -> tuple[list[LabelledWindo
     Raises:
         StorageError: the output cannot be read.
     """
-    entries = read_library(read_table(store, "library", newest))
+    library = read_table(store, "library", newest)
+    entries = [*read_library(library).values(), *read_library(library, listed=True).values()]
     labels = read_labels(store).to_pylist()
-    known = [row for row in labels if _is_of(row, entries.get(row["video_uri"]))]
-    windows = _windows(store, [entries[row["video_uri"]] for row in known])
+    by_etag = {entry.video.etag: entry for entry in entries if entry.timeline}  # by its name now
+    known = {
+        (entry.video.uri, row["start"], row["end"]): (row, entry)
+        for row in sorted(labels, key=lambda row: row["imported_at"])  # the newest counts
+        if (entry := by_etag.get(row["video_etag"]))
+    }
+    windows = _windows(store, [entry for _, entry in known.values()])
     found = []
-    for row in known:
-        entry = entries[row["video_uri"]]
-        if (there := windows.get((row["video_uri"], row["start"], row["end"]))) and entry.timeline:
+    for span, (row, entry) in known.items():
+        if (there := windows.get(span)) and entry.timeline:
             item = _scored(there, entry.timeline)
             published = row["verdict"] == "published"
             found.append(LabelledWindow(entry.video, item, published, row["views"]))
     return found, len(labels) - len(found)
-
-
-def _is_of(row: dict[str, Any], entry: LibraryEntry | None) -> bool:
-    """Whether a label is of the version of its video that was scored."""
-    return entry is not None and entry.timeline is not None and row["video_etag"] == entry.video.etag
 
 
 def _windows(store: Store, entries: Iterable[LibraryEntry]) -> Spans:

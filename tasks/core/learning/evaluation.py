@@ -19,7 +19,7 @@ NO_WINDOWS = "unknown: no windows of videos that no head was fitted on"
 
 
 def evaluated(
-    videos: Sequence[ScoredVideoRows], verdicts: Mapping[tuple[str, str], Verdicts], *, alike: Collection[str]
+    videos: Sequence[ScoredVideoRows], verdicts: Mapping[str, Verdicts], *, alike: Collection[str]
 ) -> Iterator[Measured]:
     """Every metric over the videos of the runs that are `alike`, and how alike the scores were in each run.
 

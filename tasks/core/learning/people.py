@@ -52,11 +52,9 @@ Scored = Sequence[tuple[Floats, ScoredVideoRows, Verdicts]]
 """Videos of which people said something, with a score of each window; NaN where there is none."""
 
 
-def by_people(
-    videos: Sequence[ScoredVideoRows], verdicts: Mapping[tuple[str, str], Verdicts]
-) -> Iterator[Measured]:
-    """Every metric of every score over the videos of which people said anything."""
-    if not any((video.uri, video.etag) in verdicts for video in videos):
+def by_people(videos: Sequence[ScoredVideoRows], verdicts: Mapping[str, Verdicts]) -> Iterator[Measured]:
+    """Every metric of every score over the videos of which people said anything; `verdicts` are by ETag."""
+    if not any(video.etag in verdicts for video in videos):
         return
     scores = [scores_of(video) for video in videos]
     for name in scores[0]:
@@ -65,9 +63,9 @@ def by_people(
             for of_video, video in zip(scores, videos, strict=True)
         ]
         told = [
-            (score, video, verdicts[key])
+            (score, video, verdicts[video.etag])
             for score, video in zip(known, videos, strict=True)
-            if (key := (video.uri, video.etag)) in verdicts
+            if video.etag in verdicts
         ]
         if any(len(of_video.places) for *_, of_video in told):
             yield from _of_verdicts(name, told)
@@ -129,13 +127,13 @@ def _precision(
     name: str,
     scores: Sequence[Floats],
     videos: Sequence[ScoredVideoRows],
-    verdicts: Mapping[tuple[str, str], Verdicts],
+    verdicts: Mapping[str, Verdicts],
 ) -> Measured:
     """Of the first windows of the library, the share that was published, of those that have a label."""
     has_label, right = [], []
     for video in videos:
         flags = np.zeros((2, len(video.start)), bool)
-        if of_video := verdicts.get((video.uri, video.etag)):
+        if of_video := verdicts.get(video.etag):
             flags[0, of_video.places] = True
             flags[1, of_video.places] = of_video.published
         has_label.append(flags[0])
@@ -190,14 +188,12 @@ def _of_curves(name: str, scored: Scored) -> Iterator[Measured]:
             yield Measured(f"{metric}_with_{kind}", name, "all", mean_of(values), rows, note=note)
 
 
-def reliability_of(
-    videos: Sequence[ScoredVideoRows], verdicts: Mapping[tuple[str, str], Verdicts]
-) -> list[Bin]:
+def reliability_of(videos: Sequence[ScoredVideoRows], verdicts: Mapping[str, Verdicts]) -> list[Bin]:
     """Labels by the chance of being published that the deep score gives; empty where there are too few."""
     told = [
         (video.deep, video, of_video)
         for video in videos
-        if (of_video := verdicts.get((video.uri, video.etag))) and len(of_video.places)
+        if (of_video := verdicts.get(video.etag)) and len(of_video.places)
     ]
     if not told:
         return []

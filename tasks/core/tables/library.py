@@ -86,14 +86,18 @@ def library_table(entries: Iterable[LibraryEntry], *, listed: Collection[str]) -
     return pa.Table.from_pylist(rows, schema=LIBRARY)
 
 
-def read_library(table: pa.Table) -> dict[str, LibraryEntry]:
-    """The entries of a `library_table` by URI.
+def read_library(table: pa.Table, *, listed: bool = False) -> dict[str, LibraryEntry]:
+    """The entries of a `library_table` by URI; with `listed`, without those that the run did not list.
+
+    Earlier versions did not say which it listed: of theirs, all count.
 
     Raises:
         ValueError, KeyError, TypeError: it is not one.
     """
     table = upgraded(table, LIBRARY)
     check_library(table)
+    if listed:
+        table = table.filter(pc.fill_null(table["listed"], fill_value=True))
     return {row["video_uri"]: _entry(row) for row in table.to_pylist()}
 
 

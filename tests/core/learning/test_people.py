@@ -15,7 +15,7 @@ from tests.core.learning.test_gate import video
 VIDEOS = 40
 
 
-def told(rng: np.random.Generator) -> tuple[list[ScoredVideoRows], dict[tuple[str, str], Verdicts]]:
+def told(rng: np.random.Generator) -> tuple[list[ScoredVideoRows], dict[str, Verdicts]]:
     """Videos of which people published and marked what the judge finds good, and watched it."""
     videos, verdicts = [], {}
     for number in range(VIDEOS):
@@ -23,7 +23,7 @@ def told(rng: np.random.Generator) -> tuple[list[ScoredVideoRows], dict[tuple[st
         places = np.flatnonzero(rows.is_candidate)[::3]
         published = rng.random(len(places)) < 1 / (1 + np.exp(-(rows.deep[places] - 55) / 4))
         best = int(np.nanargmax(rows.deep))
-        verdicts[rows.uri, rows.etag] = Verdicts(
+        verdicts[rows.etag] = Verdicts(
             places,
             published,
             np.where(published, np.exp(rows.deep[places] / 10), np.nan),
@@ -112,7 +112,7 @@ def test_windows_that_overlap_too_much_do_not_count_against_a_score() -> None:
     of_video = Verdicts(none, none.astype(bool), none.astype(float), moments=[moment])
     (score,) = [
         each
-        for each in by_people([packed], {(rows.uri, rows.etag): of_video})
+        for each in by_people([packed], {rows.etag: of_video})
         if (each.metric, each.score) == ("map_of_moments", "deep")
     ]
     assert score.estimate.value == 1
