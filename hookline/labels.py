@@ -71,8 +71,9 @@ def import_labels(store: Store, file: Path, newest: Manifest, *, kind: str = "au
         StorageError: the output cannot be read or written.
     """
     kind = format_of(file) if kind == "auto" else kind
-    entries = read_library(read_table(store, "library", newest))
-    given = read_file(file, kind, Videos(entries))
+    library = read_table(store, "library", newest)
+    entries, listed = read_library(library), read_library(library, listed=True)
+    given = read_file(file, kind, Videos(entries, listed))
     labels = checked_labels(given.rows, name=file.name)
     if not labels and not given.curves:
         raise SettingsError(f"{file.name} has no labels: fill in the column verdict (published or rejected)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from hookline.show import of_videos
@@ -15,6 +16,7 @@ from tasks.core.manifest import Manifest
 from tasks.core.names import caseless
 from tasks.core.records import VideoRef
 from tasks.core.tables.library import LibraryEntry, read_library
+from tasks.core.tables.schemas import LIBRARY, upgraded
 
 MAX_NAMED = 5
 """Videos that an error names, where one was meant."""
@@ -49,9 +51,12 @@ def video_called(store: Store, run: Manifest, part: str) -> LibraryEntry:
 
 
 def ranked_uris(store: Store, run: Manifest) -> Iterator[str]:
-    """The URIs of the ranked videos of a run, as they come from its library."""
-    for table in read_in_parts(store, "library", run, ["video_uri", "status"]):
-        yield from table.filter(pc.equal(table["status"], "ranked"))["video_uri"].to_pylist()
+    """The URIs of the ranked videos of a run, as they come from its library; not of those that are gone."""
+    columns = pa.schema([LIBRARY.field(name) for name in ("video_uri", "status", "listed")])
+    for part in read_in_parts(store, "library", run, columns.names[:2], optional=["listed"]):
+        table = upgraded(part, columns)
+        there = pc.and_(pc.equal(table["status"], "ranked"), pc.fill_null(table["listed"], fill_value=True))
+        yield from table.filter(there)["video_uri"].to_pylist()
 
 
 def _name(uri: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,15 +26,15 @@ class Given:
 class Videos:
     """The ranked videos of a library, by what files may call them, and how long each is.
 
-    A video is called by its URI, by the name of its file with or without the ending, or by its id on YouTube
-    at the end of that name in brackets.
+    A video is called by its URI; one of those that are `listed` also by the name of its file with or without
+    the ending, or by its id on YouTube at the end of that name in brackets.
     """
 
-    def __init__(self, entries: Mapping[str, LibraryEntry]) -> None:
+    def __init__(self, entries: Mapping[str, LibraryEntry], listed: Collection[str]) -> None:
         timelines = {uri: entry.timeline for uri, entry in entries.items() if entry.timeline}
         self.duration_s = {uri: timeline.duration_s for uri, timeline in timelines.items()}
         self._called: dict[str, set[str]] = {}
-        for uri in timelines:
+        for uri in timelines.keys() & listed:
             file = uri.rpartition("/")[2]
             stem = file.rpartition(".")[0] or file
             for name in (file, stem, *IN_BRACKETS.findall(stem)):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hookline.cli import run
+from hookline.videos import video_called
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.labelled import labelled_windows
 from tasks.adapters.storage.published import newest_manifest
@@ -103,6 +104,30 @@ def test_a_label_follows_its_video_to_another_name(
     found, lost = labelled_windows(store, newest_manifest(store))
     assert (len(found), lost) == (len(rows), 0)
     assert {each.video.uri for each in found} == {row["video_uri"] for row in rows}
+
+
+def test_what_is_listed_no_more_is_not_meant_by_its_name(
+    output: Path, export: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    (path,) = output.glob("library/*/*.parquet")
+    table = pq.ParquetFile(path).read()
+    rows = table.to_pylist()
+    (uri,) = {row["video_uri"] for row in export if row["video_uri"].endswith("/first.mp4")}
+    (first,) = (row for row in rows if row["video_uri"] == uri)
+    rows = [row | {"listed": True} for row in rows]
+    rows.append(first | {"video_uri": "file:///before/first.mp4", "listed": False})
+    rows.sort(key=lambda row: str(row["video_uri"]))
+    listed = pa.field("listed", pa.bool_())
+    names = [field for field in table.schema if field.name != "listed"]
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema([*names, listed])), path)
+    labels = [
+        row | {"video_uri": "first", "verdict": "rejected"} for row in export if row["video_uri"] == uri
+    ]
+    assert run(["labels", str(output), str(write_csv(tmp_path / "v.csv", labels))]) == 0
+    (kept_now,) = kept(output)
+    assert {*kept_now["video_uri"].to_pylist()} == {uri}
+    store = open_store(str(output))
+    assert video_called(store, newest_manifest(store), "first.mp4").video.uri == uri
 
 
 def test_windows_that_were_not_ranked_can_be_labelled_in_parquet(

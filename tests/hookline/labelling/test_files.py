@@ -26,13 +26,13 @@ TALK, GAME, GREEN = "s3://b/talk.mp4", "s3://b/The game [JhdjUam0l6A].webm", "s3
 OTHER, PART = "s3://b/old/cut.mp4", "bP5KfdFJzC4_660.0_810.0"
 
 
-def library(*videos: str, seconds: float = 100) -> Videos:
+def library(*videos: str, seconds: float = 100, gone: str = "") -> Videos:
     entries = {}
     for uri in videos:
         ref = VideoRef(uri, "etag", 1)
         timeline = Timeline(ref, "", int(seconds), 1, 28, 28, seconds, "pyav")
         entries[uri] = LibraryEntry(ref, Digests("s", "r", "f"), date(2026, 11, 24), timeline, "run")
-    return Videos(entries)
+    return Videos(entries, entries.keys() - {gone})
 
 
 VIDEOS = library(TALK, GAME, GREEN, OTHER, "s3://b/new/cut.mp4")
@@ -66,6 +66,12 @@ def test_the_command_knows_every_format() -> None:
 )
 def test_a_video_is_found_by_what_people_call_it_if_one_is_called_so(name: str, uri: str) -> None:
     assert VIDEOS.uri(name) == uri
+
+
+def test_a_video_that_is_listed_no_more_has_its_uri_alone() -> None:
+    videos = library(OTHER, "s3://b/new/cut.mp4", gone=OTHER)
+    assert videos.uri("cut") == "s3://b/new/cut.mp4"
+    assert OTHER in videos
 
 
 @pytest.mark.parametrize("separator", [",", ";"])
@@ -143,6 +149,11 @@ def test_moments_of_qvhighlights_are_published_and_their_clips_a_curve(
     assert as_lists(curve) == [
         (begins + 2 * clip, begins + 2 * clip + 2, score) for clip, score in enumerate([2, 3, 0, 0, 2])
     ]
+
+
+def test_a_video_may_be_called_by_a_number(tmp_path: Path) -> None:
+    (curve,) = read(tmp_path / "val.jsonl", line(vid=123), library("s3://b/123.mp4")).curves
+    assert curve.video == "s3://b/123.mp4"
 
 
 def test_parts_of_a_video_that_overlap_are_one_curve(tmp_path: Path) -> None:
