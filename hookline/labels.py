@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from hookline.labelling.files import format_of, read_file
 from hookline.labelling.given import Videos
 from hookline.show import short_name, titled
 from tasks.adapters.storage import Store
-from tasks.adapters.storage.published import read_columns, read_table
+from tasks.adapters.storage.published import read_columns, read_labels, read_table
 from tasks.core.errors import SettingsError
 from tasks.core.manifest import Manifest
 from tasks.core.tables.labels import (
@@ -82,7 +82,9 @@ def import_labels(store: Store, file: Path, newest: Manifest, *, kind: str = "au
     labels = list(under_current_names(labels, entries, etags(rankings)))
     wanted = {*(label.video_uri for label in labels), *(curve.video for curve in given.curves)}
     windows = spans(scored_windows(store, wanted, entries), wanted)
-    found = list(matched(labels, entries, ranked=spans([rankings], wanted), windows=windows))
+    names = {entry.video.etag: uri for uri, entry in [*entries.items(), *listed.items()]}
+    taken = exactly_labelled(read_labels(store), names)
+    found = list(matched(labels, entries, ranked=spans([rankings], wanted), windows=windows, taken=taken))
     drawn = list(over_windows(given.curves, entries, windows))
     now = datetime.now(UTC)
     tables = {
@@ -104,6 +106,13 @@ def scored_windows(
             yield read_columns(
                 store, "windows", SPAN, run_date=run_date, run_id=str(run_id), scratch=Path(scratch)
             )
+
+
+def exactly_labelled(labels: pa.Table, names: Mapping[str, str]) -> set[tuple[str, Span]]:
+    """The segments that have a label of their own times; `names` has the URI of each video, by ETag."""
+    exact = labels.filter(pc.is_null(labels["given_start"]))
+    columns = (exact[name].to_pylist() for name in ("video_etag", "start", "end"))
+    return {(names[etag], (start, end)) for etag, start, end in zip(*columns, strict=True) if etag in names}
 
 
 def spans(tables: Iterable[pa.Table], videos: Collection[str]) -> Spans:

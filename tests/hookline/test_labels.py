@@ -17,7 +17,7 @@ from hookline.cli import run
 from hookline.videos import video_called
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.labelled import labelled_windows
-from tasks.adapters.storage.published import newest_manifest
+from tasks.adapters.storage.published import newest_manifest, read_labels
 from tasks.core.tables.schemas import CURVES, LABELS
 from tests import FIXTURES
 
@@ -128,6 +128,19 @@ def test_what_is_listed_no_more_is_not_meant_by_its_name(
     assert {*kept_now["video_uri"].to_pylist()} == {uri}
     store = open_store(str(output))
     assert video_called(store, newest_manifest(store), "first.mp4").video.uri == uri
+
+
+def test_a_later_cut_takes_no_window_that_has_a_label_of_its_own(
+    output: Path, export: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    exact = export[0] | {"verdict": "published"}
+    cut = exact | {"start": f"{float(exact['start']) + 0.2:.1f}", "verdict": "rejected"}
+    for row in (exact, cut):
+        assert run(["labels", str(output), str(write_csv(tmp_path / "v.csv", [row]))]) == 0
+    labels = read_labels(open_store(str(output))).to_pylist()
+    assert len(labels) == 2
+    (kept_now,) = (row for row in labels if row["start"] == float(exact["start"]))
+    assert (kept_now["verdict"], kept_now["given_start"]) == ("published", None)
 
 
 def test_windows_that_were_not_ranked_can_be_labelled_in_parquet(

@@ -163,15 +163,20 @@ def under_current_names(
 
 
 def matched(
-    labels: Iterable[Label], entries: Mapping[str, LibraryEntry], *, ranked: Spans, windows: Spans
+    labels: Iterable[Label],
+    entries: Mapping[str, LibraryEntry],
+    *,
+    ranked: Spans,
+    windows: Spans,
+    taken: Iterable[tuple[str, Span]] = (),
 ) -> Iterator[Labelled]:
     """Match each label with the library, then the ranking, then the windows of its video, by their times.
 
     A label of other times, such as an editor's final cut, is matched with the window that it overlaps most,
-    from `MIN_IOU` on, if no other label is of that window.
+    from `MIN_IOU` on, if no other label is of that window: `taken` are those that have one.
     """
     free: list[Label] = []
-    taken: set[tuple[str, Span]] = set()
+    taken = set(taken)
     for label in labels:
         entry = entries.get(label.video_uri)
         if entry is None or entry.timeline is None:
