@@ -45,7 +45,7 @@ def made(folder: Path, **publish: bool | str) -> tuple[Timeline, Media]:
 
 def test_a_timeline_shows_the_pictures_of_the_clips(tmp_path: Path) -> None:
     timeline, media = made(tmp_path, clips=True, timeline="fcpxml")
-    assert timeline.source_timecode == "01:00:00;00"
+    assert (timeline.source_timecode, timeline.has_sound) == ("01:00:00;00", True)
     assert media.failures == ()
     first, other = media.segments
     assert first.timeline_uri == other.timeline_uri
@@ -62,16 +62,19 @@ def test_a_timeline_shows_the_pictures_of_the_clips(tmp_path: Path) -> None:
     assert (first_frame - 107_892, count) == (shown[0], len(shown))
 
 
-def test_a_lost_picture_does_not_change_the_rate(tmp_path: Path) -> None:
+def test_a_lost_picture_does_not_change_the_rate_nor_is_there_sound_where_nothing_is_heard(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "in").mkdir()
     lost = ["-fps_mode", "passthrough", *H264]
     numbered_video(tmp_path / "in/a.mp4", seconds=8, fps="30", codec=lost, filters="select=not(eq(n\\,99))")
-    spec = make_spec(tmp_path / "in", tmp_path / "out")
+    spec = make_spec(tmp_path / "in", tmp_path / "out", speech={"enabled": False})
     (video,) = spec.source.videos("**")
     timeline = open_video(video, spec, tmp_path / "scratch")
     assert isinstance(timeline, Timeline)
     assert (timeline.source_fps, timeline.source_rate) == (29.875, 30.0)
-    assert edit_list([SEGMENT], timeline).rate == 30
+    edit = edit_list([SEGMENT], timeline)
+    assert (edit.rate, edit.has_sound) == (30, False)
 
 
 def test_what_writes_it_is_missing_and_the_rest_is_there(

@@ -139,6 +139,7 @@ def _source_facts(found: Probe) -> dict[str, Any]:
         "source_fps": round(average, 3) if average else None,
         "source_rate": named if average and abs(average / (named or 1) - 1) <= NEAR else None,
         "source_timecode": found.timecode,
+        "has_sound": found.sound is not None,
     }
 
 

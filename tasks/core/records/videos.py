@@ -108,7 +108,8 @@ class Timeline:
     `source_width` and `source_height` are those of the video as a player shows it, `source_fps` is the number
     of its pictures a second on average, `codec` ffmpeg's name; None, as the seconds, in what earlier versions
     stored. `source_timecode` is that of its first picture, and `source_rate` the rate that the file names, if
-    `source_fps` is about the same: a lost picture makes that another one. Both are known while it is open.
+    `source_fps` is about the same: a lost picture makes that another one. Both are known while it is open,
+    as is whether it `has_sound`.
     """
 
     video: VideoRef
@@ -131,6 +132,7 @@ class Timeline:
     sound_damage: str | None = None
     source_timecode: str | None = None
     source_rate: float | None = None
+    has_sound: bool = True
     heard: Heard | None = field(default=None, compare=False, repr=False)
     loudness: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 

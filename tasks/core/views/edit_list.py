@@ -63,7 +63,7 @@ def edit_list(segments: Sequence[Segment], timeline: Timeline) -> EditList:
         frames=frames,
         width=timeline.source_width or timeline.width,
         height=timeline.source_height or timeline.height,
-        has_sound=timeline.heard is None or timeline.heard.status != "no_sound",
+        has_sound=timeline.has_sound,
         takes=tuple(_take(segment, timeline, rate, frames) for segment in best),
     )
 

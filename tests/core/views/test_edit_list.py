@@ -7,7 +7,6 @@ from fractions import Fraction
 
 from tasks.core.records import Analysis, Answer, Moment, Segment, Window
 from tasks.core.speech.cuts import Cut
-from tasks.core.speech.heard import Heard
 from tasks.core.views.edit_list import edit_list
 from tests.report import ranked_video
 
@@ -46,7 +45,7 @@ def test_a_take_shows_what_the_clip_shows_and_no_more_than_the_source() -> None:
 
 
 def test_a_video_without_sound_or_timecode_has_none() -> None:
-    silent = replace(TIMELINE, heard=Heard("no_sound", 43_000), source_timecode="soon", source_fps=None)
+    silent = replace(TIMELINE, has_sound=False, source_timecode="soon", source_fps=None)
     edit = edit_list([FIRST], silent)
     assert (edit.has_sound, edit.start, edit.is_drop) == (False, 0, False)
     assert edit_list([FIRST], TIMELINE).has_sound
