@@ -91,7 +91,15 @@ def publish(ledger: Ledger, run: Run, state: str, copies: Duplicates | None = No
     if spec.settings.publish.report:
         page = run.scratch / "index.html"
         library = ParquetRows(run.scratch / "library.parquet")
-        html = report_page(ledger, manifest, shown, failures=failures, library=library, scratch=run.scratch)
+        html = report_page(
+            ledger,
+            manifest,
+            shown,
+            failures=failures,
+            library=library,
+            output=run.spec.output.uri,
+            scratch=run.scratch,
+        )
         page.write_text(html, encoding="utf-8")
         manifest.report = store.publish(page, report_name(spec.run_id))
     name = f"runs/{spec.run_id}.json"

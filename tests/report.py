@@ -138,4 +138,5 @@ def made_report(
             for uri in labels
         },
         sheet_of=lambda row: Sheet(some_sheet(), 6) if sheets and row["video_uri"] not in before else None,
+        output="file:///out",
     )

@@ -45,6 +45,7 @@ def report_page(
     *,
     failures: pa.Table,
     library: Tables,
+    output: str,
     scratch: Path,
 ) -> str:
     """The page. `manifest` is what is known of the run so far; the tables are those that are published."""
@@ -72,6 +73,7 @@ def report_page(
         curves={video.timeline.video.label: curve_of(video.scored) for video in ledger.ranked},
         library=about,
         sheet_of=sheet_of,
+        output=output,
     )
     return render(report)
 

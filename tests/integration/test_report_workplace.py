@@ -164,7 +164,13 @@ def published(output: Path) -> Report:
     shown = ShownRows()
     list(shown.passing([upgraded(pq.ParquetFile(ranking).read(), RANKINGS)]))
     return build_report(
-        manifest("file:///videos"), shown, NO_FAILURES, curves={}, library={}, sheet_of=lambda row: None
+        manifest("file:///videos"),
+        shown,
+        NO_FAILURES,
+        curves={},
+        library={},
+        sheet_of=lambda row: None,
+        output=output.as_uri(),
     )
 
 

@@ -106,4 +106,6 @@ def test_the_report_copies_the_timecode_of_a_file_that_was_opened(run: Run, tmp_
         timeline = replace(video.timeline, source_fps=25.0, source_timecode="10:00:00:00")
         ledger.ranked[number] = replace(video, scored=replace(video.scored, timeline=timeline))
     publish.fn(ledger, run, "Completed")
-    assert 'data-copy="10:00:00:00-10:00:05:00"' in next(tmp_path.glob("out/reports/*/*.html")).read_text()
+    html = next(tmp_path.glob("out/reports/*/*.html")).read_text()
+    assert 'data-copy="10:00:00:00-10:00:05:00"' in html
+    assert f'data-output="file://{tmp_path}/out"' in html  # verdicts are kept by it, however OUTPUT is typed

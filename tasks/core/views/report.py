@@ -71,9 +71,10 @@ class Video:
 
 @dataclass(slots=True)
 class Report:
-    """All that is on the page."""
+    """All that is on the page, under the URI `output`."""
 
     run: Manifest
+    output: str
     videos: Sequence[Video]
     best: Sequence[Card]
     moments: int
@@ -126,6 +127,7 @@ def build_report(
     curves: Mapping[str, Curve],
     library: Mapping[str, Mapping[str, Any]],
     sheet_of: Callable[[Mapping[str, Any]], Sheet | None],
+    output: str,
 ) -> Report:
     """Sort the published rows into what the page shows.
 
@@ -143,6 +145,7 @@ def build_report(
     best = [moment.best for video in videos for moment in video.moments]
     return Report(
         run=run,
+        output=output,
         videos=videos,
         best=sorted(best, key=lambda card: (bool(card.copy_of), int(card.row["run_rank"])))[:BEST],
         moments=shown.moments,
