@@ -76,7 +76,7 @@ def test_a_moment_is_played_from_its_start_to_its_end_by_keyboard(page: webdrive
     press(page, "l", "l")
     assert of_player(page, 2, "playbackRate") == 4
     wait_for(lambda: of_player(page, 2, "paused"), WAIT_S)
-    assert of_player(page, 2, "currentTime") == pytest.approx(7, abs=0.25)
+    assert of_player(page, 2, "currentTime") == pytest.approx(7, abs=0.001)
     press(page, "j", "j", "j")
     wait_for(lambda: of_player(page, 2, "currentTime") < 6.5, WAIT_S)
     press(page, "k")
@@ -213,6 +213,31 @@ def test_where_a_browser_keeps_nothing_the_page_says_so_and_does_not_close_in_si
     press(browser, "n", "1")
     assert "#1 of dog.mp4: published." in browser.find_element(By.ID, "marked").text
     assert not browser.execute_script(leave)
+
+
+def test_a_note_is_kept_while_it_is_typed_even_if_another_window_marks_something(
+    page: webdriver.Chrome,
+) -> None:
+    press(page, "n", "3", *"Good")
+    elsewhere = """["v", "1", "0", "5"]"""
+    page.execute_script(
+        "dispatchEvent(new StorageEvent('storage', { key: MARKS + arguments[0], newValue: arguments[1] }))",
+        elsewhere,
+        '{"verdict": "rejected"}',
+    )
+    press(page, *" dog")
+    assert page.find_element(By.CSS_SELECTOR, ".marking input").get_attribute("value") == "Good dog"
+    assert "1 rejected" in page.find_element(By.ID, "marked").text
+    page.refresh()  # the field was never left
+    assert page.find_element(By.CSS_SELECTOR, ".marking input").get_attribute("value") == "Good dog"
+
+
+@pytest.mark.parametrize("hide", ["find('least').value = 101; filter()", "find('toggle').click()"])
+def test_keys_mark_no_moment_that_is_not_shown(page: webdriver.Chrome, hide: str) -> None:
+    press(page, "n")
+    page.execute_script(hide)
+    press(page, "1")
+    assert "No verdicts yet" in page.find_element(By.ID, "marked").text
 
 
 def test_verdicts_are_a_filter(page: webdriver.Chrome) -> None:

@@ -70,10 +70,12 @@ function isWithin(player) {
 const within = new WeakSet(); // players that were inside their moment when they were started or sought
 
 function stopAtEnd(player) {
-  const left_s = (spanOf(player)[1] - player.currentTime) / player.playbackRate;
+  const to = spanOf(player)[1], left_s = (to - player.currentTime) / player.playbackRate;
   if (player.paused || !within.has(player)) return;
-  if (left_s <= 0) stop(player);
-  else if (left_s < CHECK_S) setTimeout(stopAtEnd, left_s * 1000, player);
+  if (left_s <= 0) {
+    stop(player);
+    player.currentTime = to; // it is found out late
+  } else if (left_s < CHECK_S) setTimeout(stopAtEnd, left_s * 1000, player);
 }
 
 function locate(player) {

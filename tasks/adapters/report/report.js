@@ -87,7 +87,7 @@ function onKey(event) {
   if (isTyping || event.ctrlKey || event.metaKey || event.altKey || event.isComposing || !find("keys").checked) return;
   const key = event.key.toLowerCase(), verdict = { 1: "published", 2: "rejected" }[key];
   if (key === "n" || key === "p") step(key === "n" ? 1 : -1);
-  else if (!here) return;
+  else if (!here || here.closest("[hidden], details:not([open])")) return; // no longer to be seen
   else if ("jkl".includes(key) && playerOf(here)) shuttle(playerOf(here), key);
   else if (verdict) decide(here, verdict);
   else if (key === "3") here.querySelector(":scope > .marking input").focus();

@@ -37,13 +37,14 @@ function keep(segment) {
   }
 }
 
-function mark(card, change) {
+function mark(card, change, isDone = true) { // of a note that is being typed, nothing is told
   const segment = segmentOf(card), now = new Date();
   const on = new Date(now - now.getTimezoneOffset() * 60_000).toISOString().slice(0, 10);
   const made = { verdict: "", note: "", ...marks.get(segment), ...change, on, isNew: true };
   if (made.verdict || made.note) marks.set(segment, made);
   else marks.delete(segment);
   keep(segment);
+  if (!isDone) return;
   paint(card);
   const name = card.closest(".video").querySelector(".name").textContent;
   tell(`${card.querySelector(".rank").textContent} of ${name}: ${made.verdict || "no verdict"}${made.note && ", with a note"}.`);
@@ -59,7 +60,8 @@ function paint(card) {
   for (const button of marking.querySelectorAll("button")) {
     button.setAttribute("aria-pressed", button.dataset.verdict === made?.verdict);
   }
-  marking.querySelector("input").value = made?.note ?? "";
+  const note = marking.querySelector("input");
+  if (note !== document.activeElement) note.value = made?.note ?? ""; // else it is being typed
 }
 
 function equipMarking(card) {
@@ -108,9 +110,11 @@ document.addEventListener("click", ({ target }) => {
   const button = target.closest(".marking button");
   if (button) decide(button.closest(".card"), button.dataset.verdict);
 });
-document.addEventListener("change", ({ target }) => {
-  if (target.matches(".marking input")) mark(target.closest(".card"), { note: target.value.trim() });
-});
+for (const kind of ["input", "change"]) {
+  document.addEventListener(kind, ({ target }) => {
+    if (target.matches(".marking input")) mark(target.closest(".card"), { note: target.value.trim() }, kind === "change");
+  });
+}
 document.addEventListener("keydown", ({ key, target, isComposing }) => {
   if (["Enter", "Escape"].includes(key) && !isComposing && target.matches?.(".marking input")) target.closest(".card").focus();
 });
