@@ -1,6 +1,7 @@
 """The process that tunes: `python -m tasks.adapters.models.tuning.child JOB`, one for each GPU.
 
-Progress goes to its standard output, line by line; why it failed is the last line of its standard error.
+Progress goes to its standard output, line by line; why it failed to the file `REASON` beside the job. Of
+several processes the first to fail says it: the others fail for its sake.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tasks.adapters.workers.parent import end_with_parent
@@ -18,6 +20,7 @@ def main(job: Path) -> int:
     """Do the job that is pickled in this file; the exit code."""
     end_with_parent(os.getppid(), lambda: os._exit(1))
     from tasks.adapters.models.gpu_errors import is_out_of_memory
+    from tasks.adapters.models.tuning.lessons import REASON
     from tasks.adapters.models.tuning.loop import tune
 
     def say(line: str) -> None:
@@ -26,14 +29,13 @@ def main(job: Path) -> int:
 
     try:
         tune(pickle.loads(job.read_bytes()), say)
-    except HooklineError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
     except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        sys.stderr.write(f"The memory of the device is too small to tune this model ({error})\n")
-        return 1
+        why = str(error) if isinstance(error, HooklineError) else f"{type(error).__name__}: {error}"
+        if is_out_of_memory(error):
+            why = f"The memory of the device is too small to tune this model ({error})"
+        with suppress(FileExistsError), job.with_name(REASON).open("x", encoding="utf-8") as reason:
+            reason.write(" ".join(why.split()))
+        raise
     return 0
 
 

@@ -39,6 +39,10 @@ class Lesson:
     score: int
 
 
+REASON = "reason"
+"""The file beside a job that says why it failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """All that is needed to tune a checkpoint, on so many `gpus` (0 = all).

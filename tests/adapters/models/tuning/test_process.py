@@ -1,0 +1,43 @@
+"""How processes that tune are started, and what is told of one that failed."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+from tasks.adapters.models.tuning import child
+from tasks.adapters.models.tuning.process import arguments, reason_in
+
+TORCHRUN = """Traceback (most recent call last):
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+"""
+
+
+def test_a_config_file_of_the_machine_turns_several_gpus_into_one_no_more(tmp_path: Path) -> None:
+    config = tmp_path / "default_config.yaml"
+    config.write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nmixed_precision: 'no'\n"
+        "num_machines: 1\nnum_processes: 1\nuse_cpu: false\ngpu_ids: '0'\n"
+    )
+    launcher, *rest = arguments(tmp_path / "job", processes=2)
+    assert launcher == "accelerate.commands.launch"
+    told = launch_command_parser().parse_args(["--config_file", str(config), *rest])
+    told, *_ = _validate_launch_command(told)
+    assert (told.multi_gpu, told.num_processes, told.gpu_ids) == (True, 2, "all")
+    assert arguments(tmp_path / "job", processes=1) == arguments(tmp_path / "job", processes=0)
+
+
+def test_the_first_process_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "end_with_parent", lambda *_: None)  # this process is the test's
+    assert reason_in(tmp_path) == "it was killed, most often for memory"
+    (tmp_path / "errors").write_text(TORCHRUN)
+    assert reason_in(tmp_path).endswith("ChildFailedError:")
+    for content in (b"no job", pickle.dumps("another")):
+        (tmp_path / "job").write_bytes(content)
+        with pytest.raises((pickle.UnpicklingError, AttributeError)):
+            child.main(tmp_path / "job")
+    assert reason_in(tmp_path).startswith("UnpicklingError: ")
