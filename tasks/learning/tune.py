@@ -310,13 +310,16 @@ def card(about: Mapping[str, Any], exam: TuningExam) -> str:
 
 def exam_in_words(exam: TuningExam) -> str:
     """What the exam found, in a sentence."""
+    better = "better than the model without any adapter"
     if exam.before is None or exam.after is None or exam.gain.value is None:
-        return f"Nobody knows whether it is better: {exam.verdict}."
+        return f"Nobody knows whether it is {better}: {exam.verdict}."
     found = (
         f"On {exam.windows} labels of {exam.gain.videos} held-out videos, AUC of verdicts {exam.after:.3f}, "
         f"before {exam.before:.3f}: {exam.gain.value:+.3f}"
     )
-    return f"{found}. Not shown to be better: {exam.verdict}." if exam.verdict else f"{found}. It is better."
+    return (
+        f"{found}. Not shown to be {better}: {exam.verdict}." if exam.verdict else f"{found}. It is {better}."
+    )
 
 
 def keep(store: Store, name: str, adapter: Checkpoint, about: Mapping[str, Any], text: str) -> str:
