@@ -196,6 +196,12 @@ def compare(listing: Listing, settings: Settings, store: Store, scratch: Path) -
             f"{len(matches.scored):,} of the unchanged videos are ranked again from what is stored, and "
             "opened where an answer is not."
         )
+    others = sum(entry.digests.scoring != digests.scoring for entry in matches.scored) if digests else 0
+    if reopened := min(others, settings.select.most_reopened):
+        notes.append(
+            f"Up to {reopened:,} of these may be opened for another head (select.most_reopened): how long "
+            "that takes is not in this estimate."
+        )
     return Compared(matches, remember(library, matches.to_open), notes)
 
 

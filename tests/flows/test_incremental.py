@@ -260,6 +260,9 @@ def test_another_head_opens_only_what_must_be_seen_and_no_more_than_may_be_opene
     head = Head("", "ridge-centred", np.random.default_rng(1).standard_normal(48).astype(np.float32), 0.0)
     keep_head(open_store(str(tmp_path)), "20261101T000000Z-abcdef", head, {}, "")
     fast = {"head": str(tmp_path / "heads" / "20261101T000000Z-abcdef")}
+    plan = nights.run(dry_run=True, fast=fast, select={"most_reopened": 3})
+    assert plan["counts"]["unchanged"] == 4
+    assert plan["notes"][-1].startswith("Up to 3 of these may be opened for another head")
     closed = [nights.run(fast=fast, select={"most_reopened": 0}) for _ in range(2)]
     assert touched.nothing
     assert [[night["counts"][name] for name in ("rescored", "waiting")] for night in closed] == [
