@@ -32,7 +32,7 @@ def objects(ask: Ask, bucket: str, prefix: str, *, side_by_side: bool) -> Iterat
     yield from first.get("Contents", ())
     if not first.get("IsTruncated"):
         return
-    keys = [entry["Key"] for entry in first["Contents"]]
+    keys = [entry["Key"] for entry in first.get("Contents", ())]
     if side_by_side and (levels := levels_to_split(keys, prefix)):
         yield from _in_parts(ask, request, levels, known=frozenset(keys))
     else:
@@ -77,7 +77,7 @@ def pages(ask: Ask, requests: Iterable[Request]) -> Iterator[Page]:
                 page, request = done.result(), running.pop(done)
                 if page.get("IsTruncated"):
                     waiting.appendleft({**request, "ContinuationToken": page["NextContinuationToken"]})
-                ready.append(page)
+                ready.append({**page, "Prefix": request["Prefix"]})  # which not all stores repeat
 
 
 def levels_to_split(keys: Iterable[str], prefix: str) -> int:

@@ -89,6 +89,25 @@ def test_every_object_comes_once(
     assert sorted(found) == sorted(key for key in keys if key.startswith("in/"))
 
 
+@pytest.mark.parametrize("parts", [1000, 8])
+@pytest.mark.parametrize("side_by_side", [True, False])
+def test_a_page_may_have_no_key_and_no_prefix_and_not_be_the_last(
+    side_by_side: bool, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_listing, "MAX_PARTS", parts)
+    keys = LAYOUTS["folders"]
+    store = Store(keys)
+
+    def ask(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if request.get("ContinuationToken", "") == "":
+            return {"IsTruncated": True, "NextContinuationToken": " "}
+        page = dict(store(request))
+        return {name: page[name] for name in page if page[name] and name != "Prefix"}
+
+    found = [entry["Key"] for entry in objects(ask, "bucket", "in/", side_by_side=side_by_side)]
+    assert sorted(found) == keys
+
+
 def test_what_fits_a_page_costs_a_request() -> None:
     store = Store(nested(2, files=5))
     assert len(list(objects(store, "bucket", "in/", side_by_side=True))) == 10

@@ -97,8 +97,14 @@ def read_inventory(manifest: Store, source: Store) -> tuple[Inventory, Iterator[
         raise SettingsError(
             f"{manifest.uri} is in {said.fileFormat!r}: have the store write {', '.join(_READERS)}."
         )
-    about = Inventory(uri=manifest.uri, written_at=datetime.fromtimestamp(said.creationTimestamp / 1000, UTC))
-    return about, _objects(said, manifest, source)
+    try:
+        written_at = datetime.fromtimestamp(said.creationTimestamp / 1000, UTC)
+    except (OverflowError, OSError, ValueError) as error:
+        raise SettingsError(
+            f"{manifest.uri} is of no day: its creationTimestamp is {said.creationTimestamp}, and not the "
+            "milliseconds since 1970."
+        ) from error
+    return Inventory(uri=manifest.uri, written_at=written_at), _objects(said, manifest, source)
 
 
 def _objects(said: _Manifest, manifest: Store, source: Store) -> Iterator[VideoRef]:
@@ -109,9 +115,10 @@ def _objects(said: _Manifest, manifest: Store, source: Store) -> Iterator[VideoR
         with store.opened(store.uri) as stream:
             try:
                 for rows in _READERS[said.fileFormat](stream, said.fileSchema):
-                    yield from _current(_known_columns(rows, manifest.uri), said, source.uri)
+                    yield from _current(_known_columns(rows, manifest.uri), said, source.uri, manifest.uri)
             except (pa.ArrowException, OSError) as error:
-                if isinstance(error, TimeoutError | ConnectionError):
+                # What cannot be decoded is an OSError too, but one without a number.
+                if isinstance(error, OSError) and (type(error) is not OSError or error.errno):
                     raise
                 raise SettingsError(
                     f"{store.uri} is no {said.fileFormat} of an inventory ({error}): name the manifest of "
@@ -137,16 +144,28 @@ def _check_there(store: Store, file: _File, manifest: Store) -> None:
     )
 
 
-def _current(columns: Mapping[str, list[Any]], said: _Manifest, source: str) -> Iterator[VideoRef]:
-    """The objects of the source among some rows."""
+def _current(
+    columns: Mapping[str, list[Any]], said: _Manifest, source: str, manifest: str
+) -> Iterator[VideoRef]:
+    """The objects of the source among some rows.
+
+    Raises SettingsError where the version of one is not known.
+    """
     encoded, top = said.fileFormat == "CSV", f"s3://{said.sourceBucket}/"
     inside = f"{source}/"
     rows = zip(*(columns[name] for name in WANTED), strict=True)
     for key, size, etag, modified, latest, marker in rows:
+        if not key:
+            raise SettingsError(f"The inventory {manifest} has a row without a Key: name another.")
         uri = top + (unquote_plus(key) if encoded else key)
         if not (uri.startswith(inside) or uri == source) or _is(latest, False) or _is(marker, True):
             continue
-        yield VideoRef(uri, str(etag).strip('"'), size or 0, modified)
+        if not etag:
+            raise SettingsError(
+                f"The inventory {manifest} has no ETag of {uri}, by which its versions are told apart: name "
+                "the manifest of another day, or select.listing live."
+            )
+        yield VideoRef(uri, etag.strip('"'), size or 0, modified)
 
 
 def _is(value: object, wanted: bool) -> bool:
@@ -163,6 +182,8 @@ def _known_columns(table: pa.Table | pa.RecordBatch, uri: str) -> Mapping[str, l
         )
     nulls = pa.nulls(len(table))
     columns = {name: table[names[name]] if name in names else nulls for name in WANTED}
+    kinds = {"key": pa.string(), "etag": pa.string(), "size": pa.int64()}
+    columns |= {name: columns[name].cast(kind) for name, kind in kinds.items()}
     columns["lastmodifieddate"] = columns["lastmodifieddate"].cast(pa.timestamp("us", "UTC"), safe=False)
     return {name: column.to_pylist() for name, column in columns.items()}
 
@@ -184,7 +205,7 @@ def _csv(stream: BinaryIO, schema: str) -> Iterator[pa.RecordBatch]:
 
 
 def _parquet(stream: BinaryIO, schema: str) -> Iterator[pa.RecordBatch]:
-    parquet = pq.ParquetFile(stream)
+    parquet = pq.ParquetFile(stream, pre_buffer=False)  # or all of it is read at once
     wanted = _wanted(parquet.schema_arrow.names)
     yield from parquet.iter_batches(batch_size=ROWS, columns=wanted, use_threads=False)
 

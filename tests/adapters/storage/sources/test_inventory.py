@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 from pyarrow import csv, orc
 
 from tasks.adapters.storage import open_store, store_of
+from tasks.adapters.storage.sources import inventory
 from tasks.adapters.storage.sources.inventory import ROWS
 from tasks.adapters.storage.sources.source import check_source, list_source
 from tasks.core.errors import ObjectChanged, SettingsError, StorageError
@@ -232,6 +233,47 @@ def test_a_cut_off_file_is_no_inventory(videos: Bucket, bucket: Bucket) -> None:
     said["files"][0]["size"] = len(half)
     bucket.put(f"{DAY}/manifest.json", json.dumps(said).encode())
     with pytest.raises(SettingsError, match="is no CSV of an inventory"):
+        listed(f"{videos.uri}/in", manifest)
+
+
+@pytest.mark.parametrize("error", [OSError(16, "slow down"), OSError(121, "busy"), PermissionError("denied")])
+def test_a_store_that_does_not_answer_is_no_broken_inventory(
+    videos: Bucket, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    def unanswered(stream: object, schema: str) -> Iterator[pa.RecordBatch]:
+        raise error
+        yield
+
+    manifest = put_inventory(bucket, rows(videos))
+    monkeypatch.setattr(inventory, "_READERS", {"CSV": unanswered})
+    with pytest.raises(StorageError):
+        listed(f"{videos.uri}/in", manifest)
+
+
+def test_columns_may_be_of_other_types(videos: Bucket, bucket: Bucket) -> None:
+    live = listed(f"{videos.uri}/in", "live")
+    other = [
+        row | {"Key": row["Key"].encode(), "ETag": row["ETag"].encode(), "Size": str(row["Size"])}
+        for row in rows(videos)
+    ]
+    assert listed(f"{videos.uri}/in", put_inventory(bucket, other, kind="Parquet")).videos == live.videos
+    other[0]["Size"] = "large"
+    with pytest.raises(SettingsError, match="is no Parquet of an inventory"):
+        listed(f"{videos.uri}/in", put_inventory(bucket, other, kind="Parquet"))
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_an_object_without_an_etag_is_refused_by_its_name(videos: Bucket, bucket: Bucket, kind: str) -> None:
+    nothing = "" if kind == "CSV" else None
+    every = [row | ({"ETag": nothing} if row["Key"] == "in/a.mp4" else {}) for row in rows(videos)]
+    with pytest.raises(SettingsError, match=r"has no ETag of s3://.*/in/a\.mp4, by which its versions"):
+        listed(f"{videos.uri}/in", put_inventory(bucket, every, kind=kind))
+
+
+@pytest.mark.parametrize("at", [10**18, 10**30])
+def test_an_inventory_of_no_day_is_refused(videos: Bucket, bucket: Bucket, at: int) -> None:
+    manifest = put_inventory(bucket, rows(videos), creationTimestamp=at)
+    with pytest.raises(SettingsError, match="manifest"):
         listed(f"{videos.uri}/in", manifest)
 
 
