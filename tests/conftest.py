@@ -58,6 +58,7 @@ SLOWEST_FIRST = [
     "integration/test_ui.py",
     "deployments/test_prefect_yaml.py",
     "flows/test_workers.py",
+    "flows/test_tune.py",
     "flows/test_incremental.py",
     "flows/test_rank_videos.py",
     "adapters/video/test_timeline.py",
