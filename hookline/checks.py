@@ -21,7 +21,7 @@ from tasks.core.errors import DecodeFailed, HooklineError, ModelError, VideoRefu
 from tasks.core.findings import Finding
 from tasks.core.geometry import FrameBudget
 from tasks.core.records import VideoRef
-from tasks.core.settings import Engine, Limits, Speech
+from tasks.core.settings import Engine, Limits, Publish, Speech
 from tasks.core.views.pictures import Cut
 
 PACKAGES = ("hookline", "torch", "transformers", "prefect", "av")
@@ -180,6 +180,14 @@ def _decode_and_cut(folder: Path, *, memory_bytes: int, speech: Speech) -> None:
         deadline_s=SANDBOX_LIMIT_S,
         memory_bytes=memory_bytes,
     )
+
+
+def check_clips(publish: Publish) -> Finding:
+    """Whether what makes the clips and timelines that are wanted is installed."""
+    from tasks.work.media import check_installed  # takes PyAV, and most runs need no such check
+
+    check_installed(publish)
+    return Finding("Clips", "ok", "what makes the clips and timelines that are wanted is installed")
 
 
 def write_sample(path: Path) -> None:

