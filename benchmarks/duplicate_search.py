@@ -29,7 +29,7 @@ from tasks.adapters.storage.parquet_files import write_tables
 from tasks.compare import compare_with_run
 from tasks.core.tables.duplicates import Duplicates, with_sketches
 from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
-from tasks.core.tables.schemas import fingerprints_schema
+from tasks.core.tables.schemas import SEGMENT, fingerprints_schema
 
 RESULTS = Path(__file__).parent / "results" / "duplicate_search.json"
 SEGMENTS, NUMBERS, LEAST = 15, 768, 0.999
@@ -87,6 +87,7 @@ def library(videos: int) -> Iterator[pa.Table]:
         table = with_sketches(table, embeddings(first, len(rows)))
         table = table.append_column("run_id", pa.repeat("run", len(rows)))
         table = table.append_column("is_original", pa.repeat(pa.scalar(True), len(rows)))
+        table = table.append_column("duplicate_of", pa.nulls(len(rows), SEGMENT))
         yield table.select(schema.names).cast(schema)
 
 

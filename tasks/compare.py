@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import groupby
-from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -17,21 +14,22 @@ import pyarrow.compute as pc
 from tasks.adapters.models.checkpoints import embedding_size
 from tasks.adapters.storage import Store, open_store
 from tasks.adapters.storage.nights import row_group, row_groups, windows_of_run
-from tasks.core.errors import StorageError
 from tasks.core.records import RankedVideo
-from tasks.core.tables.duplicates import Duplicates, with_sketches
+from tasks.core.tables.duplicates import NEW_AT_ONCE, Duplicates, with_sketches
 from tasks.core.tables.library import LibraryEntry
 from tasks.core.tables.nearest import embeddings_of
 from tasks.core.tables.run_ranking import segment_keys
 from tasks.core.tables.schemas import fingerprints_schema
+from tasks.fingerprints import Videos, are_among, for_each_run, ranked_videos, without
 from tasks.run.ledger import Ledger
 from tasks.run.logs import log_event
 from tasks.run.retries import retried
 from tasks.run.run import Run
 
+LOGGED_EACH = 100 * NEW_AT_ONCE
+"""Segments: they take minutes, where many come before them."""
+
 NAMED = ("video_uri", "video_etag", "start", "end")
-Videos = Mapping[str, pa.Array]
-"""The URIs of videos, sorted, by the run that ranked them."""
 
 
 def compare(ledger: Ledger, run: Run) -> Duplicates | None:
@@ -48,6 +46,18 @@ def compare(ledger: Ledger, run: Run) -> Duplicates | None:
     return find_duplicates(ledger, run)
 
 
+def go_on(run: Run, segments: int, compared: int) -> None:
+    """Say from time to time how far the new segments are compared with each other.
+
+    Raises:
+        RunEnded: the run was stopped.
+    """
+    run.raise_if_stopped()
+    if compared and not compared % LOGGED_EACH:
+        text = f"{compared:,} of {segments:,} segments are compared with those before them"
+        log_event(run.spec.run_id, "compare", text)
+
+
 @retried("find duplicates")
 def find_duplicates(ledger: Ledger, run: Run) -> Duplicates:
     """Compare what this run has ranked with the originals of earlier runs, and then with each other.
@@ -61,9 +71,9 @@ def find_duplicates(ledger: Ledger, run: Run) -> Duplicates:
     previous = ledger.known.previous
     if previous and previous.gone is not None:
         rows = previous.rows([*NAMED, "duplicate_of", "duplicate_similarity"])
-        found.compare_with_copies(_without(table, previous.gone) for table in rows)
-        compare_with_originals(found, carried_videos(ledger, previous.gone), run)
-    found.compare_new()
+        found.compare_with_copies(without(table, previous.gone) for table in rows)
+        compare_with_originals(found, ranked_videos(ledger.known.library, previous.gone), run)
+    found.compare_new(partial(go_on, run, len(found.new)))
     if count := int(found.are_duplicates.sum()):
         log_event(run.spec.run_id, "compare", f"{count} ranked segments show what another video shows")
     return found
@@ -71,19 +81,8 @@ def find_duplicates(ledger: Ledger, run: Run) -> Duplicates:
 
 def compare_with_originals(found: Duplicates, videos: Videos, run: Run) -> None:
     """Compare with what earlier runs have ranked, as far as it is of these videos, and original."""
-    store = run.spec.output
-    names = {PurePosixPath(name).stem: name for name in store.names("fingerprints")}
-    for run_id in sorted(videos):
-        run.raise_if_stopped()
-        try:
-            if run_id not in names:
-                raise StorageError.not_found(f"There are no fingerprints of run {run_id}.")
-            compare_with_run(found, store, names[run_id], videos[run_id])
-        except StorageError as error:
-            if error.retryable:
-                raise
-            lost = f"{len(videos[run_id])} videos are not compared with those that are new. {error}"
-            log_event(run.spec.run_id, "compare", lost, level=logging.WARNING)
+    lost = "videos are not compared with those that are new"
+    for_each_run(videos, run, partial(compare_with_run, found, run.spec.output), lost=lost)
 
 
 def compare_with_run(found: Duplicates, store: Store, name: str, videos: pa.Array) -> None:
@@ -96,28 +95,6 @@ def compare_with_run(found: Duplicates, store: Store, name: str, videos: pa.Arra
 
 def _fingerprints(store: Store, name: str, number: int, mask: pa.ChunkedArray) -> pa.Table:
     return row_group(store, name, number, ["fingerprint"]).filter(mask)
-
-
-def are_among(uris: pa.ChunkedArray, videos: pa.Array) -> pa.ChunkedArray:
-    """Which of some sorted URIs are among many, which are sorted too."""
-    if not len(uris):
-        return pc.is_in(uris, videos)
-    low, high = (
-        search(videos, uris[row].as_py(), key=lambda uri: str(uri.as_py()))
-        for search, row in ((bisect_left, 0), (bisect_right, -1))
-    )
-    return pc.is_in(uris, videos[low:high])
-
-
-def carried_videos(ledger: Ledger, gone: pa.Array) -> Videos:
-    """The videos that keep their rows."""
-    found: dict[str, list[pa.Array]] = {}
-    for table in ledger.known.library(["video_uri", "status", "listed", "ranked_in"]):
-        kept = _without(table.filter(pc.and_(table["listed"], pc.equal(table["status"], "ranked"))), gone)
-        for run_id in pc.unique(kept["ranked_in"]).drop_null().to_pylist():
-            of_run = kept["video_uri"].filter(pc.equal(kept["ranked_in"], run_id))
-            found.setdefault(run_id, []).extend(of_run.chunks)
-    return {run_id: pa.concat_arrays(uris) for run_id, uris in found.items()}
 
 
 def new_segments(ledger: Ledger, run: Run) -> pa.Table:
@@ -188,7 +165,3 @@ def _age(video: RankedVideo) -> tuple[bool, datetime | None, str]:
 
 def _ranked_again(ledger: Ledger) -> Iterator[tuple[LibraryEntry, RankedVideo]]:
     return zip(ledger.known.scored, ledger.known.reranked, strict=True)
-
-
-def _without(table: pa.Table, videos: pa.Array) -> pa.Table:
-    return table.filter(pc.invert(pc.is_in(table["video_uri"], videos))) if len(videos) else table

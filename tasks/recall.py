@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from tasks.core.tables.rows import read_failures
 from tasks.core.tables.run_ranking import PreviousRanking
 from tasks.core.tables.schemas import LIBRARY, upgraded
 from tasks.core.tables.sorted_rows import Tables, no_rows
+from tasks.fingerprints import dropped_duplicates, ranked_videos
 from tasks.rank import damage
 from tasks.rerank import rerank_all
 from tasks.run.logs import log_event
@@ -189,4 +191,7 @@ def copies_of_what_is_gone(matches: Matches, previous: PreviousRun, run: Run) ->
     if run.spec.settings.ranking.duplicates == "keep" or previous.ranked is None or not len(gone):
         return gone[:0]
     assert previous.rankings is not None  # its videos are known
-    return dependents(previous.rankings, gone)
+    marked = previous.rankings(["video_uri", "duplicate_of"])
+    if run.spec.settings.ranking.duplicates == "drop":  # those that were dropped are in no ranking
+        marked = chain(marked, dropped_duplicates(ranked_videos(previous.library, gone), run))
+    return dependents(marked, gone)

@@ -32,19 +32,23 @@ from tests.spec import make_spec
 pytestmark = [pytest.mark.usefixtures("prefect", "without_a_run")]
 
 WINDOWS = [Window(start, start + 5) for start in (0, 2, 4)]
+Shows = int | tuple[int, int, int]
+"""A number for the whole video, or for each of its windows."""
 BEGAN = datetime(2026, 11, 22, tzinfo=UTC)
 SKIPPED = Analysis.skipped("disabled")
 
 
 class Nights:
-    """Runs under one output, over videos each of which is told by what it shows, as a number."""
+    """Runs under one output, over videos that are told apart by what they show, as numbers."""
 
     def __init__(self, folder: Path, fast: Checkpoint) -> None:
         self.folder, self.fast, self.count = folder, fast, 0
         self.opened: list[str] = []
         self.written: dict[str, datetime] = {}
 
-    def run(self, shows: Mapping[str, int], *, etag: str = "", **ranking: Any) -> dict[str, list[str | None]]:
+    def run(
+        self, shows: Mapping[str, Shows], *, etag: str = "", **ranking: Any
+    ) -> dict[str, list[str | None]]:
         """The videos of which the segments of each are copies, by rank. `etag` is that of all videos."""
         self.count += 1
         began = BEGAN + timedelta(days=self.count)
@@ -74,10 +78,12 @@ class Nights:
         return found
 
 
-def ranked(video: VideoRef, shows: int, run: Run) -> RankedVideo:
-    """Videos that show the same number have nearly the same embeddings."""
+def ranked(video: VideoRef, shows: Shows, run: Run) -> RankedVideo:
+    """Videos that show the same number have nearly the same embeddings, as have windows that do."""
     noise = np.random.default_rng(list(video.uri.encode())).standard_normal((3, 48)) * 3e-3
-    embeddings = (np.random.default_rng(shows).standard_normal((3, 48)) + noise).astype(np.float32)
+    every = (shows,) * 3 if isinstance(shows, int) else shows
+    shown = [np.random.default_rng(number).standard_normal((3, 48))[n] for n, number in enumerate(every)]
+    embeddings = (np.array(shown) + noise).astype(np.float32)
     timeline = Timeline(video, "", 9, 1, 28, 28, 9.0, "pyav")
     features = WindowFeatures(embeddings, np.array([0.1, 0.3, 0.2], np.float32))
     scored = score_video(timeline, [WINDOWS], [features], run.spec)
@@ -150,6 +156,23 @@ def test_dropped_copies_leave_the_best_of_their_video_and_come_back_without_the_
     assert nights.run({"m": 1, "n": 1}, duplicates="drop") == {"m": OWN, "n": ["m"]}
     assert nights.run({"n": 1}, duplicates="drop") == {"n": OWN}
     assert nights.opened == []
+
+
+def test_a_dropped_segment_that_was_not_the_best_comes_back_too(nights: Nights, tmp_path: Path) -> None:
+    """It is in no ranking: that it is a copy is known by its fingerprint."""
+    some: dict[str, Shows] = {f"n{number}": (1, 1, number) for number in range(2, 22)}
+    found = nights.run({"m": 1, **some})
+    name = next(name for name in some if found[name] == [None, "m"])
+    (tmp_path / "drop").mkdir()
+    nights, n = Nights(tmp_path / "drop", nights.fast), {name: some[name]}
+    assert nights.run({"m": 1, **n}, duplicates="drop") == {"m": OWN, name: [None]}
+    assert nights.run({"m": 1, **n}, duplicates="drop") == {"m": OWN, name: [None]}
+    assert nights.run(n, duplicates="drop") == {name: OWN}
+    assert nights.opened == []
+    nights.run({"o": 1, **n}, duplicates="drop")
+    for path in nights.folder.glob("out/fingerprints/*/*"):
+        path.unlink()
+    nights.run({"o": 1}, duplicates="drop")  # what was dropped is not known then, which fails nothing
 
 
 def test_a_bar_decides(nights: Nights) -> None:

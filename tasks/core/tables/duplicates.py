@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from tasks.core.tables.run_ranking import segment_keys, with_column
 from tasks.core.tables.schemas import SEGMENT, SKETCH_NUMBERS
-from tasks.core.tables.sorted_rows import Tables
 
 KNOWN_AT_ONCE, NEW_AT_ONCE = 8192, 1024
 """Rows that are compared with each other at once: a table of 32 MB."""
@@ -90,9 +89,13 @@ class Duplicates:
                 cosines = _cosines(self._halves[first + rows], halves[start + places])
                 self._take_best(first + rows, cosines, originals, start + places)
 
-    def compare_new(self) -> None:
-        """Compare with each other, after all others: what is no duplicate by now is an original."""
+    def compare_new(self, after: Callable[[int], None] = lambda rows: None) -> None:
+        """Compare with each other, after all others: what is no duplicate by now is an original.
+
+        `after` so many rows it is called, which takes a while where they are many.
+        """
         for first in range(0, len(self.new), NEW_AT_ONCE):
+            after(first)
             before = np.flatnonzero(~self.are_duplicates[:first])
             some = np.arange(first, min(first + NEW_AT_ONCE, len(self.new)))
             for start in range(0, len(before), KNOWN_AT_ONCE):
@@ -116,7 +119,8 @@ class Duplicates:
 
         A sketch is an orthogonal projection: no two are further from each other than what they are of.
         """
-        farthest = math.sqrt(max(0, 2 * (1 - self.least))) + SLACK
+        least = self.least - 0.5 * 10**-DECIMALS  # which is rounded to it
+        farthest = math.sqrt(max(0, 2 * (1 - least))) + SLACK
         lengths = np.einsum("ij,ij->i", ours, ours)[:, None] + np.einsum("ij,ij->i", theirs, theirs)
         are_near = lengths - 2 * (ours @ theirs.T) <= farthest * farthest
         return np.flatnonzero(are_near.any(axis=1)), np.flatnonzero(are_near.any(axis=0))
@@ -154,14 +158,18 @@ class Duplicates:
         """The table `fingerprints`, by video and start."""
         new = self.new.append_column("run_id", pa.repeat(run_id, len(self.new)))
         new = new.append_column("is_original", pa.array(~self.are_duplicates))
+        new = new.append_column("duplicate_of", pa.array(self._originals, SEGMENT))
         order = [("video_uri", "ascending"), ("start", "ascending"), ("end", "ascending")]
         return new.select(schema.names).cast(schema).sort_by(order)
 
 
-def dependents(rankings: Tables, gone: pa.Array) -> pa.Array:
-    """The videos of a ranking with duplicates of those that are gone, and of these, and so on; sorted."""
+def dependents(marked: Iterable[pa.Table], gone: pa.Array) -> pa.Array:
+    """The videos with duplicates of those that are gone, and of these, and so on; sorted.
+
+    `marked` are rows of `rankings` or `fingerprints`, with `video_uri` and `duplicate_of`.
+    """
     pairs = [pa.table({name: pa.array([], pa.string()) for name in ("video_uri", "original")})]
-    for table in rankings(["video_uri", "duplicate_of"]):
+    for table in marked:
         original = pc.struct_field(table["duplicate_of"], "video_uri")
         some = pa.table({"video_uri": table["video_uri"], "original": original}).filter(pc.is_valid(original))
         pairs.append(some.group_by(["video_uri", "original"]).aggregate([]))

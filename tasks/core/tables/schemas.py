@@ -309,6 +309,7 @@ def fingerprints_schema(dimensions: int) -> pa.Schema:
             pa.field("is_original", pa.bool_(), nullable=False),
             pa.field("sketch", pa.binary(2 * min(dimensions, SKETCH_NUMBERS)), nullable=False),
             pa.field("fingerprint", pa.binary(2 * dimensions), nullable=False),
+            pa.field("duplicate_of", SEGMENT),
         ]
     )
 
