@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.adapters.models.checkpoints import embedding_size
 from tasks.adapters.storage.parquet_files import ParquetRows, write_tables
@@ -153,9 +154,10 @@ def labels_of(spec: RunSpec) -> pa.Table:
 
 
 def scored_now(made: pa.Table, ledger: Ledger) -> list[str]:
-    """The videos that this run scored and has new rows of, the best first."""
+    """The videos that this run scored and has new rows of, but for mere duplicates, the best first."""
     labels = {video.timeline.video.label for video in ledger.ranked}
-    return [uri for uri in made["video_uri"].unique().to_pylist() if uri in labels]
+    originals = made["video_uri"].filter(pc.is_null(made["duplicate_of"]))
+    return [uri for uri in originals.unique().to_pylist() if uri in labels]
 
 
 def windows_of(ledger: Ledger, dropped: pa.Table, spec: RunSpec) -> Rows:

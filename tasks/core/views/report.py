@@ -142,12 +142,12 @@ def build_report(
         for uri, segments in by_video.items()
     ]
     _put_in_sheets([card for video in videos for card in video.cards], sheet_of)
-    best = [moment.best for video in videos for moment in video.moments]
+    best = [moment.best for video in videos for moment in video.moments if not moment.best.copy_of]
     return Report(
         run=run,
         output=output,
         videos=videos,
-        best=sorted(best, key=lambda card: (bool(card.copy_of), int(card.row["run_rank"])))[:BEST],
+        best=sorted(best, key=lambda card: int(card.row["run_rank"]))[:BEST],
         moments=shown.moments,
         bins=shown.bins,
         failures=failures.slice(0, MAX_FAILURES).to_pylist(),
