@@ -7,6 +7,7 @@ from itertools import islice
 from tasks.adapters.storage import Store, open_store, store_of
 from tasks.adapters.storage.sources.inventory import find_manifest, read_inventory
 from tasks.adapters.storage.sources.uri_list import ENDINGS, is_uri_list, videos_of_list
+from tasks.core.errors import SettingsError
 from tasks.core.findings import Finding
 from tasks.core.listing import Listing, Sieve
 from tasks.core.records.listed import ListedVideos
@@ -29,6 +30,11 @@ def list_source(source: Store, select: Select, *, output: str = "", first: bool 
         StorageError: the source cannot be listed.
     """
     if is_uri_list(source):
+        if select.listing != LIVE:
+            raise SettingsError(
+                f"select.listing is {select.listing!r}, and the source {source.uri} is a list itself: name "
+                "the folder or bucket as source, or leave select.listing out."
+            )
         return _of_list(source, select, output=output, first=first)
     if select.listing.lower().endswith(ENDINGS):
         return _of_list(open_store(select.listing), select, output=output, first=first, folder=source.uri)

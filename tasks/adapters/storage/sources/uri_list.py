@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import StringIO
@@ -21,6 +21,7 @@ from tasks.core.errors import SettingsError, StorageError
 from tasks.core.listing import LeftOut, Listing, is_own
 from tasks.core.names import forms, legible
 from tasks.core.records import Failure, FailureKind, Stage, VideoRef
+from tasks.core.records.listed import ListedVideos
 from tasks.core.secrets import redacted
 from tasks.core.uris import split_uri
 
@@ -30,6 +31,9 @@ DELIMITERS = ",;\t"
 
 LOOK_UP_THREADS = 16
 """Videos that are looked up at once."""
+
+LOOKED_UP_AT_ONCE = 10_000
+"""Names that are given to these threads at once, with 2 KB each."""
 
 
 def is_uri_list(source: Store) -> bool:
@@ -56,13 +60,27 @@ def videos_of_list(
     """
     folder = folder or source.uri.rpartition("/")[0]
     entries = list(dict.fromkeys(_entries(source.content(), source.uri)))[:first]
+    own, refused = set[str](), list[Failure]()
+
+    def found() -> Iterator[VideoRef]:
+        for each in _looked_up(entries, folder=folder, source=source.uri):
+            if isinstance(each, Failure):
+                refused.append(each)
+            elif is_own(each.uri, output):
+                own.add(each.uri)
+            else:
+                yield each
+
+    listed = ListedVideos.of(found())
+    return Listing(listed[: limit or None], LeftOut(own=len(own)), refused)
+
+
+def _looked_up(entries: Sequence[str], *, folder: str, source: str) -> Iterator[VideoRef | Failure]:
+    """What the entries name, some at a time: a pool keeps all that it was given."""
+    look_up = partial(_look_up, folder=folder, source=source)
     with ThreadPoolExecutor(LOOK_UP_THREADS, "look-up") as pool:
-        found = list(pool.map(partial(_look_up, folder=folder, source=source.uri), entries))
-    videos = {video.uri: video for video in found if isinstance(video, VideoRef)}
-    own = [uri for uri in videos if is_own(uri, output)]
-    listed = [videos[uri] for uri in sorted(videos.keys() - own)]
-    refused = [failure for failure in found if isinstance(failure, Failure)]
-    return Listing(listed[:limit] if limit else listed, LeftOut(own=len(own)), refused)
+        for start in range(0, len(entries), LOOKED_UP_AT_ONCE):
+            yield from pool.map(look_up, entries[start : start + LOOKED_UP_AT_ONCE])
 
 
 def _look_up(entry: str, *, folder: str, source: str) -> VideoRef | Failure:

@@ -58,3 +58,10 @@ def test_a_source_may_be_a_list(tmp_path: Path) -> None:
     videos.write_text("")
     with pytest.raises(SettingsError, match=r"videos\.txt"):
         check_source(str(videos), MP4)
+
+
+def test_a_list_as_source_has_no_other_list(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    (tmp_path / "videos.txt").write_text("a.mp4")
+    with pytest.raises(SettingsError, match=r"other.csv', and the source .*videos.txt is a list itself"):
+        check_source(str(tmp_path / "videos.txt"), Select(listing="/other.csv"))
