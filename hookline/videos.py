@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +22,9 @@ from tasks.core.tables.schemas import LIBRARY, upgraded
 MAX_NAMED = 5
 """Videos that an error names, where one was meant."""
 
+MAX_COMPARED = 50_000
+"""Names of which the nearest is looked for: of a million, that takes minutes."""
+
 
 def video_called(store: Store, run: Manifest, part: str) -> LibraryEntry:
     """The one ranked video of a run with this in its URI; the whole name goes before a part of it.
@@ -35,8 +39,12 @@ def video_called(store: Store, run: Manifest, part: str) -> LibraryEntry:
         if refused := of_videos(read_table(store, "failures", run), part).to_pylist():
             why = f"{refused[0]['video_uri']} is not ranked: {refused[0]['detail']}"
             raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI; {why}")
-        names = {caseless(_name(uri)): uri for uri in ranked_uris(store, run)}
-        nearest = [names[name] for name in get_close_matches(wanted, names, n=1)]
+        names = {caseless(_name(uri)): uri for uri in islice(ranked_uris(store, run), MAX_COMPARED + 1)}
+        nearest = (
+            [names[name] for name in get_close_matches(wanted, names, n=1)]
+            if len(names) <= MAX_COMPARED
+            else []
+        )
         hint = f": {nearest[0]} is nearest to it" if nearest else ""
         raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI{hint}")
     if len(named or found) > 1:

@@ -153,7 +153,8 @@ note_on_the_run = retried("tell services", pauses_s=(2, 10, 30))(note)
 
 def rows_of(path: Path, columns: list[str] | None = None) -> Iterator[Mapping[str, Any]]:
     """The rows of a table, read as far as they are asked for."""
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=MAX_ROWS, columns=columns):
+    parquet = pq.ParquetFile(path, pre_buffer=False)  # or all of it is read at once
+    for batch in parquet.iter_batches(batch_size=MAX_ROWS, columns=columns):
         yield from batch.to_pylist()
 
 
