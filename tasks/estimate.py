@@ -22,7 +22,7 @@ from tasks.adapters.storage import Store, open_store
 from tasks.adapters.storage.parquet_files import ParquetRows
 from tasks.adapters.storage.previous_tables import fetch_library
 from tasks.adapters.storage.published import manifests, newest_manifest, read_table
-from tasks.core.errors import StorageError
+from tasks.core.errors import SettingsError, StorageError
 from tasks.core.listing import Listing
 from tasks.core.manifest import Estimate, Manifest
 from tasks.core.planning.estimate import PastRun, Work, disk, estimate, is_alike
@@ -42,6 +42,9 @@ from tasks.run.outcome import DRY_RUN, FAILED
 from tasks.run.run import Run, find_deep
 from tasks.work.spec import RunSpec
 
+NOT_READ = (StorageError, pa.ArrowException, KeyError, TypeError, ValueError)
+"""What is raised where what an earlier run left cannot be used."""
+
 RUNS_LOOKED_AT = 10
 """Earlier runs whose manifests are read: so many nights tell how long the next will take."""
 
@@ -57,7 +60,7 @@ def expected_of(known: Reuse, listing: Listing, run: Run) -> Estimate | None:
     try:
         remembered = remember(ParquetRows(library) if library.exists() else no_rows, known.to_open)
         found = estimated(known.to_open, remembered, spec.output, spec.settings, listed=listing.listed)
-    except (StorageError, pa.ArrowException, ValueError, KeyError) as error:
+    except NOT_READ as error:
         message = f"How long this run will take is not known. {error}"
         log_event(spec.run_id, "estimate", message, level=logging.WARNING)
         return None
@@ -124,15 +127,25 @@ def plan_of(listing: Listing, settings: Settings) -> Plan:
     Raises:
         StorageError: the output cannot be reached.
     """
-    store = open_store(settings.output)
+    store, notes, compared = open_store(settings.output), list[str](), None
     with tempfile.TemporaryDirectory(prefix="hookline-", dir=settings.limits.scratch_dir or None) as scratch:
         if store.exists("latest.json"):
-            compared = compare(listing, settings, store, Path(scratch))
-        else:
-            compared = Compared(Matches(to_open=list(listing.videos)), Remembered())
+            digests = digests_now(settings)
+            try:
+                compared = compare(listing, settings, digests, store, Path(scratch))
+            except NOT_READ as error:
+                _raise_if_out_of_reach(error)
+                notes.append(f"All videos are opened and scored anew. {error}")
+    compared = compared or Compared(Matches(to_open=list(listing.videos)), Remembered(), notes)
     matches, known = compared.matches, compared.known
     to_open = sorted(matches.to_open, key=lambda video: video.uri)
     unchanged = matches.settled + len(matches.scored)
+    try:
+        expected = estimated(to_open, known, store, settings, listed=listing.listed)
+    except NOT_READ as error:
+        _raise_if_out_of_reach(error)
+        compared.notes.append(f"How long this run will take is not known. {error}")
+        expected = Estimate(videos=len(to_open))
     return Plan(
         counts=counted(
             to_open, known, unchanged=unchanged, rejected=len(matches.refused), refused=listing.refused
@@ -148,14 +161,21 @@ def plan_of(listing: Listing, settings: Settings) -> Plan:
         ],
         left_out=listing.left_out,
         inventory=listing.inventory,
-        estimate=estimated(to_open, known, store, settings, listed=listing.listed),
+        estimate=expected,
         gpu_hour=settings.estimate.gpu_hour,
         notes=compared.notes,
     )
 
 
-def compare(listing: Listing, settings: Settings, store: Store, scratch: Path) -> Compared:
-    """Which of the listed videos the newest run under the output knows.
+def _raise_if_out_of_reach(error: Exception) -> None:
+    if isinstance(error, SettingsError) or (isinstance(error, StorageError) and error.retryable):
+        raise error
+
+
+def compare(
+    listing: Listing, settings: Settings, digests: Digests | None, store: Store, scratch: Path
+) -> Compared:
+    """Which of the listed videos the newest run under the output knows, if these `digests` decide about them.
 
     Raises:
         StorageError: it cannot be read.
@@ -163,7 +183,7 @@ def compare(listing: Listing, settings: Settings, store: Store, scratch: Path) -
     newest = newest_manifest(store)
     library = fetch_library(store, newest, scratch)
     refusals = read_failures(read_table(store, "failures", newest))
-    digests, notes = digests_now(settings), list[str]()
+    notes = list[str]()
     if digests is None:
         notes.append(
             "The models are not on this machine: whether they are those of the run before is not known."
