@@ -122,6 +122,13 @@ def test_fingerprints_are_read_only_where_something_may_be_alike() -> None:
     assert night.are_duplicates.all()
 
 
+def test_whoever_compares_many_new_segments_is_asked_again_and_again() -> None:
+    new = segments(*((f"{n}", 0.0, vector) for n, vector in enumerate(vectors(5, away=1, seed=1))))
+    asked: list[int] = []
+    Duplicates(new, least=0.999).compare_new(asked.append)
+    assert asked == [0, 2, 4]
+
+
 def test_a_cosine_that_is_rounded_to_the_bar_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.NUMBERS", 48)  # of so few the sketch is as far apart as they are
     one, other = np.random.default_rng(1).standard_normal((2, 48))
