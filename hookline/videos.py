@@ -39,12 +39,9 @@ def video_called(store: Store, run: Manifest, part: str) -> LibraryEntry:
         if refused := of_videos(read_table(store, "failures", run), part).to_pylist():
             why = f"{refused[0]['video_uri']} is not ranked: {refused[0]['detail']}"
             raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI; {why}")
-        names = {caseless(_name(uri)): uri for uri in islice(ranked_uris(store, run), MAX_COMPARED + 1)}
-        nearest = (
-            [names[name] for name in get_close_matches(wanted, names, n=1)]
-            if len(names) <= MAX_COMPARED
-            else []
-        )
+        some = list(islice(ranked_uris(store, run), MAX_COMPARED + 1))
+        names = {caseless(_name(uri)): uri for uri in some} if len(some) <= MAX_COMPARED else {}
+        nearest = [names[name] for name in get_close_matches(wanted, names, n=1)]
         hint = f": {nearest[0]} is nearest to it" if nearest else ""
         raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI{hint}")
     if len(named or found) > 1:

@@ -149,6 +149,16 @@ def test_what_cannot_be_found_is_told(
     assert says in " ".join(capsys.readouterr().err.split())
 
 
+def test_among_too_many_videos_the_nearest_name_is_not_looked_for(
+    output: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookline.videos.MAX_COMPARED", 3)
+    assert cli(["similar", str(output), "dgo.mp4", "--at", "3"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "has this in its URI" in said
+    assert "nearest" not in said
+
+
 def test_runs_whose_windows_are_gone_are_named(
     output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
