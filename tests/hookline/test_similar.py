@@ -152,7 +152,7 @@ def test_what_cannot_be_found_is_told(
 def test_among_too_many_videos_the_nearest_name_is_not_looked_for(
     output: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hookline.videos.MAX_COMPARED", 3)
+    monkeypatch.setattr("hookline.videos.MAX_COMPARED", 2)
     assert cli(["similar", str(output), "dgo.mp4", "--at", "3"]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "has this in its URI" in said
