@@ -25,7 +25,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-FLOWS = ("rank-videos", "evaluate-nights", "train-scorer", "remove-history")
+FLOWS = ("rank-videos", "evaluate-nights", "train-scorer", "tune-judge", "remove-history")
 """Ours: a server may know others."""
 
 KEEP_DAYS = 90

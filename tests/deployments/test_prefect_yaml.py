@@ -350,7 +350,7 @@ def test_a_worker_runs_what_was_deployed_from_another_place(server: PrefectServe
                 lambda each=each: state_of(each)["type"] in TERMINAL, RUN_TIMEOUT_S, or_say=log.read_text
             )
     done, refused = state_of(run), state_of(wrong)
-    assert re.fullmatch(r"Dry run: 1 video, \d+ bytes would be ranked", done["message"])
+    assert re.fullmatch(r"Dry run: 1 new; \d+ bytes to open; .*", done["message"])
     assert (refused["type"], "set fast_weight to 0.3" in refused["message"]) == ("FAILED", True)
     logs = api("logs/filter", {"logs": {"flow_run_id": {"any_": [wrong["id"]]}}}).json()
     assert "Traceback" not in str(logs)

@@ -157,7 +157,7 @@ def test_the_manifest_names_every_file_with_its_checksum(finished: Finished) -> 
         entry["uri"].split("/run_date=")[0].rsplit("/", 1)[-1]: entry["rows"] for entry in manifest["files"]
     }
     windows = manifest["counts"]["windows"]
-    assert rows == {"windows": windows, "failures": 0, "rankings": 6, "library": 3}
+    assert rows == {"windows": windows, "failures": 0, "rankings": 6, "fingerprints": 6, "library": 3}
 
 
 def test_the_manifest_says_how_fast_the_models_were(finished: Finished) -> None:

@@ -53,4 +53,13 @@ def test_short_videos_share_task_runs_and_each_has_its_name(
 
     kinds = Counter(name.split()[0] for name in task_runs(state.state_details.flow_run_id))
     assert kinds.pop("open") <= (PAGES + SHORT + 1) / TOGETHER + WORKERS + 1
-    assert kinds == {"list": 1, "read": 1, "load": 2, "score": 1, "analyse": 1, "render": 1, "publish": 1}
+    assert kinds == {
+        "list": 1,
+        "read": 1,
+        "load": 2,
+        "score": 1,
+        "analyse": 1,
+        "render": 1,
+        "find": 1,
+        "publish": 1,
+    }
