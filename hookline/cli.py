@@ -377,9 +377,9 @@ def tune(
     """Tune VideoLLaMA3 on the verdicts of editors: train an adapter, which runs use with --deep.adapter.
 
     It asks what the newest run asked, and uses all GPUs of this machine. Every fifth video is held out, for
-    ever: there it must tell what was published from what was rejected better than before. If it is ended,
-    the same command goes on after the last epoch that was finished. Exits with 2 if there are too few labels,
-    and with 3 if the adapter is not shown to be better. Needs hookline[train].
+    ever: there it must tell what was published from what was rejected better than without an adapter. If it
+    is ended, the same command goes on after the last epoch that was finished. Exits with 2 if there are too
+    few labels, and with 3 if the adapter is not shown to be better. Needs hookline[train].
 
     Parameters
     ----------

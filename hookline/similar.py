@@ -16,7 +16,7 @@ from tasks.adapters.storage.nights import windows_of_run
 from tasks.adapters.storage.published import read_in_parts, read_rows_of
 from tasks.core.errors import SettingsError, StorageError
 from tasks.core.manifest import Manifest
-from tasks.core.tables.library import LibraryEntry
+from tasks.core.tables.library import LibraryEntry, of_listed
 from tasks.core.tables.nearest import NEEDED, Nearest, NearMoment
 from tasks.core.views.clock import clock, seconds_from
 
@@ -84,9 +84,7 @@ def scored_by(store: Store, run: Manifest) -> Mapping[ScoredBy, pa.ChunkedArray]
     uris: dict[ScoredBy, list[pa.Array]] = {}
     columns = ["video_uri", "scored_in", "scored_on"]
     for table in read_in_parts(store, "library", run, columns, optional=["listed"]):
-        table = table.filter(pc.is_valid(table["scored_in"]))
-        if "listed" in table.column_names:  # before 4, nobody knew
-            table = table.filter(pc.fill_null(table["listed"], fill_value=True))
+        table = of_listed(table.filter(pc.is_valid(table["scored_in"])))
         runs = zip(table["scored_on"].to_pylist(), table["scored_in"].to_pylist(), strict=True)
         for run_date, run_id in set(runs):
             of_run = table["video_uri"].filter(pc.equal(table["scored_in"], run_id))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import islice
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from hookline.show import of_videos
@@ -16,8 +15,7 @@ from tasks.core.errors import SettingsError
 from tasks.core.manifest import Manifest
 from tasks.core.names import caseless
 from tasks.core.records import VideoRef
-from tasks.core.tables.library import LibraryEntry, read_library
-from tasks.core.tables.schemas import LIBRARY, upgraded
+from tasks.core.tables.library import LibraryEntry, of_listed, read_library
 
 MAX_NAMED = 5
 """Videos that an error names, where one was meant."""
@@ -57,11 +55,9 @@ def video_called(store: Store, run: Manifest, part: str) -> LibraryEntry:
 
 def ranked_uris(store: Store, run: Manifest) -> Iterator[str]:
     """The URIs of the ranked videos of a run, as they come from its library; not of those that are gone."""
-    columns = pa.schema([LIBRARY.field(name) for name in ("video_uri", "status", "listed")])
-    for part in read_in_parts(store, "library", run, columns.names[:2], optional=["listed"]):
-        table = upgraded(part, columns)
-        there = pc.and_(pc.equal(table["status"], "ranked"), pc.fill_null(table["listed"], fill_value=True))
-        yield from table.filter(there)["video_uri"].to_pylist()
+    for table in read_in_parts(store, "library", run, ["video_uri", "status"], optional=["listed"]):
+        listed = of_listed(table)
+        yield from listed.filter(pc.equal(listed["status"], "ranked"))["video_uri"].to_pylist()
 
 
 def _name(uri: str) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.adapters.models.checkpoints import embedding_size
-from tasks.adapters.storage import Store, open_store
+from tasks.adapters.storage import Store
 from tasks.adapters.storage.nights import row_group, row_groups, windows_of_run
 from tasks.core.records import RankedVideo
 from tasks.core.tables.duplicates import NEW_AT_ONCE, Duplicates, with_sketches
@@ -20,7 +20,7 @@ from tasks.core.tables.library import LibraryEntry
 from tasks.core.tables.nearest import embeddings_of
 from tasks.core.tables.run_ranking import segment_keys
 from tasks.core.tables.schemas import fingerprints_schema
-from tasks.fingerprints import Videos, are_among, for_each_run, ranked_videos, without
+from tasks.fingerprints import Videos, are_among, for_each_run, videos_by_run, without
 from tasks.run.ledger import Ledger
 from tasks.run.logs import log_event
 from tasks.run.retries import retried
@@ -72,7 +72,7 @@ def find_duplicates(ledger: Ledger, run: Run) -> Duplicates:
     if previous and previous.gone is not None:
         rows = previous.rows([*NAMED, "duplicate_of", "duplicate_similarity"])
         found.compare_with_copies(without(table, previous.gone) for table in rows)
-        compare_with_originals(found, ranked_videos(ledger.known.library, previous.gone), run)
+        compare_with_originals(found, videos_by_run(ledger.known.library, previous.gone), run)
     found.compare_new(partial(go_on, run, len(found.new)))
     if count := int(found.are_duplicates.sum()):
         log_event(run.spec.run_id, "compare", f"{count} ranked segments show what another video shows")
@@ -139,7 +139,6 @@ def seen_now(video: RankedVideo) -> pa.Table:
 
 def seen_before(ledger: Ledger, run: Run) -> Iterator[pa.Table]:
     """What it saw in those of videos that are ranked again, by the windows of the runs that scored them."""
-    store = open_store(run.spec.library) if run.spec.library else run.spec.output
 
     def scored_by(each: tuple[LibraryEntry, RankedVideo]) -> tuple[str, str]:
         return str(each[0].scored_on), str(each[0].scored_in)
@@ -150,7 +149,7 @@ def seen_before(ledger: Ledger, run: Run) -> Iterator[pa.Table]:
         if run_id == run.spec.run_id:  # scored by another head, from what is stored
             stored = ledger.known.windows(columns)
         else:
-            stored = windows_of_run(store, columns, run_date=run_date, run_id=run_id)
+            stored = windows_of_run(run.spec.output, columns, run_date=run_date, run_id=run_id)
         for windows in stored:
             some = windows.filter(pc.is_in(windows["video_uri"], pc.unique(wanted["video_uri"])))
             some = some.filter(pc.is_in(segment_keys(some), value_set=segment_keys(wanted)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
@@ -13,15 +12,14 @@ import pyarrow.compute as pc
 from tasks.adapters.storage.nights import row_groups
 from tasks.core.errors import StorageError
 from tasks.core.tables.sorted_rows import Tables
-from tasks.run.logs import log_event
-from tasks.run.retries import retried
+from tasks.run.retries import go_on_without, retried
 from tasks.run.run import Run
 
 Videos = Mapping[str, pa.Array]
 """The URIs of videos, sorted, by the run that ranked them."""
 
 
-def ranked_videos(library: Tables, gone: pa.Array) -> Videos:
+def videos_by_run(library: Tables, gone: pa.Array) -> Videos:
     """The videos of a library that are listed and ranked, without those that are gone."""
     found: dict[str, list[pa.Array]] = {}
     for table in library(["video_uri", "status", "listed", "ranked_in"]):
@@ -43,15 +41,10 @@ def for_each_run(videos: Videos, run: Run, look: Callable[[str, pa.Array], None]
     names = {PurePosixPath(name).stem: name for name in run.spec.output.names("fingerprints")}
     for run_id in sorted(videos):
         run.raise_if_stopped()
-        try:
+        with go_on_without("compare", f"{len(videos[run_id])} {lost}.", run_id=run.spec.run_id):
             if run_id not in names:
                 raise StorageError.not_found(f"There are no fingerprints of run {run_id}.")
             look(names[run_id], videos[run_id])
-        except StorageError as error:
-            if error.retryable:
-                raise
-            message = f"{len(videos[run_id])} {lost}. {error}"
-            log_event(run.spec.run_id, "compare", message, level=logging.WARNING)
 
 
 @retried("find dropped duplicates")

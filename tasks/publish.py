@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +13,6 @@ import pyarrow.compute as pc
 from tasks.adapters.models.checkpoints import embedding_size
 from tasks.adapters.storage.parquet_files import ParquetRows, write_tables
 from tasks.adapters.storage.published import read_labels
-from tasks.core.errors import StorageError
 from tasks.core.manifest import Manifest
 from tasks.core.records import FailureKind
 from tasks.core.tables.duplicates import Duplicates, parted, with_dropped
@@ -34,11 +32,10 @@ from tasks.core.tables.sorted_rows import BY_VIDEO, Tables, merged, regrouped
 from tasks.core.tables.words import words_table
 from tasks.core.views.report import ShownRows
 from tasks.run.ledger import Ledger
-from tasks.run.logs import log_event
 from tasks.run.manifest import file_entry, json_bytes, newer_pointer, run_manifest, versions
 from tasks.run.outcome import FAILED
 from tasks.run.report import report_name, report_page
-from tasks.run.retries import retried
+from tasks.run.retries import go_on_without, retried
 from tasks.run.run import Run
 from tasks.work.spec import RunSpec
 
@@ -143,14 +140,10 @@ def labels_of(spec: RunSpec) -> pa.Table:
     Raises:
         StorageError: the output cannot be reached.
     """
-    try:
+    message = "Labels cannot be read: no row has a publish_probability."
+    with go_on_without("publish", message, run_id=spec.run_id):
         return read_labels(spec.output)
-    except StorageError as error:
-        if error.retryable:
-            raise
-        message = f"Labels cannot be read: no row has a publish_probability. {error}"
-        log_event(spec.run_id, "publish", message, level=logging.WARNING)
-        return LABELS.empty_table()
+    return LABELS.empty_table()
 
 
 def scored_now(made: pa.Table, ledger: Ledger) -> list[str]:

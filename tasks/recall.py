@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -26,11 +25,10 @@ from tasks.core.tables.rows import read_failures
 from tasks.core.tables.run_ranking import PreviousRanking
 from tasks.core.tables.schemas import LIBRARY, upgraded
 from tasks.core.tables.sorted_rows import Tables, no_rows
-from tasks.fingerprints import dropped_duplicates, ranked_videos
+from tasks.fingerprints import dropped_duplicates, videos_by_run
 from tasks.rank import damage
 from tasks.rerank import rerank_all
-from tasks.run.logs import log_event
-from tasks.run.retries import retried
+from tasks.run.retries import go_on_without, retried
 from tasks.run.run import Run
 
 
@@ -60,14 +58,9 @@ def read_previous_run(run: Run, labels: Sequence[str] = ()) -> PreviousRun | Non
     store = open_store(spec.library) if spec.library else spec.output
     if not store.exists("latest.json"):
         return None
-    try:
+    with go_on_without("recall", "All videos are opened and scored anew.", run_id=spec.run_id):
         return known_of(labels, store) if spec.library else previous_run(store, run)
-    except StorageError as error:
-        if error.retryable:
-            raise
-        message = f"All videos are opened and scored anew. {error}"
-        log_event(spec.run_id, "recall", message, level=logging.WARNING)
-        return None
+    return None
 
 
 def previous_run(store: Store, run: Run) -> PreviousRun:
@@ -100,14 +93,10 @@ def ranking_of(store: Store, manifest: Manifest, run: Run) -> tuple[Tables | Non
     Raises:
         StorageError: the output cannot be reached.
     """
-    try:
+    message = "All videos are ranked again, from their stored scores."
+    with go_on_without("recall", message, run_id=run.spec.run_id):
         return fetch_rankings(store, manifest, run.scratch)
-    except StorageError as error:
-        if error.retryable:
-            raise
-        message = f"All videos are ranked again, from their stored scores. {error}"
-        log_event(run.spec.run_id, "recall", message, level=logging.WARNING)
-        return None, None
+    return None, None
 
 
 def known_of(labels: Sequence[str], store: Store) -> PreviousRun:
@@ -193,5 +182,5 @@ def copies_of_what_is_gone(matches: Matches, previous: PreviousRun, run: Run) ->
     assert previous.rankings is not None  # its videos are known
     marked = previous.rankings(["video_uri", "duplicate_of"])
     if run.spec.settings.ranking.duplicates == "drop":  # those that were dropped are in no ranking
-        marked = chain(marked, dropped_duplicates(ranked_videos(previous.library, gone), run))
+        marked = chain(marked, dropped_duplicates(videos_by_run(previous.library, gone), run))
     return dependents(marked, gone)

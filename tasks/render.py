@@ -32,17 +32,8 @@ def render_segments(segments: Sequence[Segment], timeline: Timeline, run: Run) -
     """Their pictures and clips. An error that is transient is tried again; any other is a failure."""
     try:
         with _told_of_clips(segments, timeline, run):
-            publish = run.spec.settings.publish
-            heard = (
-                publish.clips or publish.timeline != "none"
-            )  # these need its words, or whether it has sound
-            media = run.do(
-                make_media,
-                segments,
-                timeline if heard else timeline.silent,
-                gpu=False,
-                prefer=timeline.worker,
-            )
+            shown = timeline if run.spec.settings.publish.clips else timeline.silent  # clips need its words
+            media = run.do(make_media, segments, shown, gpu=False, prefer=timeline.worker)
         if wordless := sum(segment.clip_captions == "no_words" for segment in media.segments):
             what = f"no captions for {wordless} of them: no words are known of what they show"
             log_event(run.spec.run_id, "render", what, video=timeline.video)

@@ -30,7 +30,7 @@ from tasks.core.tables.words import words_table
 from tasks.core.views.pictures import strongest_tick, thumbnail_folder, thumbnail_name
 from tasks.rank import rank_video
 from tasks.run.logs import log_event
-from tasks.run.retries import retried
+from tasks.run.retries import go_on_without, retried
 from tasks.run.run import Run
 from tasks.work.analyses import find_analyses, standing_in
 from tasks.work.hearing import recall_heard
@@ -229,14 +229,10 @@ def read_heard(videos: Sequence[VideoRef], run: Run) -> Mapping[VideoRef, Heard]
     Raises:
         StorageError: the output cannot be reached. Ranked without it, the videos would stay without cuts.
     """
-    try:
+    message = f"What was heard in {len(videos)} videos cannot be read: they are ranked without."
+    with go_on_without("recall", message, run_id=run.spec.run_id):
         return recall_heard(videos, run.spec)
-    except StorageError as error:
-        if error.retryable:
-            raise
-        message = f"What was heard in {len(videos)} videos cannot be read: they are ranked without. {error}"
-        log_event(run.spec.run_id, "recall", message, level=logging.WARNING)
-        return {}
+    return {}
 
 
 def rerank(entry: LibraryEntry, stored: Stored, heard: Heard | None, spec: RunSpec) -> RankedVideo | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
@@ -20,7 +22,7 @@ from prefect.utilities.annotations import opaque
 from tasks.core.errors import HooklineError, StorageError, WorkerLost
 from tasks.core.names import legible
 from tasks.core.records import Timeline, VideoRef
-from tasks.run.logs import run_log
+from tasks.run.logs import log_event, run_log
 from tasks.run.suspension import result_of
 
 P = ParamSpec("P")
@@ -35,6 +37,21 @@ SHORT_S = 60.0
 and not by its work. One costs the server 8 ms and its database 20 KB."""
 
 _attempt: ContextVar[int] = ContextVar("attempt", default=0)
+
+
+@contextmanager
+def go_on_without(stage: str, message: str, *, run_id: str) -> Iterator[None]:
+    """What cannot be read is not worth a run: it goes on with a warning that begins with this message.
+
+    Raises:
+        StorageError: the store may answer later, and is asked again where this is `retried`.
+    """
+    try:
+        yield
+    except StorageError as error:
+        if error.retryable:
+            raise
+        log_event(run_id, stage, f"{message} {error}", level=logging.WARNING)
 
 
 class ClosedTask(Task[Any, Any]):

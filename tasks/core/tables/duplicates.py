@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.core.tables.nearest import unit_vectors
 from tasks.core.tables.run_ranking import segment_keys, with_column
 from tasks.core.tables.schemas import SEGMENT, SKETCH_NUMBERS
 
@@ -230,6 +231,4 @@ def _cosines(some: Halves, others: Halves) -> Doubles:
 
 
 def _unit(halves: Halves) -> Doubles:
-    vectors = halves.astype(np.float64)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths == 0, 1, lengths))
+    return unit_vectors(halves.astype(np.float64))

@@ -87,9 +87,7 @@ def library_table(entries: Iterable[LibraryEntry], *, listed: Collection[str]) -
 
 
 def read_library(table: pa.Table, *, listed: bool = False) -> dict[str, LibraryEntry]:
-    """The entries of a `library_table` by URI; with `listed`, without those that the run did not list.
-
-    Earlier versions did not say which it listed: of theirs, all count.
+    """The entries of a `library_table` by URI; with `listed`, without those that are not `of_listed`.
 
     Raises:
         ValueError, KeyError, TypeError: it is not one.
@@ -97,8 +95,15 @@ def read_library(table: pa.Table, *, listed: bool = False) -> dict[str, LibraryE
     table = upgraded(table, LIBRARY)
     check_library(table)
     if listed:
-        table = table.filter(pc.fill_null(table["listed"], fill_value=True))
+        table = of_listed(table)
     return {row["video_uri"]: _entry(row) for row in table.to_pylist()}
+
+
+def of_listed(table: pa.Table) -> pa.Table:
+    """The rows of videos that the run has listed. Earlier versions did not say: of theirs, all count."""
+    if "listed" not in table.column_names:
+        return table
+    return table.filter(pc.fill_null(table["listed"], fill_value=True))
 
 
 def check_library(table: pa.Table) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+Float = TypeVar("Float", np.float32, np.float64)
 
 NEEDED = ("video_uri", "start", "end", "videomae_score", "embedding")
 """The columns of `windows` that are needed."""
@@ -43,7 +46,7 @@ class Nearest:
 
     def __init__(self, window: pa.Table, *, count: int) -> None:
         """`window` is one row with the columns that are `NEEDED`."""
-        (self._vector,) = unit_vectors(window)
+        (self._vector,) = unit_vectors(embeddings_of(window))
         (self.window,) = moments(window, np.array([math.inf]))
         self._count = count
         self.found: list[NearMoment] = []
@@ -52,7 +55,7 @@ class Nearest:
         """Look at more windows: all of each video at once."""
         if not len(windows):
             return
-        similarity = np.round(unit_vectors(windows) @ self._vector, DECIMALS)
+        similarity = np.round(unit_vectors(embeddings_of(windows)) @ self._vector, DECIMALS)
         full = len(self.found) == self._count
         near = similarity >= (self.found[-1].similarity if full else -math.inf)
         more = moments(windows.select(NEEDED[:-1]).filter(pa.array(near)), similarity[near])
@@ -74,11 +77,10 @@ def apart(moments: Iterable[NearMoment]) -> list[NearMoment]:
     return found
 
 
-def unit_vectors(windows: pa.Table) -> npt.NDArray[np.float32]:
-    """The embeddings of some windows at length 1; one of zeros stays."""
-    vectors = embeddings_of(windows)
+def unit_vectors(vectors: npt.NDArray[Float]) -> npt.NDArray[Float]:
+    """Vectors, a row each, at length 1, in their precision; one of zeros stays."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths == 0, 1, lengths), np.float32)
+    return np.asarray(vectors / np.where(lengths == 0, 1, lengths), vectors.dtype)
 
 
 def embeddings_of(windows: pa.Table) -> npt.NDArray[np.float32]:
