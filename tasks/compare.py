@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from tasks.adapters.models.checkpoints import embedding_size
 from tasks.adapters.storage import Store
-from tasks.adapters.storage.nights import row_group, row_groups, windows_of_run
+from tasks.adapters.storage.nights import windows_of_run
+from tasks.adapters.storage.published import row_group, row_groups
 from tasks.core.records import RankedVideo
 from tasks.core.tables.duplicates import NEW_AT_ONCE, Duplicates, with_sketches
 from tasks.core.tables.library import LibraryEntry

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.adapters.storage.nights import row_groups
+from tasks.adapters.storage.published import row_groups
 from tasks.core.errors import StorageError
 from tasks.core.tables.sorted_rows import Tables
 from tasks.run.retries import go_on_without, retried
@@ -57,7 +57,7 @@ def dropped_duplicates(videos: Videos, run: Run) -> list[pa.Table]:
     found: list[pa.Table] = []
 
     def look(name: str, wanted: pa.Array) -> None:
-        for rows in row_groups(run.spec.output, name, ["video_uri", "duplicate_of"]):
+        for rows in row_groups(run.spec.output, name, ["video_uri"], optional=["duplicate_of"]):
             if "duplicate_of" in rows.column_names:  # earlier versions did not keep it
                 mask = pc.and_(pc.is_valid(rows["duplicate_of"]), are_among(rows["video_uri"], wanted))
                 found.append(rows.filter(mask))

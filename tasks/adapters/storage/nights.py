@@ -132,27 +132,3 @@ def scored_by(run: Manifest) -> dict[str, object]:
     chosen = {name: ranking.get(name) for name in ("top_n", "candidate_multiplier", "max_overlap")}
     models = {name: run.models.get(name) for name in SCORED_BY}
     return {**models, **judge_of(run), **chosen, "windows": run.settings.get("windows")}
-
-
-def row_groups(store: Store, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Some columns of a table, a row group at a time.
-
-    Raises:
-        StorageError: it is not there, or cannot be read.
-    """
-    uri = f"{store.uri}/{name}"
-    with store.opened(uri) as stream, explaining(uri):
-        parquet = pq.ParquetFile(stream)
-        for group in range(parquet.num_row_groups):
-            yield parquet.read_row_group(group, columns=list(columns), use_threads=False)
-
-
-def row_group(store: Store, name: str, number: int, columns: Sequence[str]) -> pa.Table:
-    """One of them.
-
-    Raises:
-        StorageError: it is not there, or cannot be read.
-    """
-    uri = f"{store.uri}/{name}"
-    with store.opened(uri) as stream, explaining(uri):
-        return pq.ParquetFile(stream).read_row_group(number, columns=list(columns), use_threads=False)

@@ -146,13 +146,37 @@ def read_in_parts(
     Raises:
         StorageError: it is not there, or cannot be read.
     """
-    uri = f"{store.uri}/{table_name(table, run_date=run.run_date, run_id=run.run_id)}"
+    name = table_name(table, run_date=run.run_date, run_id=run.run_id)
+    return row_groups(store, name, columns, optional=optional)
+
+
+def row_groups(
+    store: Store, name: str, columns: Sequence[str], *, optional: Sequence[str] = ()
+) -> Iterator[pa.Table]:
+    """Some columns of a table, a row group at a time; a table without rows has one.
+
+    Raises:
+        StorageError: it is not there, or cannot be read.
+    """
+    uri = f"{store.uri}/{name}"
     with store.opened(uri) as stream, explaining(uri):
         parquet = pq.ParquetFile(stream, pre_buffer=True)
         wanted = _columns(parquet, columns, optional)
-        yield parquet.read_row_groups([], columns=wanted)  # there may be none
+        if not parquet.num_row_groups:
+            yield parquet.read_row_groups([], columns=wanted)
         for group in range(parquet.num_row_groups):
             yield parquet.read_row_group(group, columns=wanted, use_threads=False)
+
+
+def row_group(store: Store, name: str, number: int, columns: Sequence[str]) -> pa.Table:
+    """One of them.
+
+    Raises:
+        StorageError: it is not there, or cannot be read.
+    """
+    uri = f"{store.uri}/{name}"
+    with store.opened(uri) as stream, explaining(uri):
+        return pq.ParquetFile(stream).read_row_group(number, columns=list(columns), use_threads=False)
 
 
 def read_columns(
