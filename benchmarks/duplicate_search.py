@@ -2,10 +2,10 @@
 
     python benchmarks/duplicate_search.py    writes benchmarks/results/duplicate_search.json
 
-The library has 15 segments a video, with embeddings of 768 numbers drawn at random; some of the new ones are
-nearly as one of these. `cpu_seconds` are for reading sketches, comparing, and reading fingerprints where
-sketches are near: of all threads, which other programs make hardly longer. The peak memory is that of the
-process so far.
+The library (`large_library.py`) has 15 segments a video, with embeddings of 768 numbers drawn at random; some
+of the new ones are nearly as one of these. `cpu_seconds` are for reading sketches, comparing, and reading
+fingerprints where sketches are near: of all threads, which other programs make hardly longer. The peak memory
+is that of the process so far.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import os
 import resource
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,16 +22,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from cyclopts import App
+from large_library import SEGMENTS, embeddings, fingerprints
 
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.parquet_files import write_tables
 from tasks.compare import compare_with_run
 from tasks.core.tables.duplicates import Duplicates, with_sketches
 from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
-from tasks.core.tables.schemas import SEGMENT, fingerprints_schema
+from tasks.core.tables.schemas import fingerprints_schema
 
 RESULTS = Path(__file__).parent / "results" / "duplicate_search.json"
-SEGMENTS, NUMBERS, LEAST = 15, 768, 0.999
+NUMBERS, LEAST = 768, 0.999
 NAME = "fingerprints/run_date=2026-11-24/20261124T010000Z-aaaaaa.parquet"
 
 app = App(help=__doc__)
@@ -44,9 +44,10 @@ def main(videos: int = 100_000, output: Path = RESULTS) -> None:
     with TemporaryDirectory() as name:
         path = Path(name, NAME)
         path.parent.mkdir(parents=True)
-        schema = fingerprints_schema(NUMBERS)
-        write_tables(path, library(videos), schema, rows=videos * SEGMENTS)
-        store, uris = open_store(name), pa.array([uri(n) for n in range(videos)])
+        names = [f"s3://library/{number:07}.mp4" for number in range(videos)]
+        segments = fingerprints(names, run_id="run", numbers=NUMBERS)
+        write_tables(path, segments, fingerprints_schema(NUMBERS), rows=videos * SEGMENTS)
+        store, uris = open_store(name), pa.array(names)
         found = []
         for new, copies in ((15, 0), (15, 15)):
             segments = new_ones(new, copies, videos)
@@ -69,28 +70,6 @@ def main(videos: int = 100_000, output: Path = RESULTS) -> None:
     output.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def uri(number: int) -> str:
-    return f"s3://library/{number:07}.mp4"
-
-
-def embeddings(first: int, count: int) -> Any:
-    """Those of the segments of the library from one on: the same whenever they are drawn."""
-    return np.random.default_rng(first).standard_normal((count, NUMBERS), dtype=np.float32).astype(np.float16)
-
-
-def library(videos: int) -> Iterator[pa.Table]:
-    """The table `fingerprints`, a row group at a time."""
-    schema = fingerprints_schema(NUMBERS)
-    for first in range(0, videos * SEGMENTS, ROW_GROUP_ROWS):
-        rows = np.arange(first, min(first + ROW_GROUP_ROWS, videos * SEGMENTS))
-        table = named([uri(n // SEGMENTS) for n in rows.tolist()], 59.0 * (rows % SEGMENTS))
-        table = with_sketches(table, embeddings(first, len(rows)))
-        table = table.append_column("run_id", pa.repeat("run", len(rows)))
-        table = table.append_column("is_original", pa.repeat(pa.scalar(True), len(rows)))
-        table = table.append_column("duplicate_of", pa.nulls(len(rows), SEGMENT))
-        yield table.select(schema.names).cast(schema)
-
-
 def named(uris: list[str], starts: Any) -> pa.Table:
     start = pa.array(starts, pa.float64())
     return pa.table({"video_uri": uris, "video_etag": uris, "start": start, "end": pc.add(start, 59.0)})
@@ -98,11 +77,11 @@ def named(uris: list[str], starts: Any) -> pa.Table:
 
 def new_ones(count: int, copies: int, videos: int) -> pa.Table:
     """Segments of which some are nearly as some of the library, in many of its row groups."""
-    vectors = embeddings(10**9, count).astype(np.float32)
+    vectors = embeddings(10**9, count, NUMBERS).astype(np.float32)
     groups = max(1, videos * SEGMENTS // ROW_GROUP_ROWS)
     for row in range(copies):
         first = row % groups * ROW_GROUP_ROWS
-        vectors[row] = embeddings(first, row // groups + 1)[-1] + vectors[row] * 0.01
+        vectors[row] = embeddings(first, row // groups + 1, NUMBERS)[-1] + vectors[row] * 0.01
     uris = [f"s3://new/{n // SEGMENTS:07}.mp4" for n in range(count)]
     return with_sketches(named(uris, 59.0 * (np.arange(count) % SEGMENTS)), vectors.astype(np.float16))
 

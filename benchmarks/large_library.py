@@ -20,14 +20,18 @@ import pyarrow.parquet as pq
 from tables import filled, texts
 
 from tasks.adapters.storage.parquet_files import write_tables
+from tasks.core.tables.duplicates import with_sketches
 from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
 from tasks.core.tables.run_ranking import BEST_FIRST
-from tasks.core.tables.schemas import LIBRARY, RANKINGS, VIDEOLLAMA3
+from tasks.core.tables.schemas import LIBRARY, RANKINGS, SEGMENT, VIDEOLLAMA3, fingerprints_schema
 from tasks.core.tables.sorted_rows import in_order
 from tasks.run.manifest import file_entry
 
 SEGMENTS = 15
 """Ranked segments of each video."""
+
+LASTS = 59.0
+"""Seconds of a segment."""
 
 WRITTEN_NS = 1_700_000_000_000_000_000
 
@@ -37,16 +41,46 @@ def enlarge(videos: Path, output: Path, *, count: int) -> None:
     manifest_path = output / json.loads((output / "latest.json").read_text())["manifest"]
     manifest = json.loads(manifest_path.read_text())
     of_run = f"run_date={manifest['run_date']}/{manifest['run_id']}.parquet"
-    paths = {kind: output / kind / of_run for kind in ("rankings", "library")}
-    one, known = (pq.ParquetFile(path).read(use_threads=False).slice(0, 1) for path in paths.values())
+    paths = {kind: output / kind / of_run for kind in ("rankings", "library", "fingerprints")}
+    one, known, seen = (pq.ParquetFile(path).read(use_threads=False).slice(0, 1) for path in paths.values())
+    numbers = len(seen["fingerprint"][0].as_py()) // 2
     names = [_put(videos, number) for number in range(count)]
     entries = pa.concat_tables([known, *_entries(known, names)]).sort_by("video_uri")
     write_tables(paths["library"], _grouped(entries), LIBRARY, rows=len(entries))
     write_tables(paths["rankings"], _ranking(one, names), RANKINGS, rows=count * SEGMENTS)
+    segments = fingerprints(names, run_id=manifest["run_id"], numbers=numbers)
+    write_tables(paths["fingerprints"], segments, fingerprints_schema(numbers), rows=count * SEGMENTS)
     for entry in manifest["files"]:
         if path := paths.get(entry["uri"].rsplit("/", 3)[1]):
             entry |= file_entry(entry["uri"], path, pq.read_metadata(path).num_rows)
     manifest_path.write_text(json.dumps(manifest))
+
+
+def fingerprints(names: Sequence[str], *, run_id: str, numbers: int) -> Iterator[pa.Table]:
+    """What a run saw in the segments of videos, as the table `fingerprints`: in so many numbers each."""
+    schema = fingerprints_schema(numbers)
+    by_name = np.array(sorted(range(len(names)), key=names.__getitem__), np.int32)
+    for first in range(0, len(names) * SEGMENTS, ROW_GROUP_ROWS):
+        rows = np.arange(first, min(first + ROW_GROUP_ROWS, len(names) * SEGMENTS), dtype=np.int32)
+        video, rank = by_name[rows // SEGMENTS], rows % SEGMENTS + 1
+        table = pa.table(
+            {
+                "run_id": pa.repeat(run_id, len(rows)),
+                "video_uri": [names[number] for number in video.tolist()],
+                "video_etag": _etags(video.tolist()),
+                "start": _starts(video, rank),
+                "end": _starts(video, rank) + LASTS,
+                "is_original": np.ones(len(rows), np.bool_),
+                "duplicate_of": pa.nulls(len(rows), SEGMENT),
+            }
+        )
+        yield with_sketches(table, embeddings(first, len(rows), numbers)).select(schema.names).cast(schema)
+
+
+def embeddings(first: int, count: int, numbers: int) -> npt.NDArray[np.float16]:
+    """What was seen in segments, from one on: the same whenever they are drawn."""
+    drawn = np.random.default_rng(first).standard_normal((count, numbers), dtype=np.float32)
+    return drawn.astype(np.float16)
 
 
 def _put(videos: Path, number: int) -> str:
@@ -61,6 +95,10 @@ def _put(videos: Path, number: int) -> str:
 
 def _written_ns(number: int) -> int:
     return WRITTEN_NS + 1000 * number
+
+
+def _starts(video: npt.NDArray[np.int32], rank: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    return (rank * 7 + video) % 40 * 3.0
 
 
 def _etags(numbers: Sequence[int]) -> pa.Array:
@@ -114,7 +152,6 @@ def _rows(
 ) -> pa.Table:
     count = len(video)
     alike = one.take(pa.array(np.zeros(count, np.int64)))
-    begin = (rank * 7 + video) % 40 * 3.0
     answer: dict[str, Any] = {
         **{
             name: pa.array(draw.integers(0, 101, count), pa.int32())
@@ -129,8 +166,8 @@ def _rows(
         "video_etag": _etags(video.tolist()),
         "rank": pa.array(rank),
         "run_rank": pa.array(np.arange(start + 1, start + count + 1, dtype=np.int32)),
-        "start": pa.array(begin),
-        "end": pa.array(begin + 59),
+        "start": pa.array(_starts(video, rank)),
+        "end": pa.array(_starts(video, rank) + LASTS),
         "score": pa.array(score),
         "videomae_score": pa.array(draw.integers(0, 101, count), pa.int32()),
         "videollama3": pa.StructArray.from_arrays(
