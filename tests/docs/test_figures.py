@@ -62,7 +62,6 @@ def memory_and_nights() -> Iterator[str]:
     yield f"takes {gigabytes['3']} GB for a video of 3 minutes and {gigabytes['180']} for"
     yield f"for 500 short videos {numbers['500']['peak_bytes'] / 1e9:.1f} GB, as for one"
     assert round(numbers["1"]["peak_bytes"] / 1e9, 1) == round(numbers["500"]["peak_bytes"] / 1e9, 1)
-    yield f"{parts['orchestration']['seconds']['nothing new']:.0f} seconds, nine of which"
 
 
 @shown_in("README.md")
@@ -71,9 +70,22 @@ def nights() -> Iterator[str]:
     assert all(goal["met"] for goal in found["goals"])
     many, million = (found["nights"][videos]["nothing new"] for videos in ("100000", "1000000"))
     yield f"takes {many['flow']:.1f} s of its flow and {many['gigabytes']:.1f} GB"
+    few = found["nights"]["10000"]["nothing new"]
+    yield f"takes {few['command']:.0f} seconds, seven of which"
+    assert round(few["command"] - few["flow"]) == 7
     segments = 1_000_000 * found["segments a video"]
     yield f"a million videos, {segments:,} segments, it"
     yield f"takes {million['flow']:.0f} s and {million['gigabytes']:.1f} GB"
+
+
+@shown_in("README.md")
+def starts() -> Iterator[str]:
+    found = measured("start")
+    assert all(goal["met"] for goal in found["goals"])
+    nothing, one = (
+        found["seconds"][what]["now"]["wall"] for what in ("nothing new", "one video, later calls")
+    )
+    yield f"takes {nothing:.1f} s with nothing new, and {one:.1f} s with a new video of ten seconds"
 
 
 @shown_in("docs/operations.md")
