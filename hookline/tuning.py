@@ -57,10 +57,14 @@ def adapter_called(store: Store, name: str) -> str:
     parts = (each.split("/") for each in store.names("adapters"))
     there = [part[1] for part in parts if part[2:] == [ADAPTER_CONFIG] and ADAPTER_ID.fullmatch(part[1])]
     found = [each for each in there if each.startswith(name)]
+    if not there:
+        raise SettingsError(
+            f"--adapter {name}: there is no adapter under {store.uri} yet: hookline tune trains one"
+        )
     if len(found) != 1:
         how_many = f"is no adapter {name!r}" if not found else f"are {len(found)} adapters {name!r}"
         raise SettingsError(
-            f"There {how_many} under {store.uri}; the newest are: {', '.join(sorted(there)[-3:]) or 'none'}"
+            f"--adapter: there {how_many} under {store.uri}; the newest are {', '.join(sorted(there)[-3:])}"
         )
     return found[0]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
 import pytest
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-from tasks.adapters.models.tuning import child
+from tasks.adapters.models.checkpoints import Checkpoint
+from tasks.adapters.models.tuning import child, process
+from tasks.adapters.models.tuning.lessons import Job
 from tasks.adapters.models.tuning.process import arguments, reason_in
+from tasks.core.errors import ModelError
 
 TORCHRUN = """Traceback (most recent call last):
 torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
@@ -29,6 +33,21 @@ def test_a_config_file_of_the_machine_turns_several_gpus_into_one_no_more(tmp_pa
     told, *_ = _validate_launch_command(told)
     assert (told.multi_gpu, told.num_processes, told.gpu_ids) == (True, 2, "all")
     assert arguments(tmp_path / "job", processes=1) == arguments(tmp_path / "job", processes=0)
+
+
+def test_what_a_killed_process_has_said_is_told_and_that_the_next_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel kills one that takes too much memory."""
+    program = "import os, signal\nprint('epoch 1', flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    (tmp_path / "killed.py").write_text(program)
+    monkeypatch.setattr(process, "CHILD", "killed")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    job = Job(Checkpoint(tmp_path, "a", "1"), "cpu", "", "scores_first", 8, 160, (), 3, 1e-4, tmp_path, "")
+    said: list[str] = []
+    with pytest.raises(ModelError, match=r"code -9: it was killed, most often for memory.*run it again"):
+        process.tune_in_processes(job, said.append)
+    assert said == ["epoch 1"]
 
 
 def test_the_first_process_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
