@@ -61,9 +61,8 @@ def evaluate(store: Store, *, since: str = "") -> Evaluation:
     newest = nights.runs[-1] if nights.runs else nights.earlier[-1]
     alike = {run.run_id for run in nights.runs if scored_by(run) == scored_by(newest)}
     has_head = any(run.models.get("head_revision") for run in nights.runs)
-    with tempfile.TemporaryDirectory(prefix="hookline-") as scratch:
-        # Without a head the fast score is salience itself, and embeddings need not be read for it.
-        videos = list(_small(nights, Path(scratch), with_salience=has_head))
+    # Without a head the fast score is salience itself, and embeddings need not be read for it.
+    videos = list(_small(nights, with_salience=has_head))
     labels, curves = read_labels(store), read_curves(store)
     verdicts = verdicts_of(videos, labels, curves)
     measured = [*evaluated(videos, verdicts, alike=alike), *_health(labels, curves, verdicts)]
@@ -169,8 +168,8 @@ def _given(label: Mapping[str, Any]) -> Span:
     return (label["start"], label["end"]) if exact else (label["given_start"], label["given_end"])
 
 
-def _small(nights: Nights, scratch: Path, *, with_salience: bool) -> Iterator[ScoredVideoRows]:
-    for video in nights.videos(scratch, features=with_salience):
+def _small(nights: Nights, *, with_salience: bool) -> Iterator[ScoredVideoRows]:
+    for video in nights.videos(features=with_salience):
         yield replace(video, features=None)
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -143,32 +141,31 @@ def collect(nights: Nights) -> _Taught:
         SettingsError: embeddings of several lengths, or with values that are no numbers.
     """
     taught, spreads = _Taught(held_out=[], digest=hashlib.sha256()), []
-    with tempfile.TemporaryDirectory(prefix="hookline-") as scratch:
-        for video in nights.videos(Path(scratch), features=True):
-            which = video.judged
-            if video.features is None or which.sum() < MIN_JUDGED:
-                continue
-            embeddings = video.features.embeddings
-            if not np.isfinite(embeddings).all():
-                raise SettingsError(
-                    f"The embeddings of {video.uri} in run {video.run_id} have values that are no numbers: "
-                    "rank that video again (--select.rescore=true), or leave the run out (--since)"
-                )
-            taught.ridge = taught.ridge or Ridge(embeddings.shape[1])
-            if embeddings.shape[1] != taught.ridge.dimensions:
-                raise SettingsError(
-                    f"Embeddings have {embeddings.shape[1]} numbers in run {video.run_id}, and "
-                    f"{taught.ridge.dimensions} in later ones: fit on the later ones alone (--since)"
-                )
-            taught.windows += int(which.sum())
-            spreads.append(float(video.deep[which].std()))
-            for part in (embeddings[which], video.deep[which], video.probability[which]):
-                taught.digest.update(np.ascontiguousarray(part).tobytes())
-            if is_held_out(video.etag):
-                half = replace(video.features, embeddings=embeddings.astype(np.float16))
-                taught.held_out.append(replace(video, features=half))  # type: ignore[union-attr]
-            else:
-                taught.ridge.add(video)
+    for video in nights.videos(features=True):
+        which = video.judged
+        if video.features is None or which.sum() < MIN_JUDGED:
+            continue
+        embeddings = video.features.embeddings
+        if not np.isfinite(embeddings).all():
+            raise SettingsError(
+                f"The embeddings of {video.uri} in run {video.run_id} have values that are no numbers: "
+                "rank that video again (--select.rescore=true), or leave the run out (--since)"
+            )
+        taught.ridge = taught.ridge or Ridge(embeddings.shape[1])
+        if embeddings.shape[1] != taught.ridge.dimensions:
+            raise SettingsError(
+                f"Embeddings have {embeddings.shape[1]} numbers in run {video.run_id}, and "
+                f"{taught.ridge.dimensions} in later ones: fit on the later ones alone (--since)"
+            )
+        taught.windows += int(which.sum())
+        spreads.append(float(video.deep[which].std()))
+        for part in (embeddings[which], video.deep[which], video.probability[which]):
+            taught.digest.update(np.ascontiguousarray(part).tobytes())
+        if is_held_out(video.etag):
+            half = replace(video.features, embeddings=embeddings.astype(np.float16))
+            taught.held_out.append(replace(video, features=half))  # type: ignore[union-attr]
+        else:
+            taught.ridge.add(video)
     taught.spread = float(np.mean(spreads)) if spreads else 0.0
     return taught
 

@@ -34,7 +34,7 @@ class Nights:
     earlier: Sequence[Manifest]
     gone: list[str] = field(default_factory=list)
 
-    def videos(self, scratch: Path, *, features: bool = False) -> Iterator[ScoredVideoRows]:
+    def videos(self, *, features: bool = False) -> Iterator[ScoredVideoRows]:
         """The newest windows of each video; with `features`, what the fast model saw in them.
 
         One that was written anew, or is elsewhere now, is the same video: it has its URI or its ETag.
@@ -45,7 +45,7 @@ class Nights:
         seen: set[str] = set()
         for run in reversed(self.runs):
             try:
-                for video in self._of_run(run, scratch, features=features):
+                for video in self._of_run(run, features=features):
                     if seen.isdisjoint((video.uri, video.etag)):
                         seen.update((video.uri, video.etag))
                         yield video
@@ -54,20 +54,18 @@ class Nights:
                     raise
                 self.gone.append(run.run_id)
 
-    def _of_run(self, run: Manifest, scratch: Path, *, features: bool) -> Iterator[ScoredVideoRows]:
-        name = table_name("windows", run_date=run.run_date, run_id=run.run_id)
-        local = scratch / f"{run.run_id}.parquet"
+    def _of_run(self, run: Manifest, *, features: bool) -> Iterator[ScoredVideoRows]:
+        columns = [*NEEDED, *SINCE_4, *(FEATURES if features else ())]
+        run_date, run_id = run.run_date, run.run_id
         try:
             top_n = int(run.settings["ranking"]["top_n"])
-            self.store.fetch(name, local)
-            for table in whole_videos(local, [*NEEDED, *SINCE_4, *(FEATURES if features else ())]):
-                yield from rows_by_video(table, run_id=run.run_id, top_n=top_n)
+            for table in windows_of_run(self.store, columns, run_date=run_date, run_id=run_id):
+                yield from rows_by_video(table, run_id=run_id, top_n=top_n)
         except (KeyError, ValueError, pa.ArrowException) as error:
+            name = table_name("windows", run_date=run_date, run_id=run_id)
             raise StorageError.invalid(
                 f"{self.store.uri}/{name} is not a table that can be read ({error})."
             ) from error
-        finally:
-            local.unlink(missing_ok=True)
 
 
 def find_nights(store: Store, *, since: str = "") -> Nights:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -24,14 +27,14 @@ def test_of_a_video_that_was_scored_twice_the_newest_windows_count(tmp_path: Pat
     (later,) = tmp_path.glob(f"windows/*/{second}.parquet")
     later.write_bytes(path.read_bytes())  # the same videos again
     nights = find_nights(open_store(str(tmp_path)))
-    found = list(nights.videos(tmp_path))
+    found = list(nights.videos())
     assert [(video.uri[-9:-4], video.run_id) for video in found] == [(f"0000{n}", second) for n in range(3)]
 
 
 def test_no_video_is_broken_apart_however_long_it_is(tmp_path: Path) -> None:
     """A part of a table that is read at once has 8,192 rows."""
     publish_plain_night(tmp_path, videos=3, windows=6000)
-    found = list(find_nights(open_store(str(tmp_path))).videos(tmp_path, features=True))
+    found = list(find_nights(open_store(str(tmp_path))).videos(features=True))
     assert [len(video.start) for video in found] == [6000] * 3
     assert all(video.features and video.features.embeddings.shape == (6000, 8) for video in found)
 
@@ -40,7 +43,7 @@ def test_windows_that_were_deleted_are_told_and_the_others_read(tmp_path: Path) 
     runs = [publish_plain_night(tmp_path, videos=2, number=number) for number in range(2)]
     next(tmp_path.glob(f"windows/*/{runs[0]}.parquet")).unlink()
     nights = find_nights(open_store(str(tmp_path)))
-    assert {video.run_id for video in nights.videos(tmp_path)} == {runs[1]}
+    assert {video.run_id for video in nights.videos()} == {runs[1]}
     assert nights.gone == [runs[0]]
 
 
@@ -71,7 +74,7 @@ def test_a_video_that_was_written_anew_or_is_elsewhere_now_counts_once(tmp_path:
     changed = pc.binary_join_element_wise(table[column], "again", "-")
     table = table.set_column(table.column_names.index(column), table.schema.field(column), changed)
     pq.write_table(table, later)
-    found = list(find_nights(open_store(str(tmp_path))).videos(tmp_path))
+    found = list(find_nights(open_store(str(tmp_path))).videos())
     assert [video.run_id for video in found] == [second] * 3
 
 
@@ -82,3 +85,41 @@ def test_of_a_large_table_little_is_read_ahead(tmp_path: Path) -> None:
     with (tmp_path / "windows.parquet").open("rb") as file:
         next(whole_videos(file, ["video_uri", "n"]))
         assert file.tell() < (tmp_path / "windows.parquet").stat().st_size / 2
+
+
+class Counted:
+    """A file that knows how much of it was read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.bytes = file, 0
+
+    def read(self, size: int = -1) -> bytes:
+        part = self.file.read(size)
+        self.bytes += len(part)
+        return part
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def test_what_the_fast_model_saw_is_read_only_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is nearly all of a table, and most metrics need none of it."""
+    publish_plain_night(tmp_path, videos=50, dimensions=256)
+    (path,) = tmp_path.glob("windows/*/*.parquet")
+    opened, files = Store.opened, list[Counted]()
+
+    @contextmanager
+    def counted(self: Store, uri: str) -> Iterator[Counted]:
+        with opened(self, uri) as file:
+            files.append(Counted(file))
+            yield files[-1]
+
+    monkeypatch.setattr(Store, "opened", counted)
+    monkeypatch.setattr(Store, "fetch", None)  # nor is it copied
+    shares = []
+    for features in (False, True):
+        assert len(list(find_nights(open_store(str(tmp_path))).videos(features=features))) == 50
+        shares.append(files.pop().bytes / path.stat().st_size)
+    assert shares[0] < 0.25 < 0.75 < shares[1]
