@@ -23,6 +23,7 @@ from prefect.logging import disable_run_logger
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.head import Head
 from tasks.core.learning.audit import judged
+from tasks.core.learning.videos import rows_by_video
 from tasks.core.manifest import Manifest
 from tasks.core.records import Analysis, Answer, RankedVideo, Timeline, VideoRef, Window, WindowFeatures
 from tasks.core.tables.parquet_options import write_options
@@ -204,13 +205,14 @@ def publish_plain_night(
     learnable: float = 1.0,
     windows: int = 20,
     judged: int = 20,
+    audits: int = 0,
     dimensions: int = 8,
     **models: str | None,
 ) -> str:
     """A night without a world, in no time: the judge's score is as much in the embedding as wanted.
 
-    The first `judged` windows are candidates, and the fast score is worth nothing. `models` are those of the
-    manifest.
+    The first `judged` windows are candidates, the next `audits` were drawn of the others, and the fast score
+    is worth nothing. `models` are those of the manifest.
     """
     rng = np.random.default_rng([number, videos])
     spec = night_of(world_spec(output), number)
@@ -220,6 +222,8 @@ def publish_plain_night(
     noise = rng.standard_normal(shape) + rng.standard_normal((videos, 1))
     deep = np.clip(50 + 8 * (learnable * within + noise), 0, 100).ravel()
     chosen = np.tile(np.arange(windows) < judged, videos)
+    audited = np.tile(np.arange(windows) < judged + audits, videos) & ~chosen
+    answered = chosen | audited
     start = np.tile(3.0 * np.arange(windows), videos)
     names = [f"{number:03}-{n:05}" for n in range(videos) for _ in range(windows)]
     columns = {
@@ -229,21 +233,56 @@ def publish_plain_night(
         "start": start,
         "end": start + SECONDS,
         "videomae_score": rng.integers(0, 101, len(start)),
-        "fast_kind": ["salience"] * len(start),
+        "fast_kind": ["head_percentile" if models.get("head_revision") else "salience"] * len(start),
         "embedding": pa.FixedSizeListArray.from_arrays(
             pa.array(embedding.astype(np.float16).astype(np.float32).ravel()), dimensions
         ),
         "is_candidate": chosen,
         "change": rng.random(len(start), dtype=np.float32),
         "score": pa.array(deep.astype(int), mask=~chosen),
-        "deep_score": pa.array(deep.astype(int), mask=~chosen),
-        "deep_expected_score": pa.array(deep, mask=~chosen),
+        "deep_score": pa.array(deep.astype(int), mask=~answered),
+        "deep_expected_score": pa.array(deep, mask=~answered),
         "pack_rank": np.tile(1 + np.arange(windows), videos),
-        "audited": [False] * len(start),
-        "audit_probability": pa.array(np.ones(len(start)), mask=~chosen),
+        "audited": audited,
+        "audit_probability": pa.array(np.where(chosen, 1, audits / max(windows - judged, 1)), mask=~answered),
     }
     schema = windows_schema(dimensions)
     empty = {name: pa.nulls(len(start), schema.field(name).type) for name in schema.names}
     table = pa.table({name: columns.get(name, empty[name]) for name in schema.names}).cast(schema)
     keep_night(table, spec, output, models=dict(spec.stamp.models) | models)
     return spec.run_id
+
+
+def recall_of(head: Head | None, videos: Sequence[MadeVideo]) -> tuple[float, float]:
+    """Of the judge's best 15 windows of a packing, the share among its candidates, by a head or by salience;
+    and that of a choice by chance. The mean over the videos that are cut."""
+    spec, shares, chances = world_spec("nowhere", head=head), [], []
+    with disable_run_logger():
+        for number, made in enumerate(videos):
+            scored = ranked(made, str(number), spec, audited=False).scored
+            places = np.array([item.pack_rank or 0 for item in scored.windows])
+            packed = np.flatnonzero(places)
+            count = len(scored.candidates)
+            if len(packed) > count:
+                best = packed[np.argsort(-made.judged[packed], kind="stable")[:15]]
+                shares.append(float((places[best] <= count).mean()))
+                chances.append(count / len(packed))
+    return float(np.mean(shares)), float(np.mean(chances))
+
+
+def reaching_the_bar(output: Path, nights: Sequence[Sequence[MadeVideo]]) -> dict[str, tuple[int, int]]:
+    """How many windows reach the ranking's own bar if the judge sees all: candidates, and all; by run.
+
+    Of the videos that tell anything of it, as some of their windows were audited.
+    """
+    found = {}
+    for path, made in zip(sorted(output.glob("windows/*/*.parquet")), nights, strict=True):
+        candidates, every = 0, 0
+        videos = rows_by_video(pq.ParquetFile(path).read(), run_id=path.stem, top_n=15)
+        for rows, truth in zip(videos, made, strict=True):
+            if rows.audited.any():
+                bar = np.sort(truth.judged[rows.is_candidate])[-15]
+                candidates += 15
+                every += int((truth.judged[rows.in_packing] >= bar).sum())
+        found[path.stem] = candidates, every
+    return found

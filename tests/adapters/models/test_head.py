@@ -63,9 +63,9 @@ def test_a_head_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_centred_head_scores_windows_within_their_video(tmp_path: Path) -> None:
-    """What all windows of a video share changes nothing; the score is the percentile."""
+    """What all windows of a video share changes nothing; the score is the percentile in the video."""
     head = load_head(write_head(tmp_path / "head", kind="ridge-centred"))
-    rows = [[1.0, 0.0], [2.0, 0.0], [0.0, 4.0], [0.0, 0.0]]
+    rows = [[0.25, 0.0], [0.5, 0.0], [0.0, 0.5], [0.0, 0.0]]
     assert head(features(*rows)) == [37, 62, 87, 12]
     assert head(features(*([a + 500, b - 70] for a, b in rows))) == [37, 62, 87, 12]
     assert head.fast_kind == "head_percentile"
