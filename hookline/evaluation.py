@@ -10,7 +10,7 @@ from rich.markup import escape
 from hookline.show import titled
 from tasks.core.errors import SettingsError
 from tasks.core.learning.measured import Measured
-from tasks.core.views.evaluation.page import SCORES, alarms, titles
+from tasks.core.views.evaluation.page import SCORES, TITLES, alarms, titles
 from tasks.learning.evaluate import Evaluation
 
 MAX_NIGHTS = 30
@@ -23,13 +23,17 @@ def print_evaluation(console: Console, evaluation: Evaluation, uri: str) -> None
     table = titled(f"How good the scores are ({evaluation.head})", first_column="")
     for name in (*SCORES, "videos"):
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    unknown = []
     for metric, title in titles(metric for metric, _ in whole).items():
         found = [whole.get((metric, score)) for score in SCORES]
         videos = max((each.estimate.videos for each in found if each), default=0)
         if videos:
-            table.add_row(title, *(_value(each) for each in found), str(videos))
+            values = [_value(each) for each in found]
+            table.add_row(title, *values, str(videos))
+            if not any(values):
+                unknown.append(f"{title}: {_unknown(next(each for each in found if each))}.")
     console.print(table)
-    for sentence in _sentences(whole):
+    for sentence in (*unknown, *_sentences(whole)):
         console.print(sentence, soft_wrap=True)
     console.print()
     nights = sorted({each.scope for each in evaluation.measured} - {"all"})[-MAX_NIGHTS:]
@@ -53,6 +57,11 @@ def missed_bars(evaluation: Evaluation, bars: Iterable[str]) -> list[str]:
         name, _, least = bar.partition("=")
         metric, _, score = name.partition(".")
         found = measured.get((metric, score or "fast"))
+        if metric in TITLES and not any(metric == known for known, _ in measured):
+            missed.append(
+                f"{name} is unknown: there is no label of a video that was scored (hookline labels)"
+            )
+            continue
         if found is None:
             known = ", ".join(sorted({f"{metric}.{score}" for metric, score in measured if score}))
             raise SettingsError(f"--fail-below {bar}: there is no such metric; there are {known}")
@@ -62,13 +71,22 @@ def missed_bars(evaluation: Evaluation, bars: Iterable[str]) -> list[str]:
             raise SettingsError(f"--fail-below {bar}: write it as {name}=0.5") from error
         value = found.estimate.value
         if value is None or not value >= wanted:
-            text = found.note or "unknown" if value is None else f"{value:.3f}"
+            text = _unknown(found) if value is None else f"{value:.3f}"
             missed.append(f"{name} is {text}, not {wanted:g} or more")
     return missed
 
 
 def _value(each: Measured | None) -> str:
     return "" if each is None or each.estimate.value is None else f"{each.estimate.value:.3f}"
+
+
+def _unknown(each: Measured) -> str:
+    """Why nobody can tell."""
+    return each.note if each.note.startswith("unknown") else f"unknown: {each.note}".removesuffix(": ")
+
+
+def _with_interval(each: Measured) -> str:
+    return f"{_value(each)} ({_interval(each) or 'too few videos for an interval'})"
 
 
 def _interval(each: Measured) -> str:
@@ -78,7 +96,7 @@ def _interval(each: Measured) -> str:
 
 def _sentences(whole: Mapping[tuple[str, str], Measured]) -> Iterator[str]:
     recall, chance = (whole["recall_at_own_bar", of] for of in ("fast", "random"))
-    known = f"{_value(recall)} ({_interval(recall) or 'too few for an interval'}), by chance {_value(chance)}"
+    known = f"{_with_interval(recall)}, by chance {_value(chance)}"
     yield (
         f"Recall of the fast score: {recall.note or known}. Of the windows that the judge likes as well as "
         f"the last ranked one, the share that it was shown; from {recall.rows} audited windows of "
@@ -86,7 +104,7 @@ def _sentences(whole: Mapping[tuple[str, str], Measured]) -> Iterator[str]:
     )
     for metric, name in (("spearman_fast_deep", "Spearman"), ("kendall_fast_deep", "Kendall")):
         alike = whole[metric, "fast"]
-        value = f"{_value(alike)} ({_interval(alike)})" if alike.estimate.videos else "unknown"
+        value = _with_interval(alike) if alike.estimate.videos else "unknown"
         yield f"Fast and deep score alike, {name} among the candidates of a video: {value}."
     counts = {metric: each.rows for (metric, score), each in whole.items() if not score}
     yield (

@@ -76,9 +76,13 @@ def promote_head(store: Store, wanted: str) -> str:
     """
     names = kept_heads(store)
     found = [name for name in names if name == wanted] or [name for name in names if name.startswith(wanted)]
+    if not names:
+        raise SettingsError(
+            f"--promote {wanted}: there is no head under {store.uri} yet: hookline train fits one"
+        )
     if len(found) != 1:
         how_many = f"is no head {wanted!r}" if not found else f"are {len(found)} heads {wanted!r}"
-        there = ", ".join(names[-3:]) or "none yet: hookline train fits one"
+        there = ", ".join(names[-3:])
         raise SettingsError(f"--promote: there {how_many} under {store.uri}; the newest are {there}")
     head = load_head(f"{store.uri}/heads/{found[0]}")
     promote(store, found[0], head.revision, because="somebody said so")

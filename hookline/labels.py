@@ -48,7 +48,7 @@ MAX_UNMATCHED = 50
 UNMATCHED = {
     "no_window": "no window shows at least half of both together",
     "other_version": "this is not the version of the video that was scored",
-    "no_video": "no run has ranked this video",
+    "no_video": "no run has ranked this video, or several are called so",
 }
 
 
@@ -73,10 +73,12 @@ def import_labels(store: Store, file: Path, newest: Manifest, *, kind: str = "au
     kind = format_of(file) if kind == "auto" else kind
     library = read_table(store, "library", newest)
     entries, listed = read_library(library), read_library(library, listed=True)
-    given = read_file(file, kind, Videos(entries, listed))
+    videos = Videos(entries, listed)
+    given = read_file(file, kind, videos)
     labels = checked_labels(given.rows, name=file.name)
     if not labels and not given.curves:
         raise SettingsError(f"{file.name} has no labels: fill in the column verdict (published or rejected)")
+    labels = [label.model_copy(update={"video_uri": videos.uri(label.video_uri)}) for label in labels]
     labels = as_stored(labels, entries, name=file.name)
     rankings = read_table(store, "rankings", newest, [*SPAN, "video_etag"])
     labels = list(under_current_names(labels, entries, etags(rankings)))
@@ -173,8 +175,9 @@ def _print_counts(console: Console, labelled: Sequence[Labelled]) -> None:
     verdicts = Counter(item.label.verdict for item in labelled)
     overlap = f"{counts['overlap']} of windows that they overlap, " if counts["overlap"] else ""
     lost = sum(item.match in UNMATCHED for item in labelled)
+    count = f"{len(labelled)} label{'s' * (len(labelled) != 1)}"
     console.print(
-        f"{len(labelled)} labels ({verdicts['published']} published, {verdicts['rejected']} rejected): "
+        f"{count} ({verdicts['published']} published, {verdicts['rejected']} rejected): "
         f"{counts['ranked']} of ranked segments, {counts['window']} of other windows, {overlap}"
         f"{lost} of neither"
     )

@@ -67,8 +67,13 @@ def tvsum(file: Path, videos: Videos) -> Given:
     """TVSum, `ydata-tvsum50-anno.tsv`: a video, its category, and an annotator's score of each frame."""
     annotated: dict[str, list[Floats]] = {}
     for number, line in _lines(file):
+        if len(parts := line.split("\t")) != 3:
+            raise SettingsError(
+                f"{file.name}, line {number}: TVSum has three columns with tabs between them (the video, its "
+                f"category, the scores), this line has {len(parts)}"
+            )
         try:
-            name, _, scores = line.split("\t")
+            name, _, scores = parts
             annotated.setdefault(name, []).append(np.array(scores.split(","), float))
         except ValueError as error:
             raise SettingsError(f"{file.name}, line {number}: {error}") from error

@@ -185,9 +185,10 @@ def check_enough(taught: _Taught, nights: Nights) -> None:
     missing = [f"{there} {what}, {least} are needed" for there, least, what in counted if there < least]
     if missing:
         runs = f"{len(nights.runs)} run{'s' * (len(nights.runs) != 1)}"
+        in_all = ", about 100 in all" if fitted < MIN_FITTED or held_out < MIN_HELD_OUT else ""
         raise SettingsError(
             f"Too little to learn from in {runs}: {'; '.join(missing)}. Rank more videos with the deep "
-            "stage; until then salience is the better score"
+            f"stage{in_all}; until then salience is the better score"
         )
     if taught.spread < MIN_SPREAD:
         raise SettingsError(

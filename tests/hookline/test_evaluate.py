@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -92,12 +93,30 @@ def test_it_measures_every_score_beside_chance(output: Path, capsys: pytest.Capt
     assert all(f"{value:.2f} (" in html or f"{value:.2f}, " in html for value in recall_by_night)
 
 
-def test_without_audits_recall_is_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_audits_or_labels_it_is_unknown_and_no_bar_is_passed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     publish_nights(tmp_path, World(dimensions=16), nights=1, videos=3, audited=False)
-    assert run(["evaluate", str(tmp_path), "--fail-below", "recall_at_own_bar=0"]) == 3
+    bars = ["--fail-below", "recall_at_own_bar=0", "--fail-below", "auc_of_verdicts.deep=0"]
+    assert run(["evaluate", str(tmp_path), *bars]) == 3
     row = kept(tmp_path)["recall_at_own_bar", "fast", "all"]
     assert (row["value"], row["note"]) == (None, "unknown: no audits")
-    assert "recall_at_own_bar is unknown: no audits" in " ".join(capsys.readouterr().out.split())
+    text = " ".join(capsys.readouterr().out.split())
+    assert "recall_at_own_bar is unknown: no audits" in text
+    assert "auc_of_verdicts.deep is unknown: there is no label" in text
+    assert text.count("(too few videos for an interval)") == 2
+
+
+def test_labels_of_one_verdict_tell_nothing_and_that_is_said(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = output / "labels" / "one.parquet"
+    labels = pq.ParquetFile(path).read()
+    pq.write_table(labels.filter(pc.equal(labels["verdict"], "published")), path)
+    assert run(["evaluate", str(output), "--fail-below", "auc_of_verdicts=0.1"]) == 3
+    text = " ".join(capsys.readouterr().out.split())
+    assert "published, AUC: unknown: one verdict only." in text
+    assert "auc_of_verdicts is unknown: one verdict only, not 0.1 or more" in text
 
 
 def test_a_bar_that_is_missed_fails_and_one_that_is_passed_does_not(

@@ -130,6 +130,20 @@ def test_what_is_listed_no_more_is_not_meant_by_its_name(
     assert video_called(store, newest_manifest(store), "first.mp4").video.uri == uri
 
 
+@pytest.mark.parametrize("ending", ["", ".mp4"])
+def test_a_video_may_be_called_by_the_name_of_its_file(
+    output: Path, export: list[dict[str, Any]], tmp_path: Path, ending: str
+) -> None:
+    (row, *_) = (row for row in export if row["video_uri"].endswith("/first.mp4"))
+    label = {name: row[name] for name in ("start", "end")} | {"video_uri": f"first{ending}"}
+    file = write_csv(tmp_path / "v.csv", [label | {"verdict": "published"}])
+    assert run(["labels", str(output), str(file)]) == 0
+    (table,) = kept(output)
+    assert table.select(["video_uri", "match"]).to_pylist() == [
+        {"video_uri": row["video_uri"], "match": "ranked"}
+    ]
+
+
 def test_a_later_cut_takes_no_window_that_has_a_label_of_its_own(
     output: Path, export: list[dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -121,6 +121,8 @@ def test_heads_are_listed_and_an_earlier_one_comes_back(
 ) -> None:
     assert run(["heads", str(output)]) == 0
     assert "There is no head" in printed(capsys)
+    assert run(["heads", str(output), "--promote", "2027"]) == 2
+    assert "there is no head under" in printed(capsys)
     assert run(["train", str(output)]) == 0
     (name,) = kept_heads(open_store(str(output)))
     shutil.copytree(output / "heads" / name, output / "heads" / "20270101T000000Z-abcdef")
@@ -155,7 +157,9 @@ def test_too_little_is_refused_with_the_numbers_that_are_missing(
     text = printed(capsys)
     assert "Too little to learn from in 1 run" in text
     assert "videos to fit on, with 5 judged windows or more, 40 are needed" in text
-    assert "600 judged windows, 1000 are needed" in text
+    assert (
+        "600 judged windows, 1000 are needed. Rank more videos with the deep stage, about 100 in all" in text
+    )
     assert not (tmp_path / "heads").exists()
 
 
@@ -181,6 +185,8 @@ def test_nights_of_several_models_are_named_and_not_mixed(
     assert f"The nights have several {model}" in text
     assert f"another up to {since}" in text
     assert run(["train", str(output), "--since", since]) == 0
+    assert run(["train", str(output), "--since", "2031"]) == 1
+    assert f"no complete run since 2031 under {output.as_uri()}: the newest is {since}" in printed(capsys)
 
 
 def test_nights_in_which_the_judge_knew_what_is_said_are_others(

@@ -190,6 +190,7 @@ def test_tvsum_is_the_mean_of_its_annotators_over_the_length_of_the_video(tmp_pa
         ),
         ("v.jsonl", line(relevant_clip_ids=[0, 70]), "v.jsonl, line 1: index 70"),
         ("t.tsv", "a\tVT\t1,2\na\tVT\t1,x", "t.tsv, line 2: could not convert"),
+        ("t.tsv", "a\tVT\t1,2\na 1,2", "t.tsv, line 2: TVSum has three columns with tabs between them"),
         ("t.tsv", "a\tVT\t1,2\na\tVT\t1", "t.tsv is no file of --format tvsum"),
         ("m.h5", "garbage", "m.h5: put metadata.csv of Mr. HiSum beside it"),
     ],
