@@ -63,8 +63,14 @@ def missed_bars(evaluation: Evaluation, bars: Iterable[str]) -> list[str]:
             )
             continue
         if found is None:
-            known = ", ".join(sorted({f"{metric}.{score}" for metric, score in measured if score}))
-            raise SettingsError(f"--fail-below {bar}: there is no such metric; there are {known}")
+            scores = sorted(of for known, of in measured if known == metric and of)
+            metrics = sorted({known for known, of in measured if of})
+            wrong = (
+                f"{metric} is of the scores {', '.join(scores)}"
+                if scores
+                else (f"there is no such metric; there are {', '.join(metrics)}")
+            )
+            raise SettingsError(f"--fail-below {bar}: {wrong}")
         try:
             wanted = float(least)
         except ValueError as error:

@@ -70,7 +70,12 @@ def train(store: Store, *, since: str = "", promote_it: Promote = "auto") -> Tra
     """
     nights = find_nights(store, since=since)
     models = same_models(nights)
-    nights = replace(nights, runs=[run for run in nights.runs if run.models.get("videollama3")])
+    asked = [run for run in nights.runs if run.models.get("videollama3")]
+    if not asked:
+        raise SettingsError(
+            "No run had a deep model, whose answers teach a head: rank with --deep.enabled=true"
+        )
+    nights = replace(nights, runs=asked)
     began = datetime.now(UTC)
     taught = collect(nights)
     ridge, held_out = taught.ridge, taught.held_out or []

@@ -131,7 +131,11 @@ def test_a_bar_that_is_missed_fails_and_one_that_is_passed_does_not(
 
 @pytest.mark.parametrize(
     ("bar", "says"),
-    [("nonsense=1", "no such metric; there are ap_of_verdicts.combined"), ("auc_of_verdicts=x", "=0.5")],
+    [
+        ("nonsense=1", "no such metric; there are ap_of_verdicts, auc_of_verdicts"),
+        ("auc_of_verdicts.depe=1", "auc_of_verdicts is of the scores combined, deep, fast"),
+        ("auc_of_verdicts=x", "=0.5"),
+    ],
 )
 def test_a_bar_that_is_none_is_refused(
     output: Path, capsys: pytest.CaptureFixture[str], bar: str, says: str

@@ -163,6 +163,15 @@ def test_too_little_is_refused_with_the_numbers_that_are_missing(
     assert not (tmp_path / "heads").exists()
 
 
+def test_nights_without_a_deep_model_teach_nothing(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in output.glob("runs/*.json"):
+        manifest = json.loads(path.read_text())
+        manifest["models"]["videollama3"] = None
+        path.write_text(json.dumps(manifest))
+    assert run(["train", str(output)]) == 2
+    assert "No run had a deep model" in printed(capsys)
+
+
 def test_a_judge_that_says_the_same_of_everything_is_refused(
     output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
