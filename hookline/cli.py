@@ -261,8 +261,9 @@ def diff(output: str, run_a: str = "", run_b: str = "", /, *, json: bool = False
 def labels(output: str, file: Path, /, *, format: LabelFormat = "auto") -> int:
     """Bring the verdicts of editors back: check FILE, match it with what was scored, and keep it.
 
-    One row a segment: video_uri, start, end (seconds), verdict (published or rejected), and as far as known
-    video_etag, views and labelled_on (a date). `hookline show OUTPUT --csv` with a column verdict will do.
+    One row a segment: video_uri (or the name of its file), start, end (seconds), verdict (published or
+    rejected), and as far as known video_etag, views and labelled_on (a date). `hookline show OUTPUT --csv`
+    with a column verdict will do.
     Curves over the length of a video, such as how many still watch, become a value of each window.
 
     Parameters
