@@ -74,10 +74,27 @@ def find_duplicates(ledger: Ledger, run: Run) -> Duplicates:
         rows = previous.rows([*NAMED, "duplicate_of", "duplicate_similarity"])
         found.compare_with_copies(without(table, previous.gone) for table in rows)
         compare_with_originals(found, videos_by_run(ledger.known.library, previous.gone), run)
+    else:
+        note_apart(found, videos_by_run(ledger.known.compared), run)
     found.compare_new(partial(go_on, run, len(found.new)))
     if count := int(found.are_duplicates.sum()):
         log_event(run.spec.run_id, "compare", f"{count} ranked segments show what another video shows")
     return found
+
+
+def note_apart(found: Duplicates, videos: Videos, run: Run) -> None:
+    """Note what earlier runs have found to be originals, of these videos of the run before.
+
+    These were in each ranking since the run that decided their ranks: what came later was compared with them.
+    A video that was not listed for a night is ranked again when it comes back.
+    """
+    columns = ["video_uri", "start", "end", "is_original", "fingerprint"]
+
+    def look(name: str, wanted: pa.Array) -> None:
+        for rows in row_groups(run.spec.output, name, columns):
+            found.note_apart(rows.filter(pc.and_(rows["is_original"], are_among(rows["video_uri"], wanted))))
+
+    for_each_run(videos, run, look, lost="videos are compared with all others again")
 
 
 def compare_with_originals(found: Duplicates, videos: Videos, run: Run) -> None:

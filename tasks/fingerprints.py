@@ -19,11 +19,12 @@ Videos = Mapping[str, pa.Array]
 """The URIs of videos, sorted, by the run that ranked them."""
 
 
-def videos_by_run(library: Tables, gone: pa.Array) -> Videos:
+def videos_by_run(library: Tables, gone: pa.Array | None = None) -> Videos:
     """The videos of a library that are listed and ranked, without those that are gone."""
     found: dict[str, list[pa.Array]] = {}
     for table in library(["video_uri", "status", "listed", "ranked_in"]):
-        kept = without(table.filter(pc.and_(table["listed"], pc.equal(table["status"], "ranked"))), gone)
+        kept = table.filter(pc.and_(table["listed"], pc.equal(table["status"], "ranked")))
+        kept = kept if gone is None else without(kept, gone)
         for run_id in pc.unique(kept["ranked_in"]).drop_null().to_pylist():
             of_run = kept["video_uri"].filter(pc.equal(kept["ranked_in"], run_id))
             found.setdefault(run_id, []).extend(of_run.chunks)

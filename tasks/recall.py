@@ -80,11 +80,18 @@ def previous_run(store: Store, run: Run) -> PreviousRun:
             {failure.video.uri: failure for failure in failures if failure.kind == FailureKind.REJECTED},
             rankings,
             ranked if manifest.models == run.spec.stamp.models else None,
+            duplicate_bar(manifest),
         )
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise StorageError.invalid(
             f"The tables of the newest run under {store.uri} are not what this version writes ({error})."
         ) from error
+
+
+def duplicate_bar(run: Manifest) -> float | None:
+    """The cosine from which a run took segments for duplicates; None where it compared none."""
+    ranking = run.settings.get("ranking", {})
+    return None if ranking.get("duplicates", "keep") == "keep" else float(ranking["duplicate_from"])
 
 
 def ranking_of(store: Store, manifest: Manifest, run: Run) -> tuple[Tables | None, pa.Array | None]:
@@ -133,6 +140,8 @@ def plan_reuse(listing: Listing, previous: PreviousRun, run: Run) -> Reuse:
     known = {entry.video for entry in again.entries}
     to_open = [*matches.to_open, *(entry.video for entry in matches.scored if entry.video not in known)]
     gone = pa.concat_arrays(matches.gone)
+    bar = previous.duplicate_from
+    is_compared = bar is not None and bar <= float(run.spec.settings.ranking.duplicate_from)
     return Reuse(
         to_open=sorted(to_open, key=lambda video: video.uri),
         settled=matches.settled,
@@ -148,6 +157,7 @@ def plan_reuse(listing: Listing, previous: PreviousRun, run: Run) -> Reuse:
         analysed=again.retried | again.reopened,
         refused=matches.refused,
         library=library,
+        compared=previous.library if is_compared else no_rows,
         previous=previous.rankings
         and PreviousRanking(previous.run_id, previous.rankings, gone if matches.settled else None),
     )

@@ -18,6 +18,7 @@ from tasks.compare import find_duplicates
 from tasks.core.errors import StorageError
 from tasks.core.listing import Listing
 from tasks.core.records import Analysis, RankedVideo, Timeline, VideoRef, Window, WindowFeatures
+from tasks.core.tables import duplicates
 from tasks.core.tables.reuse import Reuse
 from tasks.publish import publish
 from tasks.rank import rank_video
@@ -26,6 +27,7 @@ from tasks.run.ledger import Ledger
 from tasks.run.run import Run
 from tasks.score import score_video
 from tasks.work.analyses import Analyses
+from tests.comparisons import counted
 from tests.library import read_table
 from tests.spec import make_spec
 
@@ -173,6 +175,36 @@ def test_a_dropped_segment_that_was_not_the_best_comes_back_too(nights: Nights, 
     for path in nights.folder.glob("out/fingerprints/*/*"):
         path.unlink()
     nights.run({"o": 1}, duplicates="drop")  # what was dropped is not known then, which fails nothing
+
+
+def test_where_all_is_ranked_anew_only_what_was_never_compared_is(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not with each other: what earlier runs have found to be originals, by this bar or a lower one."""
+    monkeypatch.setattr(duplicates, "NEW_AT_ONCE", 1)
+    compared = counted(monkeypatch)
+
+    def pairs(shows: Mapping[str, Shows], expected: object, **ranking: Any) -> int:
+        compared.clear()
+        assert nights.run(shows, **ranking) == expected
+        assert nights.opened == []
+        return sum(compared)
+
+    nights.run({"a": 1, "b": 2})
+    nights.run({"a": 1, "b": 2, "c": 3, "d": 1})
+    shows = {"a": 1, "b": 2, "c": 3, "d": 1}
+    marked = {"a": OWN, "b": OWN, "c": OWN, "d": copy_of("a")}
+    other: dict[str, Any] = {"deep_weight": "0.5", "fast_weight": "0.5"}
+    copies_with_all = 6 + 6  # both segments of d with those of a, b and c
+    assert pairs(shows, marked, **other) == copies_with_all
+    assert pairs(shows, marked, duplicate_from="0.9991") == copies_with_all
+    every = 1 + 2 + 3 + 4 + 5 + copies_with_all
+    assert pairs(shows, marked, duplicate_from="0.999") == every
+    # What was not listed when the other came has never been compared with it.
+    nights.run({"b": 2, "c": 3})
+    nights.run({"b": 2, "c": 3, "e": 1})
+    back = {"a": 1, "b": 2, "c": 3, "e": 1}
+    assert nights.run(back, **other) == {"a": OWN, "b": OWN, "c": OWN, "e": copy_of("a")}
 
 
 def test_a_bar_decides(nights: Nights) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,18 @@ class Duplicates:
         self._videos = new["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()
         self._similarity = np.full(len(new), -1, np.float32)
         self._originals: list[dict[str, object] | None] = [None] * len(new)
+        self._are_apart = np.zeros(len(new), np.bool_)
+
+    def note_apart(self, originals: pa.Table) -> None:
+        """Note which new segments are among these: no two of them need to be compared.
+
+        Earlier runs did that, and found all of them to be originals, by this `least` or a lower one.
+        """
+        places = pc.index_in(self._keys, value_set=segment_keys(originals))
+        rows = np.flatnonzero(places.is_valid())
+        theirs = originals["fingerprint"].take(places.drop_null())
+        same = pc.equal(self.new["fingerprint"].take(pa.array(rows)), theirs)
+        self._are_apart[rows[same.to_numpy()]] = True
 
     def compare_with_copies(self, carried: Iterable[pa.Table]) -> None:
         """Find segments of the same version of a video under another name among rows of `rankings`.
@@ -99,13 +112,20 @@ class Duplicates:
             after(first)
             before = np.flatnonzero(~self.are_duplicates[:first])
             some = np.arange(first, min(first + NEW_AT_ONCE, len(self.new)))
-            for start in range(0, len(before), KNOWN_AT_ONCE):
-                others = before[start : start + KNOWN_AT_ONCE]
-                rows, places = self._near(self._sketches[some], self._sketches[others])
-                if len(rows):
-                    cosines = self._across(some[rows], others[places])
-                    self._take_best(some[rows], cosines, self.new, others[places])
-            self._compare_in_turn(some)
+            are_apart = self._are_apart[some]
+            self._compare_with_before(some[~are_apart], before)
+            self._compare_with_before(some[are_apart], before[~self._are_apart[before]])
+            if not are_apart.all():
+                self._compare_in_turn(some)
+
+    def _compare_with_before(self, some: Rows, before: Rows) -> None:
+        """Compare rows with originals that all come before them."""
+        for start in range(0, len(before) if len(some) else 0, KNOWN_AT_ONCE):
+            others = before[start : start + KNOWN_AT_ONCE]
+            rows, places = self._near(self._sketches[some], self._sketches[others])
+            if len(rows):
+                cosines = self._across(some[rows], others[places])
+                self._take_best(some[rows], cosines, self.new, others[places])
 
     def _compare_in_turn(self, rows: Rows) -> None:
         """Compare rows with those before each of them: which are originals is only known then."""
@@ -143,13 +163,17 @@ class Duplicates:
         if np.float32(cosine) > self._similarity[row]:
             self._similarity[row], self._originals[row] = cosine, original
 
+    @cached_property
+    def _keys(self) -> pa.Array:
+        return segment_keys(self.new)
+
     @property
     def are_duplicates(self) -> npt.NDArray[np.bool_]:
         return self._similarity >= 0
 
     def marked(self, made: pa.Table) -> pa.Table:
         """Rows of `rankings` with what is known of them."""
-        place = pc.index_in(segment_keys(made), value_set=segment_keys(self.new))
+        place = pc.index_in(segment_keys(made), value_set=self._keys)
         originals = pa.array(self._originals, SEGMENT)
         similarity = pa.array(self._similarity, mask=~self.are_duplicates)
         made = with_column(made, "duplicate_of", originals.take(place))

@@ -29,7 +29,8 @@ class PreviousRun:
     """What the newest complete run left: library and refusals by URI, and its ranking, best first.
 
     `ranked` are the URIs of the videos in its ranking, sorted; None where this run ranks by other settings or
-    models, and no row of it stays. `rankings` is None where the ranking cannot be read.
+    models, and no row of it stays. `rankings` is None where the ranking cannot be read. `duplicate_from` is
+    the cosine from which it took segments for duplicates; None where it compared none.
     """
 
     run_id: str
@@ -37,6 +38,7 @@ class PreviousRun:
     refusals: Mapping[str, Failure]
     rankings: Tables | None
     ranked: pa.Array | None = None
+    duplicate_from: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Reuse:
     earlier head. `reopened` counts those of `to_open` that want a look for another head. `analysed` has, of
     these and of others that stored scores do not suffice for, the windows whose answers are known. `refused`
     videos are rejected as before. `library` has the rows of the library that stay in it: of settled and
-    refused videos, and of those that are not listed.
+    refused videos, and of those that are not listed. `compared` has all rows of the previous run's, if it
+    looked for duplicates by the bar of this run or a lower one.
     """
 
     to_open: Sequence[VideoRef]
@@ -67,6 +70,7 @@ class Reuse:
     analysed: Mapping[VideoRef, frozenset[Window]] = field(default_factory=dict)
     refused: Sequence[Failure] = ()
     library: Tables = no_rows
+    compared: Tables = no_rows
     previous: PreviousRanking | None = None
 
     @property

@@ -22,6 +22,7 @@ from tasks.core.tables.duplicates import (
     with_sketches,
 )
 from tasks.core.tables.schemas import RANKINGS, fingerprints_schema, windows_schema
+from tests.comparisons import counted
 
 NUMBERS = 768
 NULLABLE = pa.schema([field.with_nullable(True) for field in RANKINGS])
@@ -104,6 +105,51 @@ def test_nights_find_what_a_comparison_of_every_pair_finds(
         published.append(night.table(fingerprints_schema(NUMBERS), "run"))
         found += originals_of(night, new)
     assert found == compared(rows, least)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    lengths=st.lists(st.integers(1, 4), min_size=2, max_size=8),
+    night=st.integers(1, 8),
+    bars=st.sampled_from([(0.9, 0.9), (0.9, 0.99), (0.99, 0.999)]),
+    data=st.data(),
+)
+def test_what_nights_have_compared_need_not_be_compared_again(
+    seed: int, lengths: list[int], night: int, bars: tuple[float, float], data: st.DataObject
+) -> None:
+    """Where all is ranked anew, in another order: some segments are gone, some come for the first time."""
+    before, now = bars
+    every = vectors(sum(lengths), away=2 * (1 - now) ** 0.5, seed=seed)
+    uris = [f"video {number}" for number, length in enumerate(lengths) for _ in range(length)]
+    rows = [(uri, 3.0 * n, vector) for n, (uri, vector) in enumerate(zip(uris, every, strict=True))]
+    known = data.draw(st.integers(0, len(rows)))
+    some = data.draw(st.permutations(rows))[: data.draw(st.integers(1, len(rows)))]
+    again = Duplicates(segments(*some), least=now)
+    published: list[pa.Table] = []
+    for begin, end in ((0, min(night, known)), (min(night, known), known)):
+        earlier = Duplicates(segments(*rows[begin:end]), least=before)
+        for table in published:
+            earlier.compare_with(table, lambda table=table: table)
+        earlier.compare_new()
+        table = earlier.table(fingerprints_schema(NUMBERS), "run")
+        published.append(table.filter(table["is_original"]))
+    for table in published:
+        again.note_apart(table)
+    again.compare_new()
+    assert originals_of(again, again.new) == compared(some, now)
+
+
+def test_originals_are_compared_with_what_is_new_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(f"{n}", 0.0, vector) for n, vector in enumerate(np.eye(9, NUMBERS))]
+    compared = counted(monkeypatch)
+    for known, pairs in ((0, 2 * 2 + 2 * 4 + 2 * 6 + 8), (9, 0), (8, 8)):
+        again = Duplicates(segments(*rows), least=0.999)
+        again.note_apart(segments(*rows[:known]))
+        changed = segments(*((uri, start, vector[::-1]) for uri, start, vector in rows))
+        again.note_apart(changed)  # of other embeddings nothing is known
+        compared.clear()
+        again.compare_new()
+        assert sum(compared) == pairs
 
 
 def test_fingerprints_are_read_only_where_something_may_be_alike() -> None:
