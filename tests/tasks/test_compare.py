@@ -4,93 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
+from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.storage import Store
-from tasks.compare import find_duplicates
 from tasks.core.errors import StorageError
-from tasks.core.listing import Listing
-from tasks.core.records import Analysis, RankedVideo, Timeline, VideoRef, Window, WindowFeatures
 from tasks.core.tables import duplicates
-from tasks.core.tables.reuse import Reuse
-from tasks.publish import publish
-from tasks.rank import rank_video
-from tasks.recall import plan_reuse, read_previous_run
-from tasks.run.ledger import Ledger
-from tasks.run.run import Run
-from tasks.score import score_video
-from tasks.work.analyses import Analyses
 from tests.comparisons import counted
 from tests.library import read_table
-from tests.spec import make_spec
+from tests.nights import Nights, Shows
 
 pytestmark = [pytest.mark.usefixtures("prefect", "without_a_run")]
-
-WINDOWS = [Window(start, start + 5) for start in (0, 2, 4)]
-Shows = int | tuple[int, int, int]
-"""A number for the whole video, or for each of its windows."""
-BEGAN = datetime(2026, 11, 22, tzinfo=UTC)
-SKIPPED = Analysis.skipped("disabled")
-
-
-class Nights:
-    """Runs under one output, over videos that are told apart by what they show, as numbers."""
-
-    def __init__(self, folder: Path, fast: Checkpoint) -> None:
-        self.folder, self.fast, self.count = folder, fast, 0
-        self.opened: list[str] = []
-        self.written: dict[str, datetime] = {}
-
-    def run(
-        self, shows: Mapping[str, Shows], *, etag: str = "", **ranking: Any
-    ) -> dict[str, list[str | None]]:
-        """The videos of which the segments of each are copies, by rank. `etag` is that of all videos."""
-        self.count += 1
-        began = BEGAN + timedelta(days=self.count)
-        groups = {"ranking": {"top_n": 2} | ranking, "windows": {"window_seconds": [5], "stride_seconds": 2}}
-        groups |= {"speech": {"enabled": False}, "publish": {"report": False, "thumbnails": False}}
-        spec = make_spec("s3://b", self.folder / "out", fast=self.fast, **groups)
-        spec = replace(spec, run_id=f"{began:%Y%m%dT%H%M%SZ}-{self.count:06x}", started_at=began)
-        (scratch := self.folder / f"scratch-{self.count}").mkdir()
-        run = Run(spec, scratch)
-        refs = []
-        for name, each in shows.items():
-            written = self.written.setdefault(name, BEGAN + timedelta(days=self.count))
-            refs.append(VideoRef(f"s3://b/{name}", etag or f"{name} {each}", 1, written))
-        listing = Listing(refs)
-        previous = read_previous_run.fn(run)
-        ledger = Ledger(listing, plan_reuse(listing, previous, run) if previous else Reuse(refs))
-        self.opened = [video.name for video in ledger.known.to_open]
-        for video in ledger.known.to_open:
-            ledger.rank(ranked(video, shows[video.name], run))
-        copies = find_duplicates.fn(ledger, run) if ledger.ranked_now else None
-        publish.fn(ledger, run, "Completed", copies)
-        self.rows = read_table(self.folder / "out", "rankings", spec.run_id).to_pylist()
-        found: dict[str, list[str | None]] = {name: [] for name in shows}
-        for row in sorted(self.rows, key=lambda row: int(row["rank"])):
-            original = row["duplicate_of"]
-            found[row["video_uri"][7:]].append(original and original["video_uri"][7:])
-        return found
-
-
-def ranked(video: VideoRef, shows: Shows, run: Run) -> RankedVideo:
-    """Videos that show the same number have nearly the same embeddings, as have windows that do."""
-    noise = np.random.default_rng(list(video.uri.encode())).standard_normal((3, 48)) * 3e-3
-    every = (shows,) * 3 if isinstance(shows, int) else shows
-    shown = [np.random.default_rng(number).standard_normal((3, 48))[n] for n, number in enumerate(every)]
-    embeddings = (np.array(shown) + noise).astype(np.float32)
-    timeline = Timeline(video, "", 9, 1, 28, 28, 9.0, "pyav")
-    features = WindowFeatures(embeddings, np.array([0.1, 0.3, 0.2], np.float32))
-    scored = score_video(timeline, [WINDOWS], [features], run.spec)
-    analyses = Analyses({item.window: SKIPPED for item in scored.candidates})
-    return rank_video(scored, analyses, run.spec.settings.ranking)
 
 
 @pytest.fixture
