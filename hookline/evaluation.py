@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hookline.show import titled
+from tasks.core.amounts import number_of
 from tasks.core.errors import SettingsError
 from tasks.core.learning.measured import Measured
 from tasks.core.views.evaluation.page import SCORES, TITLES, alarms, titles
@@ -15,6 +16,8 @@ from tasks.learning.evaluate import Evaluation
 
 MAX_NIGHTS = 30
 """Nights that are printed, the newest."""
+
+FEW = "too few for an interval"
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, uri: str) -> None:
@@ -103,10 +106,11 @@ def _interval(each: Measured) -> str:
 def _sentences(whole: Mapping[tuple[str, str], Measured]) -> Iterator[str]:
     recall, chance = (whole["recall_at_own_bar", of] for of in ("fast", "random"))
     known = f"{_with_interval(recall)}, by chance {_value(chance)}"
+    audited = number_of(recall.rows, "audited window")
     yield (
         f"Recall of the fast score: {recall.note or known}. Of the windows that the judge likes as well as "
-        f"the last ranked one, the share that it was shown; from {recall.rows} audited windows of "
-        f"{recall.estimate.videos} videos."
+        f"the last ranked one, the share that it was shown; from {audited} of "
+        f"{number_of(recall.estimate.videos, 'video')}."
     )
     for metric, name in (("spearman_fast_deep", "Spearman"), ("kendall_fast_deep", "Kendall")):
         alike = whole[metric, "fast"]
@@ -114,7 +118,7 @@ def _sentences(whole: Mapping[tuple[str, str], Measured]) -> Iterator[str]:
         yield f"Fast and deep score alike, {name} among the candidates of a video: {value}."
     counts = {metric: each.rows for (metric, score), each in whole.items() if not score}
     yield (
-        f"{counts['labels']} labels, of which {counts['labels_joined']} are of windows that were scored: "
+        f"{number_of(counts['labels'], 'label')}, {counts['labels_joined']} of windows that were scored: "
         f"{counts.get('labels_published', 0)} published, {counts.get('labels_rejected', 0)} rejected."
     )
 

@@ -15,6 +15,7 @@ from hookline.show import titled
 from hookline.videos import video_called
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import manifest_of, read_labels, read_rows_of
+from tasks.core.amounts import number_of
 from tasks.core.errors import SettingsError, StorageError
 from tasks.core.learning.videos import features_of
 from tasks.core.manifest import Manifest
@@ -191,9 +192,9 @@ def why_ranked(row: Row) -> str:
     """Its ranks, and by how much it has them."""
     text = f"rank {row['rank']} of its video, {row['run_rank']:,} of the run"
     if row["margin"] is not None:
-        text += f", {row['margin']} points above the best candidate that is not ranked"
+        text += f", {number_of(row['margin'], 'point')} above the best candidate that is not ranked"
     if row["suppressed"]:
-        text += f"; it kept out {len(row['suppressed'])} windows that it overlaps"
+        text += f"; it kept out {number_of(len(row['suppressed']), 'window')} that it overlaps"
     return text if row["best_of_moment"] is not False else text + "; a better segment shows the same moment"
 
 
@@ -208,13 +209,14 @@ def why_not(known: Known, row: Row) -> str:
     if row["is_candidate"]:
         last = min((other["score"] for other in known.ranked), default=0)
         missing = last - (row["score"] or 0)
-        return f"a candidate that came too late: its score is {missing} points below the last that is ranked"
+        below = f"{number_of(missing, 'point')} below the last that is ranked"
+        return f"a candidate that came too late: its score is {below}"
     weakest = min((other["videomae_score"] for other in candidates), default=0)
     if row["pack_rank"] is None:
         return "no candidate: it repeats a stronger window, which is none either"
     return (
         f"no candidate: it has place {row['pack_rank']} of those that do not repeat each other, "
-        f"{len(candidates)} are taken, and the weakest has the fast score {weakest}"
+        f"the first {len(candidates)} are taken, and the weakest has the fast score {weakest}"
     )
 
 
@@ -278,7 +280,7 @@ def about_the_moment(known: Known, at_s: float) -> Iterator[str]:
         yield f"No ranked segment shows it; the nearest is {_span(near)} (rank {near['rank']})."
     labels = [row for row in known.labels if _as_given(row)[0] <= at_s < _as_given(row)[1]]
     for row in labels:
-        views = "" if row["views"] is None else f", {row['views']:,} views"
+        views = "" if row["views"] is None else f", {number_of(row['views'], 'view')}"
         begin_s, end_s = _as_given(row)
         window = f"the window {clock(row['start'])}-{clock(row['end'])}" if row["scored_in"] else "no window"
         yield f"Label: {row['verdict']}{views}, of {clock(begin_s)}-{clock(end_s)}, matched with {window}."

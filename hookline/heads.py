@@ -8,6 +8,7 @@ from rich.markup import escape
 from hookline.show import titled
 from tasks.adapters.models.head import kept_heads, load_head, promote, promoted_head, told_of
 from tasks.adapters.storage import Store
+from tasks.core.amounts import number_of
 from tasks.core.errors import SettingsError
 from tasks.core.learning.promotion import compared_in_words
 from tasks.learning.train import Trained
@@ -17,8 +18,8 @@ def print_trained(console: Console, trained: Trained, output: str) -> None:
     """Print what a head was fitted on, how much better it is, and whether it scores from now on."""
     fitted, compared = trained.fitted, trained.exam.candidates
     console.print(
-        f"Fitted on {fitted.rows} judged windows of {fitted.videos} videos (penalty {fitted.alpha:g}, "
-        f"R2 of whole videos {fitted.r2:+.3f})",
+        f"Fitted on {number_of(fitted.rows, 'judged window')} of {number_of(fitted.videos, 'video')} "
+        f"(penalty {fitted.alpha:g}, R2 of whole videos {fitted.r2:+.3f})",
         soft_wrap=True,
     )
     if (gain := compared.value) is not None:

@@ -22,6 +22,7 @@ from hookline.labelling.given import Videos
 from hookline.show import short_name, titled
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_columns, read_labels, read_table
+from tasks.core.amounts import number_of
 from tasks.core.errors import SettingsError
 from tasks.core.manifest import Manifest
 from tasks.core.tables.labels import (
@@ -164,8 +165,8 @@ def print_labels(console: Console, imported: Imported, source: str) -> None:
     if imported.drawn:
         known = [each for each in imported.drawn if not each.why]
         windows = sum(len(each.values) for each in known)
-        curves = f"{len(imported.drawn)} curve{'s' * (len(imported.drawn) != 1)}"
-        console.print(f"{curves}: {len(known)} over {windows} windows")
+        curves = number_of(len(imported.drawn), "curve")
+        console.print(f"{curves}: {len(known)} over {number_of(windows, 'window')}")
     for uri in imported.uris:
         console.print(f"Kept in {escape(uri)}", soft_wrap=True)
 
@@ -175,9 +176,9 @@ def _print_counts(console: Console, labelled: Sequence[Labelled]) -> None:
     verdicts = Counter(item.label.verdict for item in labelled)
     overlap = f"{counts['overlap']} of windows that they overlap, " if counts["overlap"] else ""
     lost = sum(item.match in UNMATCHED for item in labelled)
-    count = f"{len(labelled)} label{'s' * (len(labelled) != 1)}"
     console.print(
-        f"{count} ({verdicts['published']} published, {verdicts['rejected']} rejected): "
+        f"{number_of(len(labelled), 'label')} "
+        f"({verdicts['published']} published, {verdicts['rejected']} rejected): "
         f"{counts['ranked']} of ranked segments, {counts['window']} of other windows, {overlap}"
         f"{lost} of neither"
     )

@@ -22,6 +22,7 @@ from tasks.adapters.storage import Store, open_store
 from tasks.adapters.storage.parquet_files import ParquetRows
 from tasks.adapters.storage.previous_tables import fetch_library
 from tasks.adapters.storage.published import manifests, newest_manifest, read_table
+from tasks.core.amounts import number_of
 from tasks.core.errors import SettingsError, StorageError
 from tasks.core.listing import Listing
 from tasks.core.manifest import Estimate, Manifest
@@ -212,9 +213,10 @@ def compare(
         keep=lambda rows: None,
     )
     if matches.scored:
+        videos = number_of(len(matches.scored), "video")
         notes.append(
-            f"{len(matches.scored):,} of the unchanged videos are ranked again from what is stored, and "
-            "opened where an answer is not."
+            f"Of the unchanged, {videos} will be ranked again from what is stored, and opened where an "
+            "answer is not."
         )
     others = sum(entry.digests.scoring != digests.scoring for entry in matches.scored) if digests else 0
     if reopened := min(others, settings.select.most_reopened):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from prefect.logging import get_run_logger
 
+from tasks.core.amounts import number_of
 from tasks.core.names import legible
 from tasks.core.records import Failure, RankedVideo, Segment, Stage, Timeline
 from tasks.run.logs import log_event
@@ -53,5 +54,5 @@ def _told_of_clips(segments: Sequence[Segment], timeline: Timeline, run: Run) ->
     clips = sum(gets_clip(segment, run.spec.settings.publish) for segment in segments)
     if not clips:
         return nullcontext()
-    what = f"cutting {clips} {'clip' if clips == 1 else 'clips'} of {timeline.video.name}"
+    what = f"cutting {number_of(clips, 'clip')} of {timeline.video.name}"
     return step(run.spec.run_id, "render", what, video=timeline.video)

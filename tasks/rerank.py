@@ -18,6 +18,7 @@ from tasks.adapters.storage import open_store
 from tasks.adapters.storage.nights import whole_videos
 from tasks.adapters.storage.parquet_files import RowsByVideo
 from tasks.adapters.storage.published import explaining, manifest_of, read_rows_of
+from tasks.core.amounts import number_of
 from tasks.core.errors import StorageError
 from tasks.core.learning.videos import features_of
 from tasks.core.records import RankedVideo, ScoredVideo, VideoRef, Window, WindowFeatures
@@ -229,7 +230,7 @@ def read_heard(videos: Sequence[VideoRef], run: Run) -> Mapping[VideoRef, Heard]
     Raises:
         StorageError: the output cannot be reached. Ranked without it, the videos would stay without cuts.
     """
-    message = f"What was heard in {len(videos)} videos cannot be read: they are ranked without."
+    message = f"What was heard in {number_of(len(videos), 'video')} cannot be read; ranked without it."
     with go_on_without("recall", message, run_id=run.spec.run_id):
         return recall_heard(videos, run.spec)
     return {}

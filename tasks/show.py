@@ -18,6 +18,7 @@ from prefect.runtime import deployment, flow_run
 
 from tasks.adapters.counters import push
 from tasks.adapters.storage.parquet_files import ParquetRows
+from tasks.core.amounts import number_of
 from tasks.core.errors import NotTold
 from tasks.core.manifest import Manifest
 from tasks.core.records import Analysis, RankedVideo
@@ -119,7 +120,7 @@ def show_picture(manifest: Manifest, ledger: Ledger, run: Run) -> None:
             "Line: fast score of every window (0-100). Orange: ranked segments. Red, with its "
             "score: the best of its video.\n",
             key="timelines",
-            description=f"The {len(videos)} best videos of this run over time",
+            description=f"The best of this run over time: {number_of(len(videos), 'video')}",
         )
 
 
@@ -175,4 +176,4 @@ def _count(path: Path) -> int:
 
 
 def _title(what: str, shown: int, total: int) -> str:
-    return f"{what}: the first {shown} of {total:,} rows" if shown < total else f"{what}: {total} rows"
+    return f"{what}: {f'the first {shown} of ' if shown < total else ''}{number_of(total, 'row')}"

@@ -22,6 +22,7 @@ from tasks.adapters.report.evaluation import render_evaluation
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.nights import Nights, find_nights, scored_by
 from tasks.adapters.storage.published import read_curves, read_labels
+from tasks.core.amounts import number_of
 from tasks.core.errors import ModelError
 from tasks.core.learning.calibration import Bin
 from tasks.core.learning.evaluation import evaluated
@@ -203,10 +204,11 @@ def _notes(nights: Nights, videos: Sequence[ScoredVideoRows], alike: Collection[
     others = sum(video.run_id not in alike for video in videos)
     if others:
         yield (
-            f"{others} videos are of runs with another head, another judge, other windows or another number "
-            "of candidates: they are not counted together."
+            f"Not counted together: {number_of(others, 'video')} of runs with another head, another judge, "
+            "other windows or another number of candidates."
         )
     if nights.earlier:
-        yield f"{len(nights.earlier)} runs of earlier versions did not keep what the deep model said."
+        earlier = number_of(len(nights.earlier), "run")
+        yield f"{earlier} of earlier versions did not keep what the deep model said."
     if nights.gone:
-        yield f"{len(nights.gone)} runs have no windows any more."
+        yield f"Without windows by now: {number_of(len(nights.gone), 'run')}."

@@ -14,6 +14,7 @@ import numpy as np
 from tasks.adapters.models.head import Head, find_head, keep_head, kept_heads, promote
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.nights import JUDGE, Nights, find_nights, judge_of
+from tasks.core.amounts import number_of
 from tasks.core.errors import SettingsError
 from tasks.core.learning.promotion import Exam, Score, compared_in_words, exam, is_held_out
 from tasks.core.learning.ridge import Fitted, Ridge
@@ -121,8 +122,8 @@ def same_models(nights: Nights) -> dict[str, str | None]:
     """
     if not nights.runs:
         raise SettingsError(
-            f"None of {len(nights.earlier)} runs kept what the deep model said of each candidate: rank with "
-            "this version first, the newest at least with --select.rescore=true"
+            "No run here kept what the deep model said of each candidate: rank with this "
+            "version first, the newest at least with --select.rescore=true"
         )
     judging = [run for run in nights.runs if run.models.get("videollama3")] or nights.runs
     told = [{"videomae_revision": run.models.get("videomae_revision"), **judge_of(run)} for run in judging]
@@ -183,13 +184,17 @@ def check_enough(taught: _Taught, nights: Nights) -> None:
     """
     fitted, held_out = taught.ridge.videos if taught.ridge else 0, len(taught.held_out or [])
     counted = (
-        (fitted, MIN_FITTED, f"videos to fit on, with {MIN_JUDGED} judged windows or more"),
-        (held_out, MIN_HELD_OUT, "videos to compare it on (every fifth is held out)"),
-        (taught.windows, MIN_WINDOWS, "judged windows"),
+        (fitted, MIN_FITTED, "video", f" to fit on, with {MIN_JUDGED} judged windows or more"),
+        (held_out, MIN_HELD_OUT, "video", " to compare it on (every fifth is held out)"),
+        (taught.windows, MIN_WINDOWS, "judged window", ""),
     )
-    missing = [f"{there} {what}, {least} are needed" for there, least, what in counted if there < least]
+    missing = [
+        f"{number_of(there, what)}{which}, {least:,} are needed"
+        for there, least, what, which in counted
+        if there < least
+    ]
     if missing:
-        runs = f"{len(nights.runs)} run{'s' * (len(nights.runs) != 1)}"
+        runs = number_of(len(nights.runs), "run")
         in_all = ", about 100 in all" if fitted < MIN_FITTED or held_out < MIN_HELD_OUT else ""
         raise SettingsError(
             f"Too little to learn from in {runs}: {'; '.join(missing)}. Rank more videos with the deep "
@@ -251,8 +256,8 @@ def _card(about: dict[str, Any]) -> Iterator[str]:
     yield (
         f"It orders the windows of a video as {about['videollama3']} would, as far as embeddings of "
         f"{about['videomae']} show it: ridge regression within videos on the expected scores of "
-        f"{about['rows']} judged windows of {about['videos']} videos, penalty {about['alpha']:g}. The score "
-        "is the percentile within the video."
+        f"{number_of(about['rows'], 'judged window')} of {number_of(about['videos'], 'video')}, penalty "
+        f"{about['alpha']:g}. The score is the percentile within the video."
     )
     if (gain := about["gain"]) is not None:
         videos, champion = about["compared_on_videos"], about["compared_with"]

@@ -24,6 +24,7 @@ from tasks.adapters.storage.labelled import labelled_windows
 from tasks.adapters.storage.published import newest_manifest
 from tasks.adapters.storage.scratch import run_folder
 from tasks.adapters.workers.processes import Workers
+from tasks.core.amounts import number_of
 from tasks.core.errors import ModelError, SettingsError, StorageError
 from tasks.core.learning.promotion import is_held_out
 from tasks.core.learning.tuning import (
@@ -101,7 +102,8 @@ def tune(store: Store, *, epochs: int = EPOCHS, learning_rate: float = LEARNING_
     with run_folder(settings.limits.scratch_dir, run_id) as scratch:
         spec = spec_of(manifest, settings, run_id)
         held_out = [label for label in labels if is_held_out(label.video.etag)]
-        say(f"{len(labels) - len(held_out)} labels to teach, {len(held_out)} of held-out videos to examine")
+        taught = number_of(len(labels) - len(held_out), "label")
+        say(f"{taught} to teach, {len(held_out)} of held-out videos to examine")
         before = see(labels, spec, scratch, say)
         job = job_of(before, spec, scratch, epochs=epochs, learning_rate=learning_rate)
         tune_in_processes(job, say)
@@ -297,11 +299,11 @@ def record_of(job: Job, exam: TuningExam, spec: RunSpec) -> dict[str, Any]:
 
 def card(about: Mapping[str, Any], exam: TuningExam) -> str:
     """What an adapter is, in sentences."""
+    taught = f"{number_of(about['labels'], 'label')} of {number_of(about['videos'], 'video')}"
     return (
         f"# An adapter of {about['videollama3']}\n\n"
-        f"It was trained on {about['labels']} labels of {about['videos']} videos, in "
-        f"{about['epochs']} epochs, to score what editors published above what they rejected. Only "
-        "the overall score was taught.\n\n"
+        f"It was trained on {taught}, in {number_of(about['epochs'], 'epoch')}, to score what editors "
+        "published above what they rejected. Only the overall score was taught.\n\n"
         f"{exam_in_words(exam)}\n\n"
         "Not known: how it does with another question, on videos of another kind, or for other editors. It "
         "belongs to this checkpoint and no other.\n"
@@ -313,9 +315,10 @@ def exam_in_words(exam: TuningExam) -> str:
     better = "better than the model without any adapter"
     if exam.before is None or exam.after is None or exam.gain.value is None:
         return f"Nobody knows whether it is {better}: {exam.verdict}."
+    videos = number_of(exam.gain.videos, "held-out video")
     found = (
-        f"On {exam.windows} labels of {exam.gain.videos} held-out videos, AUC of verdicts {exam.after:.3f}, "
-        f"before {exam.before:.3f}: {exam.gain.value:+.3f}"
+        f"On {number_of(exam.windows, 'label')} of {videos}, AUC of verdicts {exam.after:.3f}, before "
+        f"{exam.before:.3f}: {exam.gain.value:+.3f}"
     )
     return (
         f"{found}. Not shown to be {better}: {exam.verdict}." if exam.verdict else f"{found}. It is {better}."

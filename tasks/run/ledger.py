@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from tasks.core.amounts import number_of
 from tasks.core.listing import Listing
 from tasks.core.manifest import Estimate
 from tasks.core.records import Failure, FailureKind, RankedVideo, Stage, Timeline
@@ -100,7 +101,7 @@ class Ledger:
         if unheard := counts["unheard"]:
             parts.append(f"{unheard} with broken sound")
         if unanswered := counts["unanswered"]:
-            parts.append(f"{unanswered} candidates without an answer")
+            parts.append(f"{number_of(unanswered, 'candidate')} without an answer")
         return ", ".join(parts)
 
     @property

@@ -21,10 +21,10 @@ from tasks.adapters.storage import store_of
 from tasks.adapters.storage.scratch import WORKER, run_folder, video_folder
 from tasks.adapters.video.timeline import FRAMES_NAME, DecodeLimits, decode_timeline, read_frames
 from tasks.adapters.workers.processes import this_worker
+from tasks.core.amounts import size_text
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.records import Failure, FailureKind, ReadFrames, Stage, Timeline, VideoRef
 from tasks.core.settings import Limits
-from tasks.core.views.sizes import size_text
 from tasks.work.spec import RunSpec
 
 GB = 10**9

@@ -133,7 +133,7 @@ def test_eight_labels_are_answered_exactly_by_the_deep_stage_where_it_was_ended_
     text = printed(capsys)
     assert "8 labels to teach, 2 of held-out videos to examine" in text
     assert "goes on after epoch 2 of 20" in text
-    assert "1 held-out videos have labels, 20 are needed" in text
+    assert "1 held-out video with labels, 20 are needed" in text
     (adapter,) = (path.parent for path in output.glob("adapters/*/adapter_config.json"))
     assert not (output / "adapters" / "unfinished").exists() or not list(output.glob("adapters/unfinished/*"))
     assert "8 labels of 2 videos" in (adapter / "card.md").read_text()

@@ -164,14 +164,14 @@ def test_runs_that_ask_or_choose_otherwise_are_not_counted_together(
     assert run(["evaluate", str(output)]) == 0
     assert kept(output)["spearman_fast_deep", "fast", "all"]["n_videos"] == VIDEOS
     text = " ".join(capsys.readouterr().out.split())
-    assert f"{VIDEOS} videos are of runs with another head, another judge" in text
+    assert f"Not counted together: {VIDEOS} videos of runs with another head, another judge" in text
 
 
 def test_runs_of_earlier_versions_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = shutil.copytree(FIXTURES / "published-schema-2", tmp_path / "out")
     assert run(["evaluate", str(output)]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "1 runs of earlier versions did not keep what the deep model said" in text
+    assert "1 run of earlier versions did not keep what the deep model said" in text
     assert "Recall of the fast score: unknown: no windows" in text
     assert "left nothing out" not in text
 

@@ -158,7 +158,7 @@ def test_too_little_is_refused_with_the_numbers_that_are_missing(
     assert "Too little to learn from in 1 run" in text
     assert "videos to fit on, with 5 judged windows or more, 40 are needed" in text
     assert (
-        "600 judged windows, 1000 are needed. Rank more videos with the deep stage, about 100 in all" in text
+        "600 judged windows, 1,000 are needed. Rank more videos with the deep stage, about 100 in all" in text
     )
     assert not (tmp_path / "heads").exists()
 
@@ -239,4 +239,4 @@ def test_nights_of_earlier_versions_are_refused_with_what_to_do(
 ) -> None:
     output = shutil.copytree(FIXTURES / "published-schema-2", tmp_path / "out")
     assert run(["train", str(output)]) == 2
-    assert "None of 1 runs kept what the deep model said" in printed(capsys)
+    assert "No run here kept what the deep model said" in printed(capsys)

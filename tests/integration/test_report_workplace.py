@@ -145,7 +145,7 @@ def test_a_moment_is_found_by_what_is_said_even_in_an_alternative(show: Show) ->
     page.find_element(By.ID, "search").send_keys("expects")
     shown = [card for card in page.find_elements(By.CSS_SELECTOR, ".card") if card.is_displayed()]
     assert [said in card.text for card in shown] == [True, True]  # the moment, and within it the alternative
-    assert page.find_element(By.ID, "shown").text == "1 moments of 1 of 1 videos"
+    assert page.find_element(By.ID, "shown").text == "1 moment of 1 of 1 videos"
     page.find_element(By.ID, "search").send_keys(" dog")  # in the reasons alone
     assert page.find_element(By.ID, "shown").text == "0 moments of 0 of 1 videos"
 
@@ -244,7 +244,7 @@ def test_verdicts_are_a_filter(page: webdriver.Chrome) -> None:
     press(page, *"nn2")
     for choice, count in (("rejected", 1), ("published", 0), ("none", 2), ("any", 3)):
         Select(page.find_element(By.ID, "verdict")).select_by_visible_text(choice)
-        assert page.find_element(By.ID, "shown").text.startswith(f"{count} moments of")
+        assert page.find_element(By.ID, "shown").text.startswith(f"{count} moment{'s' * (count != 1)} of")
 
 
 def test_all_of_it_has_names_for_screen_readers_and_fits_a_phone(show: Show, videos: Path) -> None:

@@ -68,7 +68,7 @@ class QueueFull(Problem):
     """No more jobs are taken for now."""
 
     def __init__(self, waiting: int, *, retry_after_s: int) -> None:
-        detail = f"{waiting} jobs are waiting, as many as serve.max_queued allows: come back later."
+        detail = f"As many jobs wait as serve.max_queued allows ({waiting}): come back later."
         super().__init__(429, "queue_full", detail, retry_after_s=retry_after_s)
 
 

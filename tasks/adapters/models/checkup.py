@@ -10,11 +10,11 @@ from tasks.adapters.models.head import find_head
 from tasks.adapters.models.videollama3.adapter import check_adapter
 from tasks.adapters.models.videollama3.config import check_described
 from tasks.adapters.models.whisper.checkpoint import read_tokens
+from tasks.core.amounts import size_text
 from tasks.core.errors import ModelError
 from tasks.core.findings import Finding
 from tasks.core.settings import Deep, Fast, Speech
 from tasks.core.settings.speech import WITHOUT_WHISPER
-from tasks.core.views.sizes import size_text
 
 
 def check_fast_model(fast: Fast, *, output: str = "") -> Finding:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.core.amounts import number_of
 from tasks.core.uris import name_in
 from tasks.core.views.cards import ShownMoment
 from tasks.core.views.clock import clock
@@ -75,7 +76,8 @@ def environment(room: str) -> Environment:
         lstrip_blocks=True,
         loader=FunctionLoader(lambda name: (folder / name).read_text()),
     )
-    made.filters |= {"clock": clock, "shown": printable, "name_in": name_in, "data_uri": _data_uri}
+    made.filters |= {"clock": clock, "number_of": number_of, "shown": printable}
+    made.filters |= {"name_in": name_in, "data_uri": _data_uri}
     made.finalize = lambda value: value if isinstance(value, Markup | int | float) else printable(value)
     return made
 

@@ -34,7 +34,7 @@ function filter() {
     shown += fitting > 0;
     moments += fitting;
   }
-  find("shown").textContent = `${moments} moments of ${shown} of ${videos.length} videos`;
+  find("shown").textContent = `${moments} ${moments === 1 ? "moment" : "moments"} of ${shown} of ${videos.length} videos`;
 }
 
 function sort() {

@@ -19,11 +19,11 @@ from tasks.adapters.video.sound.extract import sound_bytes, write_sound
 from tasks.adapters.video.sound.loudness import momentary_loudness
 from tasks.adapters.video.sound.vad import FRAME_MS, speech_probabilities
 from tasks.adapters.video.timeline import DecodeJob
+from tasks.core.amounts import size_text
 from tasks.core.errors import DecodeFailed, DecoderUnfit, VideoRefused
 from tasks.core.geometry import FrameBudget, frame_size, frames_bytes
 from tasks.core.speech.heard import Heard
 from tasks.core.speech.spans import speech_spans
-from tasks.core.views.sizes import size_text
 from tasks.core.views.timecode import NEAR
 
 MEGABYTE = 1_000_000

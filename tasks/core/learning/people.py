@@ -9,6 +9,7 @@ from itertools import compress
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.amounts import number_of
 from tasks.core.learning.calibration import MIN_LABELS, Bin, cross_fitted, reliability
 from tasks.core.learning.measured import Measured, scores_of
 from tasks.core.learning.metrics import (
@@ -107,7 +108,7 @@ def _of_verdicts(name: str, scored: Scored) -> Iterator[Measured]:
 def _brier(name: str, scores: Floats, published: Flags, etags: Sequence[str]) -> Measured:
     """How far the chance that goes with a score is from what editors decided: 0 is best."""
     if len(scores) < MIN_LABELS:
-        few = f"{len(scores)} labels, {MIN_LABELS} are needed"
+        few = f"{number_of(len(scores), 'label')}, {MIN_LABELS} are needed"
         return Measured("brier_of_verdicts", name, "all", Estimate(), len(scores), note=few)
     chance = cross_fitted(scores, published, etags)
     known = ~np.isnan(chance)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tasks.core.amounts import number_of
 from tasks.core.learning.metrics import Estimate, concordance, mean_of
 from tasks.core.learning.videos import Flags, Floats, ScoredVideoRows
 
@@ -47,7 +48,7 @@ class Exam:
         """Why the champion stays; empty if the challenger is better."""
         mean, low, held_out = self.candidates.value, self.candidates.low, self.candidates.videos
         if held_out < MIN_HELD_OUT or mean is None or low is None:
-            return [f"{held_out} held-out videos can be compared, {MIN_HELD_OUT} are needed"]
+            return [f"{number_of(held_out, 'held-out video')} can be compared, {MIN_HELD_OUT} are needed"]
         why = []
         if low <= 0:
             why.append(f"it may be no better: the difference is at least {low:+.3f} (99 %)")
@@ -64,8 +65,8 @@ def compared_in_words(gain: float, least: float | None, *, videos: int, champion
     """What an exam found of the candidates, in a sentence."""
     bound = "" if least is None else f", at least {least:+.3f} (99 %)"
     return (
-        f"On {videos} held-out videos it has two windows in the judge's order more often than {champion} by "
-        f"{gain:+.3f}{bound}"
+        f"On {number_of(videos, 'held-out video')} it has two windows in the judge's order more often than "
+        f"{champion} by {gain:+.3f}{bound}"
     )
 
 

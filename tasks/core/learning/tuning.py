@@ -9,6 +9,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.amounts import number_of
 from tasks.core.learning.metrics import DRAWS, MIN_VIDEOS, Estimate, ranks, roc_auc
 from tasks.core.records import ScoredWindow, VideoRef
 
@@ -67,22 +68,26 @@ class TuningExam:
     def verdict(self) -> str:
         """Why nobody can say that it is better now; empty if it is."""
         if self.gain.value is None:
-            return f"the {self.windows} labels of held-out videos are not of both verdicts"
+            return f"{number_of(self.windows, 'label')} of held-out videos, and not of both verdicts"
         if self.gain.low is None:
-            return f"{self.gain.videos} held-out videos have labels, {MIN_VIDEOS} are needed to be sure"
+            examined = number_of(self.gain.videos, "held-out video")
+            return f"{examined} with labels, {MIN_VIDEOS} are needed to be sure"
         return "" if self.gain.low > 0 else f"the difference is at least {self.gain.low:+.3f} (99 %)"
 
 
 def missing(labels: Sequence[LabelledWindow]) -> list[str]:
     """What there is too little of to tune on, a sentence each; empty if there is enough."""
     published = sum(label.is_published for label in labels)
+    videos = len({label.video.uri for label in labels})
     counted = (
-        (len(labels), MIN_LABELS, "labels of windows"),
-        (len({label.video.uri for label in labels}), MIN_LABELLED_VIDEOS, "videos with labels"),
-        (published, MIN_OF_EACH, "published"),
-        (len(labels) - published, MIN_OF_EACH, "rejected"),
+        (len(labels), MIN_LABELS, "label of a window", "labels of windows"),
+        (videos, MIN_LABELLED_VIDEOS, "video with labels", "videos with labels"),
+        (published, MIN_OF_EACH, "published", "published"),
+        (len(labels) - published, MIN_OF_EACH, "rejected", "rejected"),
     )
-    return [f"{there} {what}, {least} are needed" for there, least, what in counted if there < least]
+    return [
+        f"{number_of(there, *words)}, {least} are needed" for there, least, *words in counted if there < least
+    ]
 
 
 def wanted_scores(labels: Sequence[LabelledWindow]) -> list[int]:

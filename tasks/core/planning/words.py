@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tasks.core.amounts import number_of, size_text
 from tasks.core.manifest import Estimate
 from tasks.core.planning.plan import Plan
-from tasks.core.views.sizes import size_text
 
 WHAT = {
     "new": "new",
@@ -31,8 +31,8 @@ def plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     expected = plan.estimate
     for name, what in WHAT.items():
         if plan.counts[name]:
-            yield what, f"{plan.counts[name]:,} videos"
-    yield "to open", f"{expected.videos:,} videos, {size_text(plan.bytes)}, {_hours(expected)}"
+            yield what, number_of(plan.counts[name], "video")
+    yield "to open", f"{number_of(expected.videos, 'video')}, {size_text(plan.bytes)}, {_hours(expected)}"
     if expected.videos:
         yield "expected", time_text(expected)
         yield "disk", _disk(expected)
@@ -54,7 +54,7 @@ def _by_stage(expected: Estimate) -> Iterator[tuple[str, str]]:
         )
     if expected.gpu_hours:
         hours = ", ".join(f"{stage} {taken:.2f}" for stage, taken in expected.gpu_hours.items() if taken)
-        yield "GPU-hours", f"{hours}; {expected.gpus} GPUs"
+        yield "GPU-hours", f"{hours}; {number_of(expected.gpus, 'GPU')}"
 
 
 def _disk(expected: Estimate) -> str:
@@ -78,7 +78,7 @@ def time_text(expected: Estimate) -> str:
     low, whole, high = (
         f"{taken / unit:,.0f}" for taken in (expected.low, expected.seconds["whole"], expected.high)
     )
-    runs = f"{expected.runs} earlier run{'s' * (expected.runs > 1)}"
+    runs = number_of(expected.runs, "earlier run")
     return f"{whole} {'min' if unit == 60 else 's'} ({low} to {high}), by {runs}"
 
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.core.amounts import number_of
 from tasks.core.records import Window
 from tasks.core.scoring.windows import batches
 
@@ -32,7 +33,7 @@ class Attempt:
         if self.reason == "fewer_frames":
             return f"Memory ran out with more than {self.max_frames} frames."
         if self.reason == "smaller_batch":
-            return f"Memory ran out with more than {self.max_segments} segments at once."
+            return f"Memory ran out with more than {number_of(self.max_segments, 'segment')} at once."
         return None
 
 

@@ -9,17 +9,22 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tasks.core.amounts import number_of, size_text
 from tasks.core.manifest import Manifest
 from tasks.core.uris import name_in
 from tasks.core.views.clock import clock, watched
 from tasks.core.views.devices import devices
 from tasks.core.views.escaping import UNKNOWN, in_markdown, link
-from tasks.core.views.sizes import size_text
 from tasks.core.views.speed import speed_line, speed_rows
 
 Row = Mapping[str, Any]
 
 STAGES = {"fetch": "fetching", "decode": "decoding", "fast": "VideoMAE", "deep": "VideoLLaMA3"}
+SKIPPED = (
+    ("unchanged", "Unchanged, and not opened", "video"),
+    ("cached", "Analysed before", "segment"),
+    ("unanswered", "Without an answer", "candidate"),
+)
 BAR_WIDTH = 20
 
 
@@ -112,12 +117,8 @@ def _work(manifest: Manifest) -> list[tuple[str, str]]:
 
 def _skipped(manifest: Manifest, deep: str) -> list[str]:
     counts, left_out = manifest.counts, manifest.left_out
-    lines = [f"- {counts['unchanged']} videos are unchanged, and were not opened."] * bool(
-        counts["unchanged"]
-    )
-    lines += [f"- {counts['cached']} analyses had been made before."] * bool(counts["cached"])
+    lines = [f"- {what}: {number_of(counts[name], thing)}." for name, what, thing in SKIPPED if counts[name]]
     lines += [f"- The deep stage: {in_markdown(deep)}."] * bool(deep)
-    lines += [f"- {counts['unanswered']} candidates got no answer."] * bool(counts["unanswered"])
     if left_out and left_out.sentence:
         lines.append(f"- {in_markdown(left_out.sentence)}.")
     return ["\n".join(lines) or "Nothing."]

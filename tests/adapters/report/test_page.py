@@ -238,6 +238,6 @@ def test_a_report_of_500_videos_has_a_bounded_size() -> None:
     videos = [ranked_video(f"{SOURCE}/{k}.mp4", segments=15, answered=answer()) for k in range(510)]
     html = render(made_report(*videos))
     assert html.count('<details class="video"') == 500
-    assert "10 more videos are not on this page" in html
+    assert "Not on this page: 10 more videos;" in html
     assert 500 <= html.count("<img") < 7500
     assert len(html) < 40_000_000

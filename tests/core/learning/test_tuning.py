@@ -62,7 +62,7 @@ def test_what_is_missing_is_counted() -> None:
     assert missing(many) == []
     assert missing(many[:-1]) == ["199 labels of windows, 200 are needed"]
     assert missing([label("a", i) for i in range(200)]) == [
-        "1 videos with labels, 30 are needed",
+        "1 video with labels, 30 are needed",
         "0 rejected, 20 are needed",
     ]
 
@@ -86,11 +86,11 @@ def test_an_adapter_is_better_where_that_is_sure() -> None:
     assert "the difference is at least -" in tuning_exam(judgements(videos=60, gain=0)).verdict
     assert (
         tuning_exam(judgements(videos=9, gain=25)).verdict
-        == "9 held-out videos have labels, 20 are needed to be sure"
+        == "9 held-out videos with labels, 20 are needed to be sure"
     )
 
 
 def test_without_both_verdicts_nobody_knows() -> None:
     one = [each for each in judgements(videos=30, gain=25) if each.is_published]
-    assert tuning_exam(one).verdict == "the 30 labels of held-out videos are not of both verdicts"
+    assert tuning_exam(one).verdict == "30 labels of held-out videos, and not of both verdicts"
     assert tuning_exam([]).gain.value is None

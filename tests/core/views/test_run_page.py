@@ -124,7 +124,7 @@ def test_the_summary_counts_reasons_and_says_what_was_skipped() -> None:
     assert rf"| prompt tokens a second | {UNKNOWN} | {UNKNOWN} |" in text
     assert rf"| device busy | 50 % | {UNKNOWN} |" in text
     assert rf"| efficiency | 95 % | {UNKNOWN} |" in text
-    assert "- 5 videos are unchanged, and were not opened." in text
+    assert "- Unchanged, and not opened: 5 videos." in text
     assert "The deep stage: skipped, disabled." in text
     assert r"7 files that select.pattern does not take \(7 .jpg\), 1 hidden file, marker or link." in text
     assert re.search(r"^\| 4 \| 12.8 kB \| .*a.parquet", text, flags=re.MULTILINE)

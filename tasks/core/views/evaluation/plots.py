@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from tasks.core.amounts import number_of
 from tasks.core.learning.calibration import Bin
 from tasks.core.learning.drift import ALARM
 from tasks.core.learning.measured import Measured
@@ -148,7 +149,7 @@ def learning_plot(heads: Sequence[Mapping[str, Any]]) -> Plot:
         Mark(
             x=_x(videos / most),
             y=_y(r2, bounds),
-            said=f"{videos} videos: {r2:.3f}{', promoted' if promoted else ''}",
+            said=f"{number_of(videos, 'video')}: {r2:.3f}{', promoted' if promoted else ''}",
             kind="promoted" if promoted else "",
         )
         for videos, r2, promoted in sorted(numbers)
@@ -160,7 +161,7 @@ def learning_plot(heads: Sequence[Mapping[str, Any]]) -> Plot:
         else "There is no head yet: hookline train fits one."
     )
     levels = [(_y(value, bounds), f"{value:.2f}") for value in (0.0, max([0.1, *worth]))]
-    ticks = [(_x(share), f"{share * most:.0f} videos") for share in (0, 1)] if marks else []
+    ticks = [(_x(share), number_of(share * most, "video")) for share in (0, 1)] if marks else []
     keys = {"promoted": "scores now"} if any(promoted for *_, promoted in numbers) else {}
     return Plot("Learning curve", about, marks, levels, ticks, joined=False, keys=keys)
 
@@ -190,7 +191,7 @@ def _nightly(
 def _said(each: Measured) -> str:
     found = each.estimate
     between = "" if found.low is None else f" ({found.low:.2f} to {found.high:.2f})"
-    return f"{found.value:.2f}{between}, {found.videos} videos"
+    return f"{found.value:.2f}{between}, {number_of(found.videos, 'video')}"
 
 
 def _days(nights: Sequence[str]) -> list[tuple[float, str]]:
