@@ -174,7 +174,8 @@ def show(
         Name the hidden files and folders that were left out.
     """
     from hookline.export import write_csv, write_json
-    from hookline.show import columns_of, of_videos, print_run, print_videos, ranking_of
+    from hookline.show import columns_of, print_run, print_videos, ranking_of
+    from hookline.videos import of_videos
     from tasks.adapters.storage import open_store
     from tasks.adapters.storage.published import manifest_of, newest_manifest
 
@@ -472,6 +473,7 @@ def similar(
     /,
     *,
     at: str,
+    run: str = "",
     count: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 10,
     json: bool = False,
 ) -> int:
@@ -487,6 +489,8 @@ def similar(
         The video: its name, or a part of its URI that no other video has.
     at
         When in it, such as 1:23: the window whose middle is nearest is compared with all others.
+    run
+        Another run than the newest: its id, or the beginning of it.
     count
         How many moments.
     json
@@ -495,15 +499,15 @@ def similar(
     from hookline.export import write_json
     from hookline.similar import print_similar, similar_to
     from tasks.adapters.storage import open_store
-    from tasks.adapters.storage.published import newest_manifest
+    from tasks.adapters.storage.published import manifest_of, newest_manifest
 
     store = open_store(output)
-    newest = newest_manifest(store)
-    found = similar_to(store, newest, video, at, count=count)
+    manifest = manifest_of(store, run) if run else newest_manifest(store)
+    found = similar_to(store, manifest, video, at, count=count)
     if json:
         write_json(map(asdict, found.nearest), sys.stdout)
     else:
-        print_similar(Console(), found, newest.source)
+        print_similar(Console(), found, manifest.source)
     return ExitCode.COMPLETE
 
 
@@ -554,6 +558,9 @@ def run(arguments: Sequence[str]) -> int:
     except (CycloptsError, SettingsError, ValidationError) as error:
         errors.print(f"[bold red]hookline:[/] {escape(in_words(error))}", soft_wrap=True)
         return ExitCode.BAD_ARGUMENTS
+    except BrokenPipeError:
+        errors.on_broken_pipe()  # ends it without a word, as where rich prints to nobody
+        return ExitCode.NOTHING_DONE
     except (HooklineError, OSError) as error:
         errors.print(f"[bold red]hookline:[/] {escape(str(error))}", soft_wrap=True)
         return ExitCode.NOTHING_DONE

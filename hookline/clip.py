@@ -13,8 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from hookline.show import of_videos
-from hookline.videos import video_called
+from hookline.videos import of_videos, video_called
 from tasks.adapters.storage import Store, store_of
 from tasks.adapters.storage.published import read_table
 from tasks.core.errors import SettingsError
@@ -161,13 +160,14 @@ def read_shots(path: Path) -> Shots:
     """What a file beside a clip says of its crop, as it is or corrected.
 
     Raises:
-        SettingsError: it is no such file.
-        OSError: it cannot be read.
+        SettingsError: it is no such file, or cannot be read.
     """
     try:
         return Shots.model_validate(json.loads(path.read_bytes()))
     except ValidationError as error:
         wrong = what_is_wrong(error)
+    except OSError as error:
+        wrong = error.strerror or str(error)
     except (ValueError, RecursionError) as error:
         wrong = str(error)
     raise SettingsError(f"{path} is no file of shots: {wrong}")

@@ -20,6 +20,8 @@ from rich.console import Console
 from hookline.lingering import LingeringServer
 from hookline.own_server import CONNECTIONS_S, PATIENCE_S, check_healthy, is_healthy
 from tasks.adapters.garbage import no_garbage
+from tasks.core.amounts import number_of
+from tasks.core.errors import HooklineError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -41,6 +43,8 @@ QUIET_AND_LOCAL = {
 }
 """The environment of embedded runs; what the environment already says is left alone."""
 
+
+MESSAGES = ("event or log line", "events and log lines")
 
 LOOK_S = 2.0
 """How often a server is looked at that is being told the rest."""
@@ -65,13 +69,14 @@ def prefect_server(
     has not heard of the run yet, and tells whether that is there to record it. Our own ends when it has.
 
     Raises:
-        HooklineError: the configured server does not answer, or ours did not start.
+        HooklineError: the configured server does not answer, or ours did not start; or it broke off.
     """
     server = LingeringServer(lingers_s)
     if not os.environ.get("PREFECT_API_URL"):
         server.launch()
     try:
         with no_garbage():
+            import httpx
             from prefect.settings import (
                 PREFECT_API_URL,
                 PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -93,6 +98,16 @@ def prefect_server(
         with temporary_settings(own):
             try:
                 yield partial(sent, api_url)
+            except (httpx.HTTPError, RuntimeError) as error:
+                # Of what it cannot ask at first, Prefect makes a RuntimeError.
+                cause = error.__cause__ if isinstance(error, RuntimeError) else error
+                if not isinstance(cause, httpx.HTTPError):
+                    raise
+                said = str(cause).partition("\n")[0] or type(cause).__name__
+                raise HooklineError(
+                    f"The Prefect server at {api_url} broke off ({said}): look at it and its database, and "
+                    "run this again. What was published before that stays: hookline show OUTPUT"
+                ) from error
             finally:
                 tell(flush(api_url))
     finally:
@@ -123,7 +138,7 @@ def flush(api_url: str, *, patience_s: float = PATIENCE_S) -> str:
             break
         busy = concurrent.futures.wait(busy, timeout=LOOK_S).not_done
     lost = sum(sender._queue.qsize() for sender in senders)
-    return f"The Prefect server is away: {lost} events and log lines were not sent." if lost else ""
+    return f"The Prefect server is away; not sent: {number_of(lost, *MESSAGES)}." if lost else ""
 
 
 def tell(lost: str) -> None:

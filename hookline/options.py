@@ -32,7 +32,7 @@ from tasks.core.settings.wrong import what_is_wrong
 
 
 @Parameter(name="*")
-class Groups(Group):
+class Groups(Group, title="Settings"):  # as errors call them
     """The settings beside source and output: each an option by its path."""
 
     select: Select = Select()

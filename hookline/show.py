@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hookline.videos import last_seen, of_videos
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_in_parts, read_table
+from tasks.core.amounts import number_of
 from tasks.core.errors import SettingsError
 from tasks.core.listing import LeftOut
 from tasks.core.manifest import Manifest
-from tasks.core.names import caseless
 from tasks.core.tables.schemas import RANKINGS, table_name, upgraded
 from tasks.core.uris import name_in
 from tasks.core.views.clock import clock, watched
@@ -38,8 +39,8 @@ SHOWN = ["video_uri", "rank", "start", "end", "score", "is_viral", "videomae_sco
 SHOWN_SINCE_4 = ["fast_reason", "best_of_moment", "cut_start", "cut_end", "duplicate_of"]
 SHOWN_OF_ANSWER = ["virality_score", "hook_quality", "engagement_potential"]
 WHY = {
-    "% video": "video_percentile",
-    "% library": "library_percentile",
+    "%\nvideo": "video_percentile",
+    "%\nlibrary": "library_percentile",
     "margin": "margin",
     "before": "previous_rank",
 }
@@ -54,7 +55,8 @@ def print_run(
     hidden files that were left out.
     """
     counts, seconds = manifest.counts, manifest.seconds
-    audited = counts.get("audited")
+    audited = counts.get("audited", 0)
+    audits = f"and {number_of(audited, 'audited window')} " if audited else ""
     cached = counts.get("cached")  # runs of the first versions had no cache
     source = manifest.source
     columns = [*SHOWN, *(f"videollama3.{name}" for name in SHOWN_OF_ANSWER)]
@@ -65,17 +67,17 @@ def print_run(
         console.print(ranking_table(shown.to_pylist(), source))
         _print_alternatives(console, len(best) - len(shown), "the same moments", store)
         _print_alternatives(console, copies, "what other videos show", store)
-        _print_left_out(console, left_out, "videos", store, manifest, "rankings")
+        _print_left_out(console, left_out, "more video", store, manifest, "rankings")
     failures = read_table(store, "failures", manifest)
     if len(failures):
         console.print(failures_table(failures.slice(0, MAX_FAILURES).to_pylist(), source))
         left_out = max(len(failures) - MAX_FAILURES, 0)
-        _print_left_out(console, left_out, "failures", store, manifest, "failures")
+        _print_left_out(console, left_out, "more failure", store, manifest, "failures")
     console.print(
         f"[bold]{manifest.state}[/]: {manifest.message}; "
-        f"{counts['windows']} windows, {counts['candidates']} candidates "
-        f"{f'and {audited} audited windows ' if audited else ''}"
-        f"{f'({cached} analysed before) ' if cached else ''}in {seconds['whole']:.0f} s"
+        f"{number_of(counts['windows'], 'window')}, {number_of(counts['candidates'], 'candidate')} "
+        f"{audits}{f'({cached} analysed before) ' if cached else ''}in {seconds['whole']:.0f} s",
+        soft_wrap=True,
     )
     if manifest.left_out:  # earlier versions did not count it
         print_left_out(console, manifest.left_out, verbose=verbose)
@@ -114,7 +116,9 @@ def print_videos(
     ranking = shown.to_pylist()
     failures = of_videos(read_table(store, "failures", manifest), part).to_pylist()
     if not ranking and not failures:
-        raise SettingsError(f"--video {part}: no video of run {manifest.run_id} has this in its URI")
+        seen = last_seen(store, manifest, part)
+        where = f"--video {part}: no video of run {manifest.run_id} has this in its URI"
+        raise SettingsError(f"{where}; {seen}" if seen else where)
     if ranking:
         console.print(ranking_table(ranking, manifest.source, why=True))
         _print_alternatives(console, len(found) - len(shown), "the same moments", store)
@@ -137,12 +141,6 @@ def ranking_of(store: Store, manifest: Manifest) -> pa.Table:
     """The ranking of a run of any version, with all columns of this one and its day."""
     ranking = upgraded(read_table(store, "rankings", manifest), RANKINGS)
     return ranking.add_column(1, "run_date", pa.repeat(pa.scalar(manifest.run_date), len(ranking)))
-
-
-def of_videos(table: pa.Table, part: str) -> pa.Table:
-    """The rows of videos that have `part` in their URI, in whatever letter case and Unicode form."""
-    wanted = [uri for uri in pc.unique(table["video_uri"]).to_pylist() if caseless(part) in caseless(uri)]
-    return table.filter(pc.is_in(table["video_uri"], pa.array(wanted, pa.string())))
 
 
 def columns_of(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
@@ -190,6 +188,7 @@ def ranking_table(ranking: list[dict[str, Any]], source: str, *, why: bool = Fal
     `why` adds the percentiles in the video and in the library, the margin, and the rank of the run before.
     """
     table = titled("Moments by viral potential", first_column="video")
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "ellipsis"  # it gives way, and no number
     for name in ("#", "from", "to", "score", "deep", "fast", "hook", "engage", *(WHY if why else ())):
         table.add_column(name, justify="right", no_wrap=True)
     rows = sorted(ranking, key=lambda row: (row["video_uri"], row["rank"]))
@@ -236,9 +235,9 @@ def titled(title: str, *, first_column: str) -> Table:
 
 def _print_alternatives(console: Console, count: int, what: str, store: Store) -> None:
     if count:
-        more = "segment shows" if count == 1 else "segments show"
+        more = number_of(count, "more segment shows", "more segments show")
         command = escape(shlex.join(["hookline", "show", store.uri, "--all"]))
-        console.print(f"{count:,} more {more} {what}: {command}\n", soft_wrap=True)
+        console.print(f"{more} {what}: {command}\n", soft_wrap=True)
 
 
 def _print_left_out(
@@ -246,7 +245,7 @@ def _print_left_out(
 ) -> None:
     if count:
         name = table_name(table, run_date=manifest.run_date, run_id=manifest.run_id)
-        console.print(f"... and {count:,} more {what}: {escape(f'{store.uri}/{name}')}\n", soft_wrap=True)
+        console.print(f"... and {number_of(count, what)}: {escape(f'{store.uri}/{name}')}\n", soft_wrap=True)
 
 
 def short_name(uri: str, source: str) -> str:

@@ -34,7 +34,7 @@ class Found:
 
 
 def similar_to(store: Store, run: Manifest, part: str, at: str, *, count: int) -> Found:
-    """The moments of the newest run's videos that are nearest to what is at a time of one of them.
+    """The moments of a run's videos that are nearest to what is at a time of one of them.
 
     Windows are read a row group at a time; of the library only the URIs of its videos are kept in memory.
 

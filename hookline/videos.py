@@ -1,4 +1,4 @@
-"""The one video that somebody means by a part of its name."""
+"""The videos that somebody means by a part of their name."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import islice
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from hookline.show import of_videos
 from tasks.adapters.storage import Store
 from tasks.adapters.storage.published import read_in_parts, read_rows_of, read_table
 from tasks.core.errors import SettingsError
@@ -37,6 +37,8 @@ def video_called(store: Store, run: Manifest, part: str) -> LibraryEntry:
         if refused := of_videos(read_table(store, "failures", run), part).to_pylist():
             why = f"{refused[0]['video_uri']} is not ranked: {refused[0]['detail']}"
             raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI; {why}")
+        if seen := last_seen(store, run, part):
+            raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI; {seen}")
         some = list(islice(ranked_uris(store, run), MAX_COMPARED + 1))
         names = {caseless(_name(uri)): uri for uri in some} if len(some) <= MAX_COMPARED else {}
         nearest = [names[name] for name in get_close_matches(wanted, names, n=1)]
@@ -58,6 +60,24 @@ def ranked_uris(store: Store, run: Manifest) -> Iterator[str]:
     for table in read_in_parts(store, "library", run, ["video_uri", "status"], optional=["listed"]):
         listed = of_listed(table)
         yield from listed.filter(pc.equal(listed["status"], "ranked"))["video_uri"].to_pylist()
+
+
+def last_seen(store: Store, run: Manifest, part: str) -> str:
+    """When a video that a run knows, and did not list, was listed last, and where to find it; or nothing."""
+    columns, optional = ["video_uri", "last_listed"], ["listed", "ranked_in"]
+    for table in read_in_parts(store, "library", run, columns, optional=optional):
+        if "listed" in table.column_names:  # earlier versions did not say
+            gone = table.filter(pc.invert(pc.fill_null(table["listed"], fill_value=True)))
+            for row in of_videos(gone, part).slice(0, 1).to_pylist():
+                ranked_in = row["ranked_in"] or f"{row['last_listed']:%Y%m%d}"
+                return f"{row['video_uri']} was listed last on {row['last_listed']}: add --run {ranked_in}"
+    return ""
+
+
+def of_videos(table: pa.Table, part: str) -> pa.Table:
+    """The rows of videos that have `part` in their URI, in whatever letter case and Unicode form."""
+    wanted = [uri for uri in pc.unique(table["video_uri"]).to_pylist() if caseless(part) in caseless(uri)]
+    return table.filter(pc.is_in(table["video_uri"], pa.array(wanted, pa.string())))
 
 
 def _name(uri: str) -> str:

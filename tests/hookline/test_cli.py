@@ -7,25 +7,30 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import BaseModel
 from safetensors.numpy import save
 
 from hookline.cli import run
 from tasks.core.settings import Settings
+from tests import FIXTURES
 from tests.media import numbered_video
 from tests.prefect_home import environment_of_a_user
 from tests.s3 import Bucket
 from tests.waiting import patience, wait_for
 
 pytest_plugins = ["tests.s3"]
+
+PUBLISHED = FIXTURES / "published-schema-2"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,12 @@ def quick(models: Path) -> list[str]:
     [
         (["rank", "videos"], "OUTPUT"),
         (["rank", "videos", "out", "--ranking.top 3"], "Unknown option"),
-        (["rank", "videos", "out", "--ranking.top_n", "0"], "ranking.top_n: Input should be greater than"),
+        (["rank", "videos", "out", "--rankng.top_n", "3"], "Did you mean --ranking.top_n?"),
+        (["rank", "videos", "out", "--setings", "a.yaml"], "Did you mean --settings?"),
+        (
+            ["rank", "videos", "out", "--ranking.top_n", "0"],
+            "hookline: ranking.top_n: Input should be",
+        ),
         (["rank", "videos", "out", "--ranking.top_n", "many"], "not 'many'"),
         (["rank", "videos", "out", "--ranking.deep_weight", "0.7"], "set fast_weight to 0.3"),
         (["rank", "videos", "out", "--settings", "nowhere.yaml"], "nowhere.yaml: there is no such file"),
@@ -146,6 +156,7 @@ def test_a_run_says_what_it_leaves_out(
     printed = capsys.readouterr().out
     assert "Left out: 1 file that select.pattern does not take (1 .srt), 1 hidden file" in printed
     assert (f"  file://{tmp_path}/._one.m4v" in printed) is (option == "-v")
+    assert ("new: 1 video\nto open: 1 video, " in printed) is (option == "--dry_run")
 
 
 @pytest.mark.usefixtures("aws")
@@ -251,6 +262,54 @@ main(["--version"])
     assert path.startswith(f"{tmp_path}/hookline-model-")
     assert said == version("hookline")
     assert [*tmp_path.glob("hookline-model-*")] == []
+
+
+def test_a_prefect_server_without_its_database_ends_the_run_with_words(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is healthy, and refuses all else. The run was ended by a traceback."""
+    with server_without_database() as url:
+        away = {PREFECT_API_URL: f"{url}/api", PREFECT_CLIENT_MAX_RETRIES: 0}
+        with temporary_settings(away):
+            assert run(["rank", str(videos), str(tmp_path / "out"), "--dry_run"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"The Prefect server at {url}/api broke off (Server error '503 Service Unavailable'" in said
+    assert "look at it and its database, and run this again" in said
+
+
+@contextmanager
+def server_without_database() -> Iterator[str]:
+    """What a Prefect server answers whose database is away, for the block."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(200 if self.path == "/api/health" else 503)
+
+        def do_POST(self) -> None:
+            self.answer(503)
+
+        def answer(self, status: int) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """As `head` does."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "hookline", "show", str(PUBLISHED), "--csv"]
+    answer = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (answer.returncode, answer.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("module", ["hookline", "hookline.cli"])

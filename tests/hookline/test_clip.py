@@ -105,6 +105,7 @@ def test_a_ranked_segment_is_cut_as_the_run_would(output: Path, capsys: pytest.C
     ("arguments", "says"),
     [
         (["cat", "--rank", "1"], "cat: no ranked video of run"),
+        (["dog", "--shots", "none.json"], "none.json is no file of shots: No such file or directory"),
         (["cow", "--rank", "1"], "s3://b/cow.mp4 is not ranked: The file is empty."),
         (["dog", "--rank", "1"], "dog: 2 videos have this in their URI, such as file://"),
         (["dog.mp4"], "say what to cut: --from and --to, --rank or --shots"),

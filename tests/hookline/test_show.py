@@ -15,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from hookline.cli import run
-from hookline.show import MAX_FAILURES, MAX_VIDEOS, of_videos, print_run, print_videos
+from hookline.show import MAX_FAILURES, MAX_VIDEOS, print_run, print_videos, ranking_table
+from hookline.videos import of_videos
 from tasks.adapters.storage import open_store
 from tasks.core.manifest import Manifest
 from tasks.core.tables.schemas import FAILURES, RANKINGS, table_name
@@ -177,6 +178,19 @@ def test_one_video_is_shown_with_the_reasons_of_its_ranks(
     assert table.count("97") == table.count("12 ") == table.count(" 31 ") == 2
     assert "0004.mp4" not in text
     assert "It is empty." not in text
+
+
+def test_on_eighty_columns_the_name_gives_way_and_no_number_does() -> None:
+    answered = {"virality_score": 61, "hook_quality": 62, "engagement_potential": 63}
+    row = {"video_uri": f"s3://b/{'long' * 20}.mp4", "rank": 12, "start": 3600.0, "end": 3659.5}
+    row |= {"score": 64, "is_viral": False, "videomae_score": 65, "videollama3": answered}
+    row |= {"video_percentile": 66.0, "library_percentile": 67.0, "margin": 68, "previous_rank": 109}
+    console = Console(file=StringIO(), width=80)
+    console.print(ranking_table([row], "s3://b", why=True))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    header, line = (" ".join(lines[n].split()[1:]) for n in (3, 5))
+    assert header == "# from to score deep fast hook engage video library margin before"
+    assert line == "12 1:00:00 1:00:59.5 64 61 65 62 63 66 67 68 109"
 
 
 @pytest.mark.parametrize("part", ["CAFE\u0301", "caf\u00e9.mp4", "s3://b/Caf\u00e9"])

@@ -134,6 +134,8 @@ def test_the_nearest_moments_are_printed(output: Path, capsys: pytest.CaptureFix
         (["dgo.mp4", "--at", "3"], 2, "dgo.mp4: no ranked video of run 20261122T030000Z-bbbbbb has this in "
          "its URI: s3://b/dog.mp4 is nearest to it"),
         (["zebra", "--at", "3"], 2, "zebra: no ranked video of run"),
+        (["gone.mp4", "--at", "3"], 2, "has this in its URI; s3://b/gone.mp4 was listed last on 2026-11-22: "
+         "add --run 20261121T030000Z-aaaaaa"),
         (["mp4", "--at", "3"], 2, "mp4: 3 videos have this in their URI, such as s3://b/bird.mp4"),
         (["dog", "--at", "2:31:00"], 2, "--at 2:31:00: dog.mp4 is 2:30:56 long"),
         (["dog", "--at", "1:99"], 2, "'1:99' is no time"),

@@ -53,10 +53,8 @@ def test_the_guide_leads_from_nothing_to_a_nightly_run(clone: Path, tmp_path: Pa
                 assert wait_for_a_run_of_the_schedule(reader)["state"]["name"] == "Completed"
                 assert latest.read_text() != before
         assert {SWITCHED_ON, EVERY_MINUTE} <= {*blocks}
-        (ends,) = re.findall(
-            r"^(Completed: .* windows,) \d+ candidates in \d+ s$", README, flags=re.MULTILINE
-        )
-        assert ends in " ".join(reader.printed[0].split())
+        (ends,) = re.findall(r"^Completed: .* in \d+ s$", README, flags=re.MULTILINE)
+        assert re.search(re.sub(r"\d+", r"\\d+", re.escape(ends)), reader.printed[0])
         printed = "\n".join(reader.printed)
         assert "Completed" in printed
         assert "rank-videos/nightly" in printed
