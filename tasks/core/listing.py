@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
+from tasks.core.amounts import number_of
 from tasks.core.names import composed, legible
 from tasks.core.patterns import pattern_regex
 from tasks.core.records import Failure, VideoRef
@@ -69,12 +70,11 @@ class LeftOut(BaseModel, frozen=True):
         """
         parts = []
         if self.by_ending:
-            files = sum(self.by_ending.values())
-            what = "file" if files == 1 else "files"
-            parts.append(f"{files:,} {what} that select.pattern does not take ({self._endings()})")
+            files = number_of(sum(self.by_ending.values()), "file")
+            parts.append(f"{files} that select.pattern does not take ({self._endings()})")
         if self.passed_over:
-            what = "file, marker or link" if self.passed_over == 1 else "files, markers or links"
-            parts.append(f"{self.passed_over:,} hidden {what}")
+            words = ("hidden file, marker or link", "hidden files, markers or links")
+            parts.append(number_of(self.passed_over, *words))
         parts += [f"{self.own:,} that Hookline wrote"] * bool(self.own)
         return f"Left out: {', '.join(parts)}" if parts else ""
 
@@ -87,10 +87,14 @@ class LeftOut(BaseModel, frozen=True):
 
 
 class Inventory(BaseModel, frozen=True):
-    """The list of a bucket that its store has written: where it lies, and what time it describes."""
+    """The list of a bucket that its store has written: where it lies, and what time it describes.
+
+    Of videos whose ETag it lacks the bucket was asked: `looked_up` says of how many.
+    """
 
     uri: str
     written_at: datetime
+    looked_up: int = 0
 
     @property
     def sentence(self) -> str:
@@ -100,7 +104,10 @@ class Inventory(BaseModel, frozen=True):
         'Listed by the inventory s3://lists/manifest.json of 2026-11-25 01:00 UTC; nothing later is seen'
         """
         written = f"{self.written_at:%Y-%m-%d %H:%M} UTC"
-        return f"Listed by the inventory {self.uri} of {written}; nothing later is seen"
+        asked = (
+            f", but of {number_of(self.looked_up, 'video')} without an ETag there" if self.looked_up else ""
+        )
+        return f"Listed by the inventory {self.uri} of {written}; nothing later is seen{asked}"
 
     def is_late(self, now: datetime) -> bool:
         """Whether a newer one should be there, if there is one every day."""

@@ -73,7 +73,8 @@ def find_manifest(uri: str) -> Store:
 def read_inventory(manifest: Store, source: Store) -> tuple[Inventory, Iterator[VideoRef]]:
     """What an inventory says of itself, and the objects of the source in it: in no order, some at a time.
 
-    Of a bucket with versions, those are taken that were current.
+    Of a bucket with versions, those are taken that were current. The ETag of an object is empty where the
+    inventory has none of it.
 
     Raises:
         SettingsError: it is of another bucket, or lacks what is needed; that of a single file comes with
@@ -149,7 +150,7 @@ def _current(
 ) -> Iterator[VideoRef]:
     """The objects of the source among some rows.
 
-    Raises SettingsError where the version of one is not known.
+    Raises SettingsError where a row says of no object.
     """
     encoded, top = said.fileFormat == "CSV", f"s3://{said.sourceBucket}/"
     inside = f"{source}/"
@@ -160,12 +161,7 @@ def _current(
         uri = top + (unquote_plus(key) if encoded else key)
         if not (uri.startswith(inside) or uri == source) or _is(latest, False) or _is(marker, True):
             continue
-        if not etag:
-            raise SettingsError(
-                f"The inventory {manifest} has no ETag of {uri}, by which its versions are told apart: name "
-                "the manifest of another day, or select.listing live."
-            )
-        yield VideoRef(uri, etag.strip('"'), size or 0, modified)
+        yield VideoRef(uri, (etag or "").strip('"'), size or 0, modified)
 
 
 def _is(value: object, wanted: bool) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 from tasks.adapters.storage import Store, open_store, store_of
 from tasks.adapters.storage.sources.inventory import find_manifest, read_inventory
-from tasks.adapters.storage.sources.uri_list import ENDINGS, is_uri_list, videos_of_list
+from tasks.adapters.storage.sources.uri_list import ENDINGS, is_uri_list, looked_up, videos_of_list
+from tasks.core.amounts import number_of
 from tasks.core.errors import SettingsError
 from tasks.core.findings import Finding
 from tasks.core.listing import Listing, Sieve
+from tasks.core.records import Failure, VideoRef
 from tasks.core.records.listed import ListedVideos
 from tasks.core.settings.select import LIVE, Select
 
@@ -41,10 +44,32 @@ def list_source(source: Store, select: Select, *, output: str = "", first: bool 
     looked_at = FILES_LOOKED_AT if first else None
     if select.listing == LIVE:
         return source.listing(select.pattern, limit=select.limit, output=output, first=looked_at)
+    return _of_inventory(find_manifest(select.listing), source, select, output=output, first=looked_at)
+
+
+def _of_inventory(
+    manifest: Store, source: Store, select: Select, *, output: str, first: int | None
+) -> Listing:
+    """What an inventory lists. Where it lacks the ETag of a video, the bucket is asked for that one."""
     sieve = Sieve(source.uri, select.pattern, output=output)
-    inventory, found = read_inventory(find_manifest(select.listing), source)
-    videos = ListedVideos.of(filter(sieve.takes, islice(found, looked_at)))
-    return Listing(videos[: select.limit or None], sieve.left_out, inventory=inventory)
+    inventory, objects = read_inventory(manifest, source)
+    unknown, refused = list[str](), list[Failure]()
+
+    def found() -> Iterator[VideoRef]:
+        for video in filter(sieve.takes, islice(objects, first)):
+            if video.etag:
+                yield video
+            else:
+                unknown.append(video.uri)
+        for each in looked_up(unknown, folder=source.uri, source=manifest.uri):
+            if isinstance(each, Failure):
+                refused.append(each)
+            else:
+                yield each
+
+    videos = ListedVideos.of(found())
+    inventory = inventory.model_copy(update={"looked_up": len(unknown)})
+    return Listing(videos[: select.limit or None], sieve.left_out, refused, inventory)
 
 
 def _of_list(names: Store, select: Select, *, output: str, first: bool, folder: str = "") -> Listing:
@@ -73,6 +98,6 @@ def check_source(uri: str, select: Select, *, output: str = "") -> Finding:
         return Finding("Source", "wrong", f"{source.uri} can be listed, but has {what}. {fix}")
     with store_of(listing.videos[0]).opened(listing.videos[0].uri) as stream:
         stream.read(1)
-    seen = "one video" if len(listing.videos) == 1 else f"{len(listing.videos):,} videos"
+    seen = number_of(len(listing.videos), "video")
     by = f" ({listing.inventory.sentence})" if listing.inventory else ""
     return Finding("Source", "ok", f"{source.uri} can be listed and read: {seen} at a first look{by}")

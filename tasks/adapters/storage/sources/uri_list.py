@@ -63,7 +63,7 @@ def videos_of_list(
     own, refused = set[str](), list[Failure]()
 
     def found() -> Iterator[VideoRef]:
-        for each in _looked_up(entries, folder=folder, source=source.uri):
+        for each in looked_up(entries, folder=folder, source=source.uri):
             if isinstance(each, Failure):
                 refused.append(each)
             elif is_own(each.uri, output):
@@ -75,7 +75,7 @@ def videos_of_list(
     return Listing(listed[: limit or None], LeftOut(own=len(own)), refused)
 
 
-def _looked_up(entries: Sequence[str], *, folder: str, source: str) -> Iterator[VideoRef | Failure]:
+def looked_up(entries: Sequence[str], *, folder: str, source: str) -> Iterator[VideoRef | Failure]:
     """What the entries name, some at a time: a pool keeps all that it was given."""
     look_up = partial(_look_up, folder=folder, source=source)
     with ThreadPoolExecutor(LOOK_UP_THREADS, "look-up") as pool:

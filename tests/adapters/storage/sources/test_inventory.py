@@ -263,11 +263,23 @@ def test_columns_may_be_of_other_types(videos: Bucket, bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_an_object_without_an_etag_is_refused_by_its_name(videos: Bucket, bucket: Bucket, kind: str) -> None:
+def test_a_video_without_an_etag_is_looked_up_in_the_bucket(
+    videos: Bucket, bucket: Bucket, kind: str
+) -> None:
+    """One that is gone is named; what is no video is not asked for."""
     nothing = "" if kind == "CSV" else None
-    every = [row | ({"ETag": nothing} if row["Key"] == "in/a.mp4" else {}) for row in rows(videos)]
-    with pytest.raises(SettingsError, match=r"has no ETag of s3://.*/in/a\.mp4, by which its versions"):
-        listed(f"{videos.uri}/in", put_inventory(bucket, every, kind=kind))
+    unknown = ("in/a.mp4", "in/deep/b.MOV", "in/notes.txt")
+    every = [row | ({"ETag": nothing} if row["Key"] in unknown else {}) for row in rows(videos)]
+    live = listed(f"{videos.uri}/in", "live").videos
+    videos.delete("in/deep/b.MOV")
+    found = listed(f"{videos.uri}/in", put_inventory(bucket, every, kind=kind))
+    assert list(found.videos) == [video for video in live if "deep" not in video.uri]
+    assert [(each.video.uri, each.reason) for each in found.refused] == [
+        (f"{videos.uri}/in/deep/b.MOV", "not_found")
+    ]
+    assert found.inventory
+    assert found.inventory.looked_up == 2
+    assert found.inventory.sentence.endswith("nothing later is seen, but of 2 videos without an ETag there")
 
 
 @pytest.mark.parametrize("at", [10**18, 10**30])
