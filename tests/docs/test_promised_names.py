@@ -1,0 +1,120 @@
+"""What documents name is there: commands, options, settings, variables, reasons, and what links point to."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel
+
+from hookline.api.contract.settings import Serve
+from hookline.cli import app
+from hookline.options import joined
+from tasks.core.settings import Settings
+from tasks.core.tables.schemas import windows_schema
+from tasks.core.throughput import DeepThroughput, FastThroughput
+from tests import ROOT
+
+PAGES = ["README.md", "SECURITY.md", "CONTRIBUTING.md"]
+PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
+
+BLOCK = re.compile(r"^```\w*\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+OF_OTHERS = {"--limit", "--memory-limit", "--full-size", "--rehearse"}
+"""Options of Prefect, Dask and the benchmarks."""
+
+
+def quoted(text: str) -> list[str]:
+    """What stands between backticks within sentences."""
+    return re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """What is typed after `hookline`, in blocks and within sentences."""
+    typed = [line for block in BLOCK.findall(text) for line in block.replace("\\\n", "").splitlines()]
+    for line in (*typed, *quoted(text)):
+        if re.match(r"\s*hookline [a-z]", line):
+            yield shlex.split(line, comments=True)[1:]
+
+
+def options_of(command: str) -> set[str]:
+    arguments = app[command].assemble_argument_collection()
+    return {"--help", *(name for each in arguments for name in map(spelt, each.names))}
+
+
+def spelt(option: str) -> str:
+    """An option as it is compared: `--fail-below=1` and `--fail_below` are one."""
+    return option[:2] + option[2:].partition("=")[0].replace("-", "_")
+
+
+def paths(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from paths(field.annotation, f"{before}{name}.")
+        else:
+            yield before + name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_exists_with_its_options(page: str) -> None:
+    for command, *arguments in commands(TEXTS[page]):
+        assert command in app, command
+        options = {spelt(each) for each in joined(arguments) if each.startswith("--")}
+        assert options <= options_of(command), (command, arguments)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_option_is_one_of_some_command(page: str) -> None:
+    named = {spelt(text.split()[0]) for text in quoted(TEXTS[page]) if text.startswith("--")}
+    known = set().union(*map(options_of, (name for name in app if not name.startswith("-"))))
+    assert named - OF_OTHERS <= known | {spelt(option) for option in OF_OTHERS}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_setting_is_one(page: str) -> None:
+    """Or a column of a table that is called as a group is."""
+    known = {*paths(Settings), *paths(Serve, "serve.")}
+    known |= {f"windows.{name}" for name in windows_schema(1).names}
+    known |= {f"fast.{name}" for name in FastThroughput.model_fields}
+    known |= {f"deep.{name}" for name in DeepThroughput.model_fields}
+    groups = "|".join([*Settings.model_fields, "serve"])
+    dotted = re.compile(rf"(?<![\w./-])(?:--)?((?:{groups})\.[a-z_0-9]+)(?![\w.]*\.[a-z]|\()")
+    named = {name for text in quoted(TEXTS[page]) for name in dotted.findall(text)}
+    assert {name for name in named if name not in known} == set()
+
+
+def test_every_reason_is_given_somewhere() -> None:
+    table = TEXTS["README.md"].split("| kind | meaning | examples of `reason` |")[1].split("\n\n")[0]
+    reasons = set(re.findall(r"`(\w+)`", table)) - {"rejected", "failed"}
+    assert len(reasons) > 15
+    source = "".join(path.read_text() for path in (ROOT / "tasks").rglob("*.py"))
+    assert {reason for reason in reasons if f'"{reason}"' not in source} == set()
+
+
+def test_every_variable_is_read() -> None:
+    named = set(re.findall(r"\bHOOKLINE_[A-Z_]+", "".join(TEXTS.values())))
+    assert len(named) >= 5
+    source = [
+        path.read_text()
+        for part in ("hookline", "tasks", "deployments")
+        for path in (ROOT / part).rglob("*.py")
+    ]
+    assert {name for name in named if not any(f'"{name}"' in text for text in source)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", BLOCK.sub("", TEXTS[page])):
+        if "://" not in target:
+            name, _, anchor = target.partition("#")
+            path = (ROOT / page).parent / name if name else ROOT / page
+            assert path.exists(), target
+            assert not anchor or anchor in anchors(path.read_text()), target
+
+
+def anchors(text: str) -> set[str]:
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", text), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
