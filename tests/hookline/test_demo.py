@@ -55,3 +55,19 @@ def test_somebody_speaks_in_each_scene_if_something_can(
             np.flatnonzero(spoken[scene_s * 1000 // FRAME_MS : (scene_s + 4) * 1000 // FRAME_MS]) * FRAME_MS
         )
         assert [times_ms[0], times_ms[-1]] == pytest.approx([1_000, 3_000], abs=250)
+
+
+def test_the_pictures_of_the_demo_are_the_same_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With others each time, nobody's demo would print what another's does."""
+    monkeypatch.setattr(demo, "SCENE_SECONDS", 1)
+    sums = []
+    for folder in ("once", "again"):
+        demo.make_videos(tmp_path / folder)
+        for name in demo.SAMPLES:
+            run_ffmpeg(
+                "-i", tmp_path / folder / name, "-map", "0:v", "-c", "copy", "-f", "md5", tmp_path / "md5"
+            )
+            sums.append((tmp_path / "md5").read_text())
+    assert sums[: len(demo.SAMPLES)] == sums[len(demo.SAMPLES) :]
