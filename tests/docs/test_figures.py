@@ -192,6 +192,18 @@ def duplicates() -> Iterator[str]:
     yield f"{every['cpu_seconds']} and {every['peak_gb']:.2f}"
 
 
+@shown_in("docs/learning.md")
+def learning() -> Iterator[str]:
+    found = measured("learning")
+    for scored_by, share in found["recall"].items():
+        if scored_by != "evaluated":
+            name = f"a {scored_by}" if scored_by.startswith("head") else scored_by
+            yield f"| {name} | {share['recall']:.0%} |".replace("%", " %")
+    train, evaluate = found["train"], found["evaluate"]
+    yield f"Training on {train['windows']:,} windows of 1,000 videos takes {train['cpu_seconds']:.0f} s of a"
+    yield f"videos with {evaluate['windows']:,} windows {evaluate['cpu_seconds']:.0f} s"
+
+
 @pytest.mark.parametrize(("document", "figures"), SHOWN, ids=lambda value: getattr(value, "__name__", value))
 def test_figures_are_the_measured_ones(document: str, figures: Figures) -> None:
     text = " ".join((ROOT / document).read_text().split())

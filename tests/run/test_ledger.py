@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 from prefect.logging import disable_run_logger
 
 from tasks.core.errors import ModelError
-from tasks.core.listing import Listing
+from tasks.core.listing import Inventory, Listing
 from tasks.core.records import Failure, FailureKind, RankedVideo, ScoredVideo, Stage, Timeline, VideoRef
 from tasks.core.settings import Limits, Settings
 from tasks.core.tables.digests import Digests
@@ -85,6 +85,19 @@ def test_what_is_known_counts_as_unchanged_or_as_rejected_again(tmp_path: Path) 
     )
     assert ledger.failures == [refusal("c"), refusal("d", FailureKind.FAILED), note]
     assert final_state(ledger, Settings(source="s", output="o")) == "CompletedWithFailures"
+
+
+@pytest.mark.parametrize(("hours", "level"), [(47, "INFO"), (49, "WARNING")])
+def test_an_inventory_older_than_two_days_is_warned_of(
+    hours: int, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    written_at = datetime.now(UTC) - timedelta(hours=hours)
+    inventory = Inventory(uri="s3://lists/manifest.json", written_at=written_at, looked_up=1)
+    with caplog.at_level("INFO"):
+        Ledger(Listing([], inventory=inventory))
+    (line,) = (each for each in caplog.records if "nothing later is seen" in each.getMessage())
+    assert line.levelname == level
+    assert "but of 1 video without an ETag there" in line.getMessage()
 
 
 def test_broken_sound_is_said(tmp_path: Path) -> None:
