@@ -148,12 +148,13 @@ def publish_of(run: Manifest, wanted: Wanted) -> Publish:
     given: dict[str, Any] = {"crop": wanted.shots.crop} if wanted.shots else {}
     given |= {name: value for name, value in wanted.publish.items() if value is not None}
     if given.get("crop") == "none":
-        given["crop_follow"] = False
-    publish = Publish.model_validate(settings_of(run, Publish) | {"clips": True} | given)
-    if wanted.framing and publish.crop == "none":
-        moves = "--shots moves" if wanted.shots else f"--crop_x {wanted.crop_x:g} moves"
+        given.setdefault("crop_follow", False)
+    whole = settings_of(run, Publish) | {"clips": True} | given
+    if (wanted.framing or whole.get("crop_follow")) and whole.get("crop", "none") == "none":
+        by = "--crop_follow" if wanted.crop_x is None else f"--crop_x {wanted.crop_x:g}"
+        moves = "--shots moves" if wanted.shots else f"{by} moves"
         raise SettingsError(f"{moves} a crop, and there is none: add --crop 9:16, 4:5 or 1:1")
-    return publish
+    return Publish.model_validate(whole)
 
 
 def read_shots(path: Path) -> Shots:

@@ -117,6 +117,10 @@ def test_a_ranked_segment_is_cut_as_the_run_would(output: Path, capsys: pytest.C
         (["dog.mp4", "--rank", "1", "--crop", "2:1"], "2:1"),
         (["dog.mp4", "--from", "1", "--to", "9" * 400], "is no time: write it as 1:02:03"),
         (["dog.mp4", "--rank", "1", "--crop", "none", "--crop_x", "0.2"], "--crop_x 0.2 moves a crop, and"),
+        (
+            ["dog.mp4", "--rank", "1", "--crop", "none", "--crop_follow", "true"],
+            "--crop_follow moves a crop, and",
+        ),
     ],
 )
 def test_what_cannot_be_cut_is_told(
