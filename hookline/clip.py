@@ -116,9 +116,19 @@ def cut_again(console: Console, store: Store, run: Manifest, part: str, wanted: 
                 scratch=Path(folder),
                 framing=wanted.framing,
             )
+    if clip.captions != "files":
+        remove_captions(clip, store)
     console.print(f"{store.uri}/{clip.name}", soft_wrap=True, markup=False, highlight=False)
     if note := about_captions(clip, heard):
         console.print(note, soft_wrap=True)
+
+
+def remove_captions(clip: KeptClip, store: Store) -> None:
+    """Remove the files of captions that an earlier clip of the same name had."""
+    stem = clip.name.removesuffix(".mp4")
+    for name in (f"{stem}.srt", f"{stem}.vtt"):
+        if store.exists(name):  # who may not remove files can still cut clips
+            store.remove(name)
 
 
 def name_of(timeline: Timeline, cut: Cut, run: Manifest, publish: Publish, wanted: Wanted) -> str:

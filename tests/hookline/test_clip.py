@@ -94,6 +94,15 @@ def test_a_clip_is_cut_where_an_editor_wants_it(output: Path, capsys: pytest.Cap
     assert {path: path.read_bytes() for path in output.rglob("*.parquet")} == before
 
 
+def test_a_clip_without_captions_has_none_of_an_earlier_one_beside_it(output: Path) -> None:
+    arguments = ["clip", str(output), "dog.mp4", "--from", "0:02", "--to", "0:03", "--crop", "none"]
+    assert cli([*arguments, "--captions", "files"]) == 0
+    beside = next(output.glob("clips/*/dog-*/cut_0m02s-0m03s.mp4")).parent
+    assert {path.suffix for path in beside.glob("cut_0m02s-0m03s.*")} == {".mp4", ".jpg", ".srt", ".vtt"}
+    assert cli([*arguments, "--captions", "none"]) == 0
+    assert {path.suffix for path in beside.glob("cut_0m02s-0m03s.*")} == {".mp4", ".jpg"}
+
+
 def test_a_ranked_segment_is_cut_as_the_run_would(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli(["clip", str(output), "dogma", "--rank", "2", "--to", "6.5", "--captions", "files"]) == 0
     (clip,) = output.glob("clips/*/dogma-*/cut_0m02s-0m06.5s_1x1.mp4")
