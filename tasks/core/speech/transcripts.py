@@ -17,6 +17,8 @@ MAX_QUOTED_CHARS = 1_500
 """Of what is said in a segment the judge reads so much: some 100 s of quick talk."""
 FRAME_MS = 20
 """No word is shorter."""
+GAP_MS = 100
+"""A shorter pause may lie inside of a word: a stop, such as that of a k."""
 MAX_WORD_MS = MAX_CHUNK_MS + 2 * PAD_MS
 """No word is longer than its chunk."""
 TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -100,7 +102,10 @@ def in_speech(words: Sequence[Word], speech: Sequence[Span]) -> list[Word]:
     """Words at times at which somebody speaks: their times are coarse, those of the speech are not.
 
     A word that reaches into a pause ends with the speech before it, or begins with the speech behind it. One
-    that lies in a pause is moved to the nearer end of it. None begins before the one that is said before it.
+    that reaches across is said on one side of it: what ends with a mark, such as a comma, where more of it
+    lies, as the mark takes up the pause behind it; anything else behind the pause, as a word begins where the
+    one before it ends. One that lies in a pause is moved to the nearer end of it. None begins before the one
+    that is said before it.
     """
     placed, latest_ms = list[Word](), 0
     for word in words:
@@ -114,7 +119,9 @@ def _in_speech(word: Word, speech: Sequence[Span]) -> Word:
     first = bisect_right(speech, word.start_ms, key=lambda span: span[1])
     behind = bisect_left(speech, (word.end_ms,))
     if first < behind:  # these have something of it
-        start_ms, end_ms = max(word.start_ms, speech[first][0]), min(word.end_ms, speech[behind - 1][1])
+        parts = [(max(word.start_ms, a), min(word.end_ms, b)) for a, b in _joined(speech[first:behind])]
+        has_mark = unicodedata.category(word.word.rstrip()[-1:] or " ").startswith("P")
+        start_ms, end_ms = max(parts, key=lambda part: part[1] - part[0]) if has_mark else parts[-1]
         return Word(start_ms, end_ms, word.word, word.probability)
     middle = (word.start_ms + word.end_ms) // 2
     near = speech[max(0, first - 1) : first + 1]
@@ -122,3 +129,14 @@ def _in_speech(word: Word, speech: Sequence[Span]) -> Word:
     if middle < begin:
         return Word(begin, min(begin + FRAME_MS, end), word.word, word.probability)
     return Word(max(end - FRAME_MS, begin), end, word.word, word.probability)
+
+
+def _joined(speech: Sequence[Span]) -> list[Span]:
+    """The same without the gaps that may lie inside of a word."""
+    joined = [speech[0]]
+    for begin, end in speech[1:]:
+        if begin - joined[-1][1] < GAP_MS:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((begin, end))
+    return joined
