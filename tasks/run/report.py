@@ -62,16 +62,12 @@ def report_page(
         path, pictures = sheets.get((row["video_uri"], row["rank"]), (None, 0))
         return Sheet(path.read_bytes(), pictures) if path and path.is_file() else None
 
-    about = rows_of(library, {row["video_uri"] for row in shown.rows})
-    for timeline in (video.timeline for video in ledger.ranked):  # only who has opened a video knows these
-        known = {"source_timecode": timeline.source_timecode, "source_fps": timeline.edit_fps}
-        about.setdefault(timeline.video.label, {}).update(known)
     report = build_report(
         manifest,
         shown,
         failures,
         curves={video.timeline.video.label: curve_of(video.scored) for video in ledger.ranked},
-        library=about,
+        library=rows_of(library, {row["video_uri"] for row in shown.rows}),
         sheet_of=sheet_of,
         output=output,
     )
@@ -79,10 +75,10 @@ def report_page(
 
 
 def rows_of(library: Tables, uris: Collection[str]) -> dict[str, dict[str, Any]]:
-    """What the library knows of each of these videos, by URI: the run that scored it, pictures a second."""
+    """What the library knows of each of these videos, by URI: which run scored it, how its pictures count."""
     wanted = pa.array(list(uris), pa.string())
     return {
         row["video_uri"]: row
-        for table in library(["video_uri", "scored_in", "source_fps"])
+        for table in library(["video_uri", "scored_in", "source_fps", "source_rate", "source_timecode"])
         for row in table.filter(pc.is_in(table["video_uri"], wanted)).to_pylist()
     }

@@ -15,7 +15,8 @@ from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.storage import Store
 from tasks.core.errors import StorageError
 from tasks.core.listing import Listing
-from tasks.core.records import VideoRef
+from tasks.core.records import RankedVideo, VideoRef
+from tasks.core.tables.library import library_table, ranked_entry
 from tasks.core.tables.reuse import Reuse
 from tasks.core.tables.run_ranking import PreviousRanking
 from tasks.publish import publish
@@ -63,6 +64,12 @@ def published(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.parquet")}
 
 
+def with_timecode(video: RankedVideo, timecode: str) -> RankedVideo:
+    """The same at 30 pictures a second, of which many are lost."""
+    timeline = replace(video.timeline, source_fps=24.1, source_rate=30.0, source_timecode=timecode)
+    return replace(video, scored=replace(video.scored, timeline=timeline))
+
+
 @pytest.mark.parametrize("table", ["library", "rankings"])
 def test_what_was_broken_off_is_made_again(
     run: Run, tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch
@@ -100,12 +107,20 @@ def test_labels_that_cannot_be_read_cost_no_ranking(run: Run, tmp_path: Path) ->
     assert set(pq.ParquetFile(file).read()["publish_probability"].to_pylist()) == {None}
 
 
-def test_the_report_copies_the_timecode_of_a_file_that_was_opened(run: Run, tmp_path: Path) -> None:
+def test_the_report_copies_the_timecode_of_files_whether_they_are_opened_or_known(
+    run: Run, tmp_path: Path
+) -> None:
     ledger = account()
     for number, video in enumerate(ledger.ranked):
-        timeline = replace(video.timeline, source_fps=25.0, source_timecode="10:00:00:00")
-        ledger.ranked[number] = replace(video, scored=replace(video.scored, timeline=timeline))
+        ledger.ranked[number] = with_timecode(video, "10:00:00:00")
+    unchanged = with_timecode(ranked_video("s3://b/b.mp4"), "20:00:00:00")
+    entry = ranked_entry(unchanged, run.spec.digests, run_id="run-0", run_date=run.spec.run_date)
+    known = library_table([entry], listed={"s3://b/b.mp4"})
+    ledger.known = replace(
+        ledger.known, library=lambda columns: [known.select(columns or known.column_names)]
+    )
     publish.fn(ledger, run, "Completed")
     html = next(tmp_path.glob("out/reports/*/*.html")).read_text()
     assert 'data-copy="10:00:00:00-10:00:05:00"' in html
+    assert 'data-copy="20:00:02:15"' in html  # the moment at 2.5 s, by the rate that the file names
     assert f'data-output="file://{tmp_path}/out"' in html  # verdicts are kept by it, however OUTPUT is typed

@@ -108,8 +108,8 @@ class Timeline:
     `source_width` and `source_height` are those of the video as a player shows it, `source_fps` is the number
     of its pictures a second on average, `codec` ffmpeg's name; None, as the seconds, in what earlier versions
     stored. `source_timecode` is that of its first picture, and `source_rate` the rate that the file names, if
-    `source_fps` is about the same: a lost picture makes that another one. Both are known while it is open,
-    as is whether it `has_sound`.
+    `source_fps` is about the same: a lost picture makes that another one. Whether it `has_sound` is known
+    while it is open.
     """
 
     video: VideoRef

@@ -171,6 +171,6 @@ def _entry(row: dict[str, Any]) -> LibraryEntry:
 TIMELINE_COLUMNS = (
     *("n_ticks", "fps", "width", "height", "duration_s", "decoder", "damage"),
     *("codec", "source_width", "source_height", "source_fps", "fetch_seconds", "decode_seconds"),
-    *("unused", "sound_damage"),
+    *("unused", "sound_damage", "source_timecode", "source_rate"),
 )
 """What describes a timeline; null for a rejected video."""

@@ -175,6 +175,9 @@ LIBRARY = pa.schema(
         # Since 4: what its embeddings rest on, and the newer scores that it has not got yet.
         pa.field("embedding_digest", pa.string()),
         pa.field("waits_for", pa.string()),
+        # Since 4: by what its pictures are counted.
+        pa.field("source_timecode", pa.string()),
+        pa.field("source_rate", pa.float64()),
     ]
 )
 """What the next run knows about each video before it opens it. `status` is `ranked` or `rejected`; the

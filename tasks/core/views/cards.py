@@ -84,6 +84,13 @@ class Card:
         """What is shown before anything is played."""
         return f"{self.clip.removesuffix('.mp4')}.jpg" if self.clip else self.thumbnail
 
+    @property
+    def captions(self) -> dict[str, str]:
+        """The files of captions beside the clip, by their endings."""
+        if not self.clip or self.row.get("clip_captions") != "files":
+            return {}
+        return {ending: f"{self.clip.removesuffix('mp4')}{ending}" for ending in ("srt", "vtt")}
+
     def watch(self, at_s: float) -> str | None:
         """A link to this second of the video: into the clip, or where a browser finds the video."""
         media = self.clip or self.source

@@ -36,7 +36,8 @@ MAX_SCORE = 100
 class Video:
     """One video: its moments, best first, their bars on its time line, and the curve where it is known.
 
-    `earlier` links to the same video in the report of the run that scored it.
+    `earlier` links to the same video in the report of the run that scored it, `edit_list` to its timeline for
+    editing programs.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Video:
     moments: Sequence[ShownMoment]
     curve: Curve | None = None
     earlier: str | None = None
+    edit_list: str | None = None
     bars: Sequence[Sequence[tuple[Card, float, float]]] = ()
     marks: Sequence[tuple[float, float]] = ()
 
@@ -190,7 +192,7 @@ def _video(
             clip=in_output(row["clip_uri"]),
             thumbnail=in_output(row["thumbnail_uri"]),
             source=found,
-            fps=about.get("source_fps"),
+            fps=about.get("source_rate") or about.get("source_fps"),
             copy_of=name_in(original["video_uri"], run.source) if (original := row["duplicate_of"]) else None,
             timecode=about.get("source_timecode"),
         )
@@ -207,6 +209,7 @@ def _video(
         moments=moments_of(cards),
         curve=curve,
         earlier=None if scored_in == run.run_id else f"../{quote(scored_in)}/index.html#{anchor(uri)}",
+        edit_list=in_output(rows[0]["timeline_uri"]),
         bars=lanes(spans, duration_s),
         marks=time_marks(duration_s),
     )

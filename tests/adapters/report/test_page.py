@@ -229,9 +229,22 @@ def test_moments_without_a_clip_are_played_where_browsers_find_the_videos() -> N
     assert Page(render(elsewhere)).find("a", **{"class": "play"}) == []
 
 
-def test_the_poster_of_a_clip_lies_beside_it() -> None:
-    (link, *_) = Page(render(made_report(with_clips(ranked_video())))).find("a", **{"class": "play"})
-    assert link["data-poster"] == "../../clips/run/dog-1/01%20%23%3F.jpg"
+def test_a_video_links_to_its_timeline_for_editing_programs() -> None:
+    video = ranked_video()
+    written = [replace(item, timeline_uri="clips/run/dog-1/dog.edl") for item in video.segments]
+    page = Page(render(made_report(replace(video, segments=tuple(written)), ranked_video(f"{SOURCE}/b.mp4"))))
+    links = [link["href"] for link in page.find("a") if "download" in link]
+    assert (links, "Download timeline (edl)" in page.text) == (["../../clips/run/dog-1/dog.edl"], True)
+
+
+def test_the_poster_and_the_captions_of_a_clip_lie_beside_it() -> None:
+    video, beside = with_clips(ranked_video()), "../../clips/run/dog-1/01%20%23%3F"
+    captions = zip(video.segments, ("files", "burned", "no_words"), strict=True)
+    said = tuple(replace(segment, clip_captions=kind) for segment, kind in captions)
+    page = Page(render(made_report(replace(video, segments=said))))
+    assert page.find("a", **{"class": "play"})[0]["data-poster"] == f"{beside}.jpg"
+    links = [link["href"] for link in page.find("a") if "download" in link]
+    assert links == [f"{beside}.{ending}" for ending in ("mp4", "srt", "vtt", "mp4", "mp4")]
 
 
 def test_a_report_of_500_videos_has_a_bounded_size() -> None:

@@ -22,6 +22,8 @@ TIMELINE = Timeline(
     *(A, "", 122, 1, 28, 56, 121.5, "ffmpeg", "Cut off.", 1.5, 2.5),
     "",
     *("hevc", 1080, 1920, 29.97, "More behind."),
+    source_timecode="01:00:00;00",
+    source_rate=30000 / 1001,
 )
 RANKED = LibraryEntry(A, DIGESTS, TODAY, TIMELINE, "run-1", TODAY, 2, 3.5, 4.5, "run-2")
 REJECTED = LibraryEntry(B, DIGESTS, TODAY)
@@ -43,7 +45,7 @@ def test_a_library_of_an_earlier_version_is_read_without_what_came_later() -> No
     assert entry.timeline == replace(
         TIMELINE,
         **dict.fromkeys(("codec", "source_width", "source_height", "source_fps", "unused", "sound_damage")),
-        **dict.fromkeys(("fetch_seconds", "decode_seconds")),
+        **dict.fromkeys(("fetch_seconds", "decode_seconds", "source_timecode", "source_rate")),
     )
     (row,) = library_table([entry], listed={A.uri}).to_pylist()
     assert {row[name] for name in later if name != "listed"} == {None}
