@@ -20,6 +20,9 @@ MAX_FLASH_MS = 500
 """A shot that is seen for less at an end of a clip is a flash. No end moves further for one, and none by more
 than a quarter of the clip."""
 
+VAD_FRAME_MS = 32
+"""So exactly is known when speech begins and ends: that much of it may go with a flash."""
+
 Crop = tuple[int, int]
 """Width to height of a picture, as `9:16`."""
 
@@ -85,12 +88,13 @@ def _rooms(start_ms: int, end_ms: int, speech: Sequence[Span]) -> tuple[int, int
     """How far the start and the end of a cut may move inward; one that lies in a pause stays in it.
 
     >>> _rooms(1000, 9000, [(1200, 3000), (4000, 8900)]), _rooms(1000, 9000, [(900, 9100)])
-    ((200, 100), (500, 500))
+    ((232, 132), (500, 500))
     """
     most = min(MAX_FLASH_MS, (end_ms - start_ms) // 4)
     begins = [begin - start_ms for begin, _ in speech if start_ms <= begin and _is_pause(start_ms, speech)]
     ends = [end_ms - end for _, end in speech if end <= end_ms and _is_pause(end_ms, speech)]
-    return min([most, *begins]), min([most, *ends])
+    start_room, end_room = (VAD_FRAME_MS + min(found, default=most) for found in (begins, ends))
+    return min(most, start_room), min(most, end_room)
 
 
 def _is_pause(at_ms: int, speech: Sequence[Span]) -> bool:

@@ -57,7 +57,7 @@ def test_the_ends_of_a_clip_move_where_nobody_is_cut_off() -> None:
         ranked_video().timeline, heard=Heard("ok", 43_000, ((11_500, 20_000), (24_000, 29_000)))
     )
     clean = replace(segment(), cut=Cut(11_350, 29_120, is_clean=True, speech_ratio=1.0))
-    assert (cut_of(clean, timeline).start_room_s, cut_of(clean, timeline).end_room_s) == (0.15, 0.12)
+    assert (cut_of(clean, timeline).start_room_s, cut_of(clean, timeline).end_room_s) == (0.182, 0.152)
     cut_off = replace(segment(), cut=Cut(12_000, 28_000, is_clean=False, speech_ratio=1.0))
     assert (cut_of(cut_off, timeline).start_room_s, cut_of(cut_off, timeline).end_room_s) == (0.5, 0.5)
     short = replace(segment(), cut=Cut(20_500, 21_500, is_clean=True, speech_ratio=0.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from tasks.core.views.pictures import Cut
 
 CHANGE_SCORE = 10
 """From which score of ffmpeg's `scdet` a picture begins another shot: its default."""
-CONTEXT = 2
-"""Pictures before the first one that is judged: `scdet` compares each with the two before it."""
+CONTEXT_S = 0.25
+"""Before the first picture that is judged: `scdet` compares each with the two before it."""
 MAX_CHANGES = 2
 """More changes in half a second are flicker, such as that of a strobe light."""
 
@@ -23,39 +22,32 @@ MAX_CHANGES = 2
 def free_of_flashes(cut: Cut, source: Path, info: SourceInfo) -> Cut:
     """The cut without what it shows of another shot at its ends, as far as they may move (see `Cut`).
 
-    They move by whole pictures of the clip. Only the pictures near both ends are decoded.
+    They move to the very time of a picture of the source. Only the pictures near both ends are decoded.
     """
-    count = max(1, round((cut.end_s - cut.start_s) * info.rate))
-    room = _whole_pictures(cut.start_room_s, info)
-    changes = [at for at in changes_of_shot(source, info, start_s=cut.start_s, count=room + 1) if at > 0]
-    first = max(changes, default=0)
-    room = min(_whole_pictures(cut.end_room_s, info), count - 1 - first)
-    start_s = cut.start_s + float((count - room) / info.rate)
+    start_s = max(changes_of_shot(source, info, cut.start_s, cut.start_room_s), default=cut.start_s)
+    room_s = min(cut.end_room_s, cut.end_s - start_s - float(1 / info.rate))
     # A clip that ends before this picture ends with the shot before it.
-    changes = changes_of_shot(source, info, start_s=start_s, count=room)
-    last = count - room + min(changes, default=room)
-    moved = replace(cut, start_s=cut.start_s + float(first / info.rate)) if first else cut
-    return replace(moved, end_s=cut.start_s + float(last / info.rate)) if last < count else moved
+    end_s = min(changes_of_shot(source, info, cut.end_s - room_s, room_s), default=cut.end_s)
+    return replace(cut, start_s=start_s, end_s=end_s)
 
 
-def changes_of_shot(source: Path, info: SourceInfo, *, start_s: float, count: int) -> list[int]:
-    """Which of the `count` pictures from `start_s` on begin another shot; none if they flicker."""
-    context = min(CONTEXT, _whole_pictures(start_s, info))
-    if count < 1:
+def changes_of_shot(source: Path, info: SourceInfo, start_s: float, seconds: float) -> list[float]:
+    """When, within so many seconds, pictures begin another shot; none if they flicker.
+
+    One that is on screen from the start begins none.
+    """
+    if seconds < TOLERANCE_S:
         return []
-    begin_s = start_s - float(context / info.rate)
-    picture = info.pictures(info.opened(source, start_s=begin_s), start_s=begin_s)
+    begin_s = max(0.0, start_s - CONTEXT_S)
+    picture = info.timed(info.opened(source, start_s=begin_s), start_s=begin_s)
+    picture = picture.filter("trim", start=-2 * TOLERANCE_S, end=f"{start_s + seconds - begin_s:.6f}")
     picture = picture.filter("scdet", threshold=CHANGE_SCORE)
     picture = picture.filter("metadata", mode="print", key="lavfi.scd.time", file="pipe:1")
-    output = ffmpeg.output(picture, "-", format="null", **{"frames:v": context + count})
-    numbers = [
-        int(line.partition("frame:")[2].split()[0]) - context
-        for line in run(quiet(output)).stdout.splitlines()
-        if line.startswith("frame:")
-    ]
-    changes = [number for number in numbers if 0 <= number < count]
+    said = run(quiet(ffmpeg.output(picture, "-", format="null", fps_mode="passthrough"))).stdout
+    times = (
+        round(begin_s + TOLERANCE_S + float(line.partition("=")[2]), 6)
+        for line in said.splitlines()
+        if line.startswith("lavfi.scd.time=")
+    )
+    changes = [at_s for at_s in times if at_s > start_s + TOLERANCE_S]
     return changes if len(changes) <= MAX_CHANGES else []
-
-
-def _whole_pictures(seconds: float, info: SourceInfo) -> int:
-    return math.floor((seconds + TOLERANCE_S) * info.rate)

@@ -63,12 +63,15 @@ class SourceInfo:
 
         Those from before are dropped but the last one, which is on screen then.
         """
+        rate = f"{self.rate.numerator}/{self.rate.denominator}"
+        return self.timed(opened, start_s=start_s).filter("fps", fps=rate, round="up", start_time=0)
+
+    def timed(self, opened: Any, *, start_s: float) -> Any:
+        """All pictures at their own times on this clock, less `TOLERANCE_S`."""
         # The first filter gives all pictures the size and format of the first one, or leaves them alone.
         picture = opened[str(self.stream)].filter("scale", interl=-1)
         picture = picture.filter("bwdif", deint="interlaced").filter("settb", "AVTB")
-        picture = picture.filter("setpts", f"PTS+({self.shift_s(start_s) - TOLERANCE_S:.6f})/TB")
-        rate = f"{self.rate.numerator}/{self.rate.denominator}"
-        return picture.filter("fps", fps=rate, round="up", start_time=0)
+        return picture.filter("setpts", f"PTS+({self.shift_s(start_s) - TOLERANCE_S:.6f})/TB")
 
     def upright(self, picture: Any) -> Any:
         """Shows pictures upright."""

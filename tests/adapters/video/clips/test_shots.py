@@ -65,6 +65,14 @@ def test_the_cut_that_was_made_is_told(tmp_path: Path) -> None:
     assert (made.start_s, made.end_s) == pytest.approx((BEGINS / 25, ENDS / 25))
 
 
+def test_an_end_moves_to_the_very_time_of_a_change(tmp_path: Path) -> None:
+    source = three_shots(tmp_path / "v.mp4")
+    cut = cut_at(BEGINS - 1.3, ENDS + 1.3, "25", start_room_s=0.055, end_room_s=0.055)  # 1.375 pictures
+    made = free_of_flashes(cut, source, read_info(source, name="v"))
+    assert (made.start_s, made.end_s) == pytest.approx((BEGINS / 25, ENDS / 25))
+    assert set(shots_of(cut_here(source, cut))) == {"g"}
+
+
 @pytest.mark.parametrize(
     ("first", "last", "room"),
     [
