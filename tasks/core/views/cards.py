@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 from urllib.parse import quote
 
 from tasks.core.views.clock import clock, watched
-from tasks.core.views.edit_list import TOLERANCE_S
+from tasks.core.views.edit_list import pictures_of
 from tasks.core.views.timecode import frames_of, rate_near, timecode
 
 TO_OUTPUT = "../.."
@@ -96,13 +96,28 @@ class Card:
         media = self.clip or self.source
         return f"{media}#t={max(0.0, at_s - self.begins_s):g}" if media else None
 
+    @property
+    def span(self) -> str:
+        """From when to when, as it is copied: what the clip shows, if there is one, as a timeline has it."""
+        start_s, end_s = self.row.get("clip_start"), self.row.get("clip_end")
+        if start_s is None or end_s is None:
+            start_s, end_s = self.start_s, self.end_s
+        if not self.fps:
+            return f"{clock(start_s)}-{clock(end_s)}"
+        first, count = pictures_of(start_s, end_s, self._rate)
+        return f"{self._timecode(first)}-{self._timecode(first + count)}"
+
     def stamp(self, at_s: float) -> str:
         """A time as it is copied: the timecode of the picture on screen, where the video's rate is known."""
-        if not self.fps:
-            return clock(at_s)
-        rate = rate_near(self.fps, self.timecode or "")
-        start, is_drop = frames_of(self.timecode or "", rate) or (0, False)
-        return timecode(start + math.floor((at_s + TOLERANCE_S) * rate), rate, is_drop=is_drop)
+        return self._timecode(pictures_of(at_s, at_s, self._rate)[0]) if self.fps else clock(at_s)
+
+    @property
+    def _rate(self) -> Fraction:
+        return rate_near(self.fps or 0.0, self.timecode or "")
+
+    def _timecode(self, number: int) -> str:
+        start, is_drop = frames_of(self.timecode or "", self._rate) or (0, False)
+        return timecode(start + number, self._rate, is_drop=is_drop)
 
 
 @dataclass(slots=True)

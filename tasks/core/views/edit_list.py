@@ -68,10 +68,20 @@ def edit_list(segments: Sequence[Segment], timeline: Timeline) -> EditList:
     )
 
 
+def pictures_of(start_s: float, end_s: float, rate: Fraction) -> tuple[int, int]:
+    """The number of the picture on screen at the start of a stretch of a video, and of how many it is.
+
+    >>> pictures_of(7.37, 12.791, Fraction(30))
+    (221, 163)
+    """
+    start, end = _exact(start_s), _exact(end_s)
+    return math.floor((start + TOLERANCE_S) * rate), max(1, round((end - start) * rate))
+
+
 def _take(segment: Segment, timeline: Timeline, rate: Fraction, frames: int) -> Take:
-    start_s, end_s = map(_exact, segment.clip_span_s or seconds_of(segment, timeline))
-    first = min(math.floor((start_s + TOLERANCE_S) * rate), frames - 1)
-    count = min(max(1, round((end_s - start_s) * rate)), frames - first)
+    first, count = pictures_of(*(segment.clip_span_s or seconds_of(segment, timeline)), rate)
+    first = min(first, frames - 1)
+    count = min(count, frames - first)
     marked = math.ceil((_exact(cut_of(segment, timeline).poster_s) - TOLERANCE_S) * rate) - 1
     return Take(
         name=f"#{segment.rank} score {segment.score}",

@@ -67,7 +67,8 @@ def test_a_card_is_of_the_cut_and_its_clip_begins_there() -> None:
     assert 'data-copy="0:01.3-0:04.8"' in html
     assert "#t=1.2" in html  # the moment at 2.5 s
     later = replace(video, segments=tuple(replace(item, clip_span_s=(1.5, 4.0)) for item in video.segments))
-    assert '#t=1" data-at="1.0"' in render(made_report(later))
+    assert '#t=1" data-at="1.0"' in (moved := render(made_report(later)))
+    assert 'data-copy="0:01.5-0:04"' in moved  # what the clip shows: not the flash that it is free of
     assert "Somebody is cut off." in html
     assert "Somebody is cut off." not in render(made_report(ranked_video()))
 
@@ -204,7 +205,7 @@ def test_moments_of_a_file_start_in_the_file_and_those_of_a_bucket_are_copied_on
     [
         (25.0, None, ["00:00:00:00-00:00:05:00", "00:00:02:12", "00:00:04:00"]),
         (25.0, "10:00:00:00", ["10:00:00:00-10:00:05:00", "10:00:02:12", "10:00:04:00"]),
-        (29.97, "00:00:58;00", ["00:00:58;00-00:01:03;01", "00:01:00;16", "00:01:02;01"]),
+        (29.97, "00:00:58;00", ["00:00:58;00-00:01:03;02", "00:01:00;16", "00:01:02;01"]),
         (None, "10:00:00:00", ["0:00-0:05", "0:02.5", "0:04"]),
     ],
 )
