@@ -21,6 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.rank_videos import rank_videos
 from tasks import show
+from tasks.core.amounts import number_of
 from tasks.core.records import VideoRef
 from tasks.run.logs import log_line
 from tasks.run.progress import current_progress
@@ -63,7 +64,7 @@ def test_a_run_is_told_by_its_page_and_its_log(
     ]
     folded = len(rows) - len(ranking)
     assert folded > 0
-    shown, same = f"The ranking: {len(ranking)} rows", "Segments that show the same, left out"
+    shown, same = f"The ranking: {number_of(len(ranking), 'row')}", "Segments that show the same, left out"
     assert page["ranking"].description == f"{shown}. {same}: {folded}"
     assert {row["video"] for row in ranking} == {r"a\|\<b\>\\nrun=forged.mp4"}
     (failure,) = json.loads(str(page["failures"].data))
