@@ -50,9 +50,9 @@ def run_id(age: timedelta = timedelta(0), *, end: str = "aaaaaa") -> str:
 def files_of(run: str) -> list[str]:
     """What a run has written when it is killed just before its manifest."""
     day = f"{run[:4]}-{run[4:6]}-{run[6:8]}"
-    kinds = ("windows", "failures", "library", "rankings")
+    kinds = ("windows", "failures", "library", "words", "fingerprints", "rankings")
     tables = [f"{kind}/run_date={day}/{run}.parquet" for kind in kinds]
-    return [*tables, f"reports/{run}/index.html"]
+    return [*tables, f"reports/{run}/index.html", f"clips/{run}/dog-1/0001_0m00s-0m09s.mp4"]
 
 
 def write(output: Path, *names: str, content: str = "x") -> None:
