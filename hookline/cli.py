@@ -20,7 +20,7 @@ from rich.markup import escape
 from hookline import CHECK_THREADS, ExitCode
 from hookline.api.contract.settings import Serve
 from hookline.embedded import prepare_environment
-from hookline.options import WHOLE_NAMES, Groups, joined, settings_from_file
+from hookline.options import WHOLE_NAMES, Groups, joined, settings_from_file, shown_default
 from hookline.options import explain as in_words
 from tasks.core.errors import HooklineError, SettingsError
 from tasks.core.settings import Settings
@@ -31,7 +31,7 @@ app = App(
     # Options are the settings' own paths: --ranking.top_n, not --ranking.top-n; --deep.enabled=false.
     result_action="return_value",
     suppress_keyboard_interrupt=False,
-    default_parameter=Parameter(negative=(), name_transform=lambda name: name),
+    default_parameter=Parameter(negative=(), name_transform=lambda name: name, show_default=shown_default),
 )
 Verbose = Annotated[bool, Parameter(name=["--verbose", "-v"])]
 LabelFormat = Literal["auto", "segments", "curve", "youtube-retention", "mrhisum", "qvhighlights", "tvsum"]

@@ -84,6 +84,19 @@ def settings_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentC
         Dict(settings, source=token.value, use_commands_as_keys=False)(app, commands, arguments)
 
 
+def shown_default(value: object) -> str | None:
+    """A default as help shows it and as it is typed; None where an option is empty or off by itself.
+
+    >>> [shown_default(value) for value in (True, (15, 59), 0, False, "")]
+    ['true', '15,59', '0', None, None]
+    """
+    if value is None or value is False or value == "" or value == ():
+        return None
+    if value is True:
+        return "true"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def option_columns(
     console: Console, options: ConsoleOptions, entries: list[HelpEntry]
 ) -> tuple[ColumnSpec, ...]:

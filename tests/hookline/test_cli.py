@@ -96,6 +96,9 @@ def test_help_lists_every_setting_by_its_path(
     every = [path for path in paths(Settings) if path not in ("source", "output")]
     assert len(every) > 35
     assert [path for path in every if f"--{path}" not in printed] == []
+    text = " ".join(printed.replace("│", " ").split())
+    assert all(f"[default: {value}]" in text for value in ("59", "0.6", "true", "auto", "0"))
+    assert not any(f"[default: {value}]" in text for value in ("False", '""', "None", "(59,)"))
 
 
 @pytest.mark.usefixtures("prefect")
