@@ -9,7 +9,7 @@ Directions carry over to real libraries, levels do not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -129,13 +129,19 @@ def night_of(spec: RunSpec, number: int) -> RunSpec:
     return replace(spec, run_id=f"{began:%Y%m%dT%H%M%SZ}-{number:06x}", started_at=began)
 
 
-def ranked(made: MadeVideo, name: str, spec: RunSpec, *, audited: bool = True) -> RankedVideo:
-    """A video as a run with this head and these settings leaves it: the judge saw candidates and audits."""
+def ranked(
+    made: MadeVideo, name: str, spec: RunSpec, *, audited: bool = True, analysed: Collection[Window] = ()
+) -> RankedVideo:
+    """A video as a run with this head and these settings leaves it: the judge saw candidates and audits.
+
+    `analysed` are windows that it had seen before.
+    """
     ref = VideoRef(f"s3://world/{name}.mp4", f"etag {name}", 1)
     timeline = Timeline(ref, "", made.seconds, 1, 28, 28, float(made.seconds), "pyav")
     windows = [Window(int(start), int(start) + SECONDS) for start in made.starts]
     features = WindowFeatures(made.embeddings, made.change)
-    scored = score_video(timeline, [windows], [features], spec, audited={ref.key} if audited else ())
+    drawn = {ref.key} if audited else ()
+    scored = score_video(timeline, [windows], [features], spec, audited=drawn, analysed=analysed)
     said = dict(zip(windows, made.judged, strict=True))
     answers = {item.window: answered(float(said[item.window])) for item in judged(scored)}
     return rank_video(scored, Analyses(answers), spec.settings.ranking)
@@ -268,6 +274,23 @@ def recall_of(head: Head | None, videos: Sequence[MadeVideo]) -> tuple[float, fl
                 shares.append(float((places[best] <= count).mean()))
                 chances.append(count / len(packed))
     return float(np.mean(shares)), float(np.mean(chances))
+
+
+def new_candidates(head: Head, videos: Sequence[MadeVideo]) -> tuple[float, float]:
+    """Of the candidates by a head, the share that the judge did not see under salience.
+
+    Where what it has seen stands in for others, and where nothing does.
+    """
+    spec, shares = world_spec("nowhere", head=head), ([], [])
+    with disable_run_logger():
+        for number, made in enumerate(videos):
+            before = ranked(made, str(number), world_spec("nowhere")).scored
+            seen = frozenset(item.window for item in judged(before))
+            for known, of_known in zip((seen, ()), shares, strict=True):
+                now = ranked(made, str(number), spec, audited=False, analysed=known).scored.candidates
+                of_known.append(sum(item.window not in seen for item in now) / len(now))
+    stood_in, plain = map(np.mean, shares)
+    return float(stood_in), float(plain)
 
 
 def reaching_the_bar(output: Path, nights: Sequence[Sequence[MadeVideo]]) -> dict[str, tuple[int, int]]:

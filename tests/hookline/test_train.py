@@ -20,7 +20,7 @@ from tasks.core.learning.promotion import Exam
 from tasks.core.records import WindowFeatures
 from tasks.learning.train import reasons
 from tests import FIXTURES
-from tests.learning_world import STATES, World, publish_nights, publish_plain_night, recall_of
+from tests.learning_world import STATES, World, new_candidates, publish_nights, publish_plain_night, recall_of
 
 VIDEOS = 370
 """So many that 60 of them are held out."""
@@ -79,15 +79,21 @@ def test_the_same_nights_give_the_same_bytes(output: Path) -> None:
 
 
 def test_a_head_finds_more_of_what_the_judge_likes_than_salience(tmp_path: Path) -> None:
-    """On videos of their own: of the fifteen best, those that would be candidates."""
+    """On videos of their own: of the fifteen best, those that would be candidates.
+
+    Where known answers stand in for others nearby, fewer than half of these candidates are new.
+    """
     world = World(dimensions=STATES)
     publish_nights(tmp_path, world, nights=1, videos=120)
     assert run(["train", str(tmp_path), "--promote", "never"]) == 0
     (name,) = kept_heads(open_store(str(tmp_path)))
     unseen = list(world.videos(40, first=1000))
     salience, chance = recall_of(None, unseen)
-    of_head, _ = recall_of(load_head(str(tmp_path / "heads" / name)), unseen)
+    head = load_head(str(tmp_path / "heads" / name))
+    of_head, _ = recall_of(head, unseen)
     assert of_head - 0.03 > salience > chance
+    new, new_without = new_candidates(head, unseen[:20])
+    assert new < 0.5 < 0.75 < new_without
 
 
 def test_a_head_that_is_no_better_is_kept_and_not_promoted(
