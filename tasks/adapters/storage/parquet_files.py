@@ -67,7 +67,7 @@ def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, *, r
     row_group_size = options.pop("row_group_size")
     count = 0
     with pq.ParquetWriter(path, schema, **options) as writer:
-        for table in tables:
+        for table in filter(len, tables):
             writer.write_table(table, row_group_size=row_group_size)
             count += len(table)
         if not count:
