@@ -13,8 +13,6 @@ from tasks.core.views.pictures import Cut
 
 CHANGE_SCORE = 10
 """From which score of ffmpeg's `scdet` a picture begins another shot: its default."""
-CONTEXT_S = 0.25
-"""Before the first picture that is judged: `scdet` compares each with the two before it."""
 MAX_CHANGES = 2
 """More changes in half a second are flicker, such as that of a strobe light."""
 
@@ -34,18 +32,18 @@ def free_of_flashes(cut: Cut, source: Path, info: SourceInfo) -> Cut:
 def changes_of_shot(source: Path, info: SourceInfo, start_s: float, seconds: float) -> list[float]:
     """When, within so many seconds, pictures begin another shot; none if they flicker.
 
-    One that is on screen from the start begins none.
+    One that is on screen from the start begins none. `scdet` compares each with the two before it, which may
+    be any time ago: all are decoded from a key picture on.
     """
     if seconds < TOLERANCE_S:
         return []
-    begin_s = max(0.0, start_s - CONTEXT_S)
-    picture = info.timed(info.opened(source, start_s=begin_s), start_s=begin_s)
-    picture = picture.filter("trim", start=-2 * TOLERANCE_S, end=f"{start_s + seconds - begin_s:.6f}")
+    picture = info.timed(info.opened(source, start_s=start_s), start_s=start_s)
+    picture = picture.filter("trim", end=f"{seconds:.6f}")
     picture = picture.filter("scdet", threshold=CHANGE_SCORE)
     picture = picture.filter("metadata", mode="print", key="lavfi.scd.time", file="pipe:1")
     said = run(quiet(ffmpeg.output(picture, "-", format="null", fps_mode="passthrough"))).stdout
     times = (
-        round(begin_s + TOLERANCE_S + float(line.partition("=")[2]), 6)
+        round(start_s + TOLERANCE_S + float(line.partition("=")[2]), 6)
         for line in said.splitlines()
         if line.startswith("lavfi.scd.time=")
     )

@@ -100,3 +100,23 @@ def test_the_first_picture_of_a_video_is_no_change(tmp_path: Path) -> None:
     source = three_shots(tmp_path / "v.mp4")
     made = free_of_flashes(cut_at(0, 102, "25", **ROOM), source, read_info(source, name="v"))
     assert (made.start_s, made.end_s) == (0, pytest.approx(ENDS / 25))
+
+
+def test_a_picture_that_was_shown_for_long_is_compared_with_the_next_one(tmp_path: Path) -> None:
+    """As with slides, and on screens that are recorded."""
+    run_ffmpeg(
+        *("-i", three_shots(tmp_path / "steady.mp4"), "-vf", "select='not(between(t,1.3,1.99))'"),
+        *("-fps_mode", "vfr", *H264, tmp_path / "v.mp4"),
+    )
+    cut = cut_at(BEGINS - 2, 80, "25", start_room_s=0.5)
+    made = free_of_flashes(cut, tmp_path / "v.mp4", read_info(tmp_path / "v.mp4", name="v"))
+    assert made.start_s == pytest.approx(BEGINS / 25)
+
+
+def test_what_moves_at_few_pictures_a_second_is_one_shot(tmp_path: Path) -> None:
+    moving = "testsrc2=size=320x180:rate=5:duration=6,scroll=horizontal=0.2"
+    run_ffmpeg("-f", "lavfi", "-i", moving, *H264, tmp_path / "v.mp4")
+    info = read_info(tmp_path / "v.mp4", name="v")
+    for start_s in (1.1, 2.1, 3.1):
+        cut = Cut(start_s, start_s + 2, 6.0, **ROOM)
+        assert free_of_flashes(cut, tmp_path / "v.mp4", info) == cut
