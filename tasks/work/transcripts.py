@@ -22,7 +22,7 @@ from tasks.work.hearing import newest
 from tasks.work.opening import opened_here
 from tasks.work.spec import Missing, RunSpec
 
-WORDS_VERSION = "1"
+WORDS_VERSION = "2"
 """Part of what tells transcripts apart: raise it when the same model writes other words, or other times."""
 
 

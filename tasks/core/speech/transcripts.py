@@ -104,7 +104,7 @@ def in_speech(words: Sequence[Word], speech: Sequence[Span]) -> list[Word]:
     A word that reaches into a pause ends with the speech before it, or begins with the speech behind it. One
     that reaches across is said on one side of it: what ends with a mark, such as a comma, where more of it
     lies, as the mark takes up the pause behind it; anything else behind the pause, as a word begins where the
-    one before it ends. One that lies in a pause is moved to the nearer end of it. None begins before the one
+    one before it ends, unless next to nothing of it lies there. One that lies in a pause is moved to the nearer end of it. None begins before the one
     that is said before it.
     """
     placed, latest_ms = list[Word](), 0
@@ -121,7 +121,8 @@ def _in_speech(word: Word, speech: Sequence[Span]) -> Word:
     if first < behind:  # these have something of it
         parts = [(max(word.start_ms, a), min(word.end_ms, b)) for a, b in _joined(speech[first:behind])]
         has_mark = unicodedata.category(word.word.rstrip()[-1:] or " ").startswith("P")
-        start_ms, end_ms = max(parts, key=lambda part: part[1] - part[0]) if has_mark else parts[-1]
+        is_behind = not has_mark and parts[-1][1] - parts[-1][0] >= GAP_MS
+        start_ms, end_ms = parts[-1] if is_behind else max(parts, key=lambda part: part[1] - part[0])
         return Word(start_ms, end_ms, word.word, word.probability)
     middle = (word.start_ms + word.end_ms) // 2
     near = speech[max(0, first - 1) : first + 1]

@@ -84,6 +84,7 @@ def test_words_are_said_while_somebody_speaks(before: tuple[int, int], after: tu
         (" gamble,", (15_180, 16_640), (16_128, 16_640)),
         (" at", (8_064, 8_664), (8_544, 8_664)),
         (" think", (6_100, 6_820), (6_100, 6_820)),
+        (" think", (14_900, 16_140), (14_900, 15_584)),  # the last 12 ms are no word
     ],
 )
 def test_a_word_across_a_pause_is_said_on_one_side_of_it(
