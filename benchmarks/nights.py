@@ -1,6 +1,6 @@
 """How a night grows with its library: nothing new, and one new video.
 
-    python benchmarks/nights.py [--videos 1000 10000 100000] [--output benchmarks/results/nights.json]
+    python benchmarks/nights.py [--videos 1000 10000 100000 1000000] [--output benchmarks/results/nights.json]
 
 All models are tiny, and the library is made (`large_library.py`): what is measured is what a night costs
 besides its videos. Seconds of the flow and of the whole command, and the memory of the largest process;
@@ -38,7 +38,7 @@ ONE_NEW_BY_NOTHING_NEW = 1.3
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--videos", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--videos", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--folder", type=Path, help="where the libraries are made; empty: a temporary folder")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()

@@ -104,8 +104,8 @@ def in_speech(words: Sequence[Word], speech: Sequence[Span]) -> list[Word]:
     A word that reaches into a pause ends with the speech before it, or begins with the speech behind it. One
     that reaches across is said on one side of it: what ends with a mark, such as a comma, where more of it
     lies, as the mark takes up the pause behind it; anything else behind the pause, as a word begins where the
-    one before it ends, unless next to nothing of it lies there. One that lies in a pause is moved to the nearer end of it. None begins before the one
-    that is said before it.
+    one before it ends, unless next to nothing of it lies there. One that lies in a pause is moved to the
+    nearer end of it. None begins before the one that is said before it.
     """
     placed, latest_ms = list[Word](), 0
     for word in words:
