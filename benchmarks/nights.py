@@ -4,7 +4,7 @@
 
 All models are tiny, and the library is made (`large_library.py`): what is measured is what a night costs
 besides its videos. Seconds of the flow and of the whole command, and the memory of the largest process;
-beside the JSON, a chart. A million videos need 10 GB of disk, and a million files.
+beside the JSON, a chart. A million videos need some 15 GB of disk, and a million files.
 """
 
 from __future__ import annotations
