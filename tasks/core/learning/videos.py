@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ Flags = npt.NDArray[np.bool_]
 NEEDED = ("video_uri", "video_etag", "start", "end", "videomae_score", "fast_kind", "is_candidate", "score")
 SINCE_4 = ("deep_expected_score", "pack_rank", "audited", "audit_probability")
 FEATURES = ("embedding", "change")
+NUMBERS = ("start", "end", "videomae_score", "score", "deep_expected_score", "pack_rank", "audit_probability")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,44 +72,58 @@ class ScoredVideoRows:
 
 def rows_by_video(table: pa.Table, *, run_id: str, top_n: int) -> Iterator[ScoredVideoRows]:
     """The videos of a part of a `windows` table, where the rows of a video lie together."""
+    numbers = {name: _numbers(table, name) for name in NUMBERS}
+    flags = {name: _flags(table, name) for name in ("is_candidate", "audited")}
     ends = pc.run_end_encode(table["video_uri"].combine_chunks()).run_ends.to_pylist()
     for begin, end in zip([0, *ends], ends, strict=False):
-        yield _rows(table.slice(begin, end - begin), run_id, top_n)
+        yield _rows(table, slice(begin, end), numbers, flags, run_id=run_id, top_n=top_n)
 
 
-def _rows(table: pa.Table, run_id: str, top_n: int) -> ScoredVideoRows:
-    def numbers(name: str) -> Floats:
-        if name not in table.column_names:
-            return np.full(len(table), np.nan)
-        return np.asarray(table[name].cast(pa.float64()).fill_null(np.nan).to_numpy())
-
-    def flags(name: str) -> Flags:
-        if name not in table.column_names:
-            return np.zeros(len(table), bool)
-        return np.asarray(table[name].fill_null(False).to_numpy())
-
-    fast, fast_kind, features = numbers("videomae_score"), table["fast_kind"][0].as_py(), features_of(table)
+def _rows(
+    table: pa.Table,
+    which: slice,
+    numbers: Mapping[str, Floats],
+    flags: Mapping[str, Flags],
+    *,
+    run_id: str,
+    top_n: int,
+) -> ScoredVideoRows:
+    first, fast_kind = which.start, table["fast_kind"][which.start].as_py()
+    features = features_of(table.slice(first, which.stop - first))
+    fast = numbers["videomae_score"][which]
     known = fast if fast_kind == "salience" else None
     if known is None and features is not None:
         known = np.array(salience(features), float)
     return ScoredVideoRows(
-        uri=table["video_uri"][0].as_py(),
-        etag=table["video_etag"][0].as_py(),
+        uri=table["video_uri"][first].as_py(),
+        etag=table["video_etag"][first].as_py(),
         run_id=run_id,
         top_n=top_n,
         fast_kind=fast_kind,
-        start=numbers("start"),
-        end=numbers("end"),
+        start=numbers["start"][which],
+        end=numbers["end"][which],
         fast=fast,
-        deep=numbers("deep_expected_score"),
-        combined=numbers("score"),
-        is_candidate=flags("is_candidate"),
-        in_packing=~np.isnan(numbers("pack_rank")),
-        audited=flags("audited"),
-        probability=numbers("audit_probability"),
+        deep=numbers["deep_expected_score"][which],
+        combined=numbers["score"][which],
+        is_candidate=flags["is_candidate"][which],
+        in_packing=~np.isnan(numbers["pack_rank"][which]),
+        audited=flags["audited"][which],
+        probability=numbers["audit_probability"][which],
         salience=known,
         features=features,
     )
+
+
+def _numbers(table: pa.Table, name: str) -> Floats:
+    if name not in table.column_names:
+        return np.full(len(table), np.nan)
+    return np.asarray(table[name].cast(pa.float64()).fill_null(np.nan).to_numpy())
+
+
+def _flags(table: pa.Table, name: str) -> Flags:
+    if name not in table.column_names:
+        return np.zeros(len(table), bool)
+    return np.asarray(table[name].fill_null(False).to_numpy())
 
 
 def features_of(table: pa.Table) -> WindowFeatures | None:
