@@ -210,6 +210,16 @@ def duplicates() -> Iterator[str]:
     yield f"{every['cpu_seconds']} and {every['peak_gb']:.2f}"
 
 
+@shown_in("docs/data.md")
+def similar() -> Iterator[str]:
+    found = measured("similar")
+    ours, sql = found["found"]["hookline similar"], found["found"]["DuckDB"]
+    yield f"Among {found['windows']:,} windows of {found['videos']:,} videos"
+    yield f"({found['megabytes'] / 1000:.1f} GB) it takes"
+    yield f"it takes {ours['cpu_seconds']:.0f} CPU seconds and {ours['peak_gb']:.1f} GB"
+    yield f"this query {sql['cpu_seconds']:.0f} and {sql['peak_gb']:.1f}"
+
+
 @pytest.mark.parametrize(("document", "figures"), SHOWN, ids=lambda value: getattr(value, "__name__", value))
 def test_figures_are_the_measured_ones(document: str, figures: Figures) -> None:
     text = " ".join((ROOT / document).read_text().split())
