@@ -145,6 +145,22 @@ def test_nothing_to_rank_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "1 file that select.pattern does not take (1 .pptx)" in errors
 
 
+@pytest.mark.logs_error
+@pytest.mark.usefixtures("prefect")
+@pytest.mark.parametrize(("bearable", "code"), [(0.4, 1), (1.0, 3)])
+def test_videos_that_cannot_be_used_are_listed_and_told_by_the_exit_code(
+    bearable: float, code: int, tmp_path: Path, demo_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1 where they are more than `limits.max_failed_fraction` allows, else 3; the rest is published."""
+    (tmp_path / "videos").mkdir()
+    numbered_video(tmp_path / "videos" / "one.mp4", seconds=6)
+    (tmp_path / "videos" / "none.mp4").touch()
+    options = [*quick(demo_models), "--deep.enabled=false", f"--limits.max_failed_fraction={bearable}"]
+    assert run(["rank", str(tmp_path / "videos"), str(tmp_path / "out"), *options]) == code
+    assert re.search(r"none.mp4 +empty", capsys.readouterr().out)
+    assert len([*tmp_path.glob("out/rankings/*/*.parquet")]) == 1
+
+
 @pytest.mark.usefixtures("prefect")
 @pytest.mark.parametrize("option", ["--dry_run", "-v"])
 def test_a_run_says_what_it_leaves_out(
