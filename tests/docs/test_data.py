@@ -170,6 +170,24 @@ def test_the_page_lists_exactly_the_keys_of_the_manifest(nights: tuple[Path, dic
         assert set(inner) == set(re.findall(r"`(\w+)`", meaning))
 
 
+def test_files_say_which_layout_they_have_and_what_made_them(nights: tuple[Path, dict[str, Any]]) -> None:
+    folder, manifest = nights
+    every = [path for path in (folder / "output").rglob("*.parquet") if "labels" in path.parts]
+    assert every
+    every += (made := [*(folder / "output").rglob(f"{manifest['run_id']}.parquet")])
+    assert len(made) == len(manifest["files"])
+    for path in every:
+        parquet = pq.ParquetFile(path)
+        said = {name.decode(): value.decode() for name, value in parquet.schema_arrow.metadata.items()}
+        assert said["hookline.schema_version"] == SCHEMA_VERSION
+        if path in made:
+            assert said["hookline.run_id"] == manifest["run_id"]
+            assert json.loads(said["hookline.settings"]) == manifest["settings"]
+            assert json.loads(said["hookline.versions"]) == manifest["versions"]
+        groups = [parquet.metadata.row_group(n) for n in range(parquet.metadata.num_row_groups)]
+        assert {group.column(0).compression for group in groups} <= {"ZSTD"}
+
+
 def test_everything_under_an_output_is_known_as_hooklines_own(nights: tuple[Path, dict[str, Any]]) -> None:
     store = open_store(str(nights[0] / "output"))
     listing = store.listing("**", output=store.uri)
