@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
 
 import prefect.settings
 import pytest
@@ -13,9 +15,19 @@ from pydantic import BaseModel
 from hookline.api.contract.settings import Serve
 from hookline.cli import app
 from hookline.options import joined
+from tasks.adapters.video.clips import sound
+from tasks.core.learning import promotion, tuning
+from tasks.core.listing import LATE_AFTER
 from tasks.core.settings import Settings
+from tasks.core.speech.transcripts import MAX_QUOTED_CHARS
+from tasks.core.tables.labels import TOLERANCE_S
+from tasks.core.tables.library import KEPT_DAYS
+from tasks.core.tables.parquet_options import ROW_GROUP_ROWS
+from tasks.core.tables.run_ranking import MIN_OF_VERDICT
 from tasks.core.tables.schemas import windows_schema
 from tasks.core.throughput import DeepThroughput, FastThroughput
+from tasks.core.views import report
+from tasks.learning.train import MIN_FITTED, MIN_HELD_OUT, MIN_WINDOWS
 from tests import ROOT
 
 PAGES = ["README.md", "SECURITY.md", "CONTRIBUTING.md", "deployments/README.md"]
@@ -89,6 +101,49 @@ def test_every_setting_is_one(page: str) -> None:
     dotted = re.compile(rf"(?<![\w./-])(?:--)?((?:{groups})\.[a-z_0-9]+)(?![\w.]*\.[a-z]|\()")
     named = {name for text in quoted(TEXTS[page]) for name in dotted.findall(text)}
     assert {name for name in named if name not in known} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_default_that_is_named_beside_its_setting_is_one(page: str) -> None:
+    defaults = Settings(source="in", output="out").model_dump()
+    named = re.findall(r"`([a-z]+)\.(\w+)` (?:is |= )?\(?(\d[\d.,]*\d|\d)\b", " ".join(TEXTS[page].split()))
+    wrong = [name for name in named if name[0] in defaults and defaults[name[0]][name[1]] != Decimal(name[2])]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ("README.md", f"up to {report.MAX_VIDEOS} videos"),
+        ("README.md", f"{report.PICTURE_BYTES / 1e6:.0f} MB of pictures"),
+        ("README.md", f"{sound.TARGET_LUFS} LUFS, true peaks"),
+        ("README.md", f"louder by up to {sound.MAX_GAIN_DB} dB"),
+        ("README.md", f"at most {MAX_QUOTED_CHARS:,} characters"),
+        ("docs/data.md", f"after {KEPT_DAYS} days without one it is forgotten"),
+        ("docs/data.md", f"give or take {TOLERANCE_S} s"),
+        ("docs/data.md", f"**row groups** of {ROW_GROUP_ROWS:,}"),
+        (
+            "docs/data.md",
+            f"{MIN_OF_VERDICT} of them were published, or fewer than {MIN_OF_VERDICT}",
+        ),
+        (
+            "docs/learning.md",
+            f"{MIN_OF_VERDICT} ranked segments were published and {MIN_OF_VERDICT} ",
+        ),
+        ("docs/learning.md", f"fewer than {MIN_FITTED} videos to fit on, {MIN_HELD_OUT} to compare on"),
+        ("docs/learning.md", f"or {MIN_WINDOWS:,} judged windows"),
+        ("docs/learning.md", f"fewer than {tuning.MIN_LABELS} labels of windows, of"),
+        (
+            "docs/learning.md",
+            f"{tuning.MIN_LABELLED_VIDEOS} videos, or {tuning.MIN_OF_EACH} of either",
+        ),
+        ("docs/learning.md", f"at least +{promotion.MIN_GAIN:g}, its lower bound"),
+        ("docs/learning.md", f"on {promotion.MIN_HELD_OUT} held-out videos or more"),
+        ("docs/storage.md", f"older than {LATE_AFTER / timedelta(hours=1):.0f} hours"),
+    ],
+)
+def test_a_bound_is_that_of_the_code(page: str, says: str) -> None:
+    assert says in " ".join(TEXTS[page].split())
 
 
 def test_every_reason_is_given_somewhere() -> None:
