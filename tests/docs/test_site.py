@@ -38,6 +38,8 @@ def test_every_page_of_the_docs_is_in_the_site(site: Path) -> None:
     assert {path.parent.name for path in site.glob("*/index.html")} == pages
     front = (site / "index.html").read_text()
     assert all(f'href="{name}/"' in front for name in pages)
+    first = (ROOT / "docs" / "index.md").read_text()
+    assert {name for name in pages if f"]({name}.md)" not in first} == set()
 
 
 def test_a_page_loads_nothing_from_another_host(site: Path) -> None:
