@@ -146,6 +146,15 @@ def test_a_bound_is_that_of_the_code(page: str, says: str) -> None:
     assert says in " ".join(TEXTS[page].split())
 
 
+def test_a_run_waits_for_its_server_as_long_as_the_guide_says() -> None:
+    """Prefect waits 2, 4, 8 and more seconds after each try."""
+    (deployed,) = re.findall(r'PREFECT_CLIENT_MAX_RETRIES: "(\d+)"', (ROOT / "prefect.yaml").read_text())
+    by_hand = prefect.settings.PREFECT_CLIENT_MAX_RETRIES.default()
+    night_s, own_s = (sum(2**n for n in range(1, tries + 1)) for tries in (int(deployed), by_hand))
+    assert night_s >= 5 * 60 > own_s >= 60
+    assert "within five minutes; a `hookline rank` of your own waits for one" in TEXTS["docs/operations.md"]
+
+
 def test_every_reason_is_given_somewhere() -> None:
     table = TEXTS["README.md"].split("| kind | meaning | examples of `reason` |")[1].split("\n\n")[0]
     reasons = set(re.findall(r"`(\w+)`", table)) - {"rejected", "failed"}
