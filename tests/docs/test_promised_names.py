@@ -53,8 +53,8 @@ def commands(text: str) -> Iterator[list[str]]:
     """What is typed after `hookline`, in blocks and within sentences."""
     typed = [line for block in BLOCK.findall(text) for line in block.replace("\\\n", "").splitlines()]
     for line in (*typed, *quoted(text)):
-        if re.match(r"\s*hookline [a-z]", line):
-            yield shlex.split(line, comments=True)[1:]
+        if command := re.match(r"\s*(?:[\d*]+ )*hookline ([a-z].*)", line):
+            yield shlex.split(command[1], comments=True)
 
 
 def options_of(command: str) -> set[str]:
