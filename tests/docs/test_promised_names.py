@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -161,6 +162,25 @@ def test_every_reason_is_given_somewhere() -> None:
     assert len(reasons) > 15
     source = "".join(path.read_text() for path in (ROOT / "tasks").rglob("*.py"))
     assert {reason for reason in reasons if f'"{reason}"' not in source} == set()
+
+
+def test_every_extra_is_one() -> None:
+    """pip takes no notice of others. Error messages name them, too."""
+    files = (path for part in ("hookline", "tasks") for path in (ROOT / part).rglob("*.py"))
+    text = "".join([*TEXTS.values(), *(path.read_text() for path in files)])
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"hookline\[([a-z0-9]+)\]", text)) == {*extras} - {"dev"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_program_and_make_target_is_there(page: str) -> None:
+    text, folders = TEXTS[page], "benchmarks|examples|flows|tasks|tests|deployments|hookline"
+    programs = re.findall(rf"(?<![\w./])((?:{folders})/[\w/]+\.py)\b", text)
+    modules = re.findall(rf"python -m ((?:{folders})[\w.]+)", text)
+    programs += [f"{name.replace('.', '/')}.py" for name in modules]
+    assert [name for name in programs if not (ROOT / name).exists()] == []
+    made = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, flags=re.MULTILINE)) <= made
 
 
 def test_every_variable_is_read() -> None:
