@@ -81,10 +81,10 @@ def _check_gpu(gpu: str, *, wanted: str) -> Finding:
 
 
 def check_dask(engine: Engine) -> Finding:
-    """Whether there is a cluster with workers that can be given work.
+    """Whether there is a cluster, with workers that can be given work or none.
 
     Raises:
-        HooklineError: there is none.
+        HooklineError: no scheduler answers, or all workers have a memory limit.
     """
     try:
         from tasks.adapters.workers.dask_cluster import DaskCluster
@@ -95,6 +95,8 @@ def check_dask(engine: Engine) -> Finding:
     cluster = DaskCluster(engine.dask_address, timeout_s=DASK_LIMIT_S)
     gpus = sum(cluster.workers().values())
     cluster.client.close()  # type: ignore[no-untyped-call]
+    if not gpus:
+        return Finding("Dask", "note", cluster.no_worker)
     offered = f"{gpus} worker{'s'[: gpus != 1]} with a GPU"
     return Finding(
         "Dask", "ok", f"{engine.dask_address} has {offered}; run `hookline doctor` on each machine"

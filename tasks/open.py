@@ -30,7 +30,7 @@ class Feed:
 
     def __init__(self, videos: Sequence[VideoRef]) -> None:
         self.ready: SimpleQueue[Timeline | Failure | BaseException] = SimpleQueue()
-        self._waiting = iter(videos)
+        self._waiting, self.left = iter(videos), len(videos)  # those that nobody opens yet
         self._changed = Condition()
         self._depth = self._ahead = self._openers = 0
 
@@ -74,6 +74,7 @@ class Feed:
     def _take(self) -> VideoRef | None:
         video = next(self._waiting, None)
         self._ahead += video is not None
+        self.left -= video is not None
         return video
 
 
@@ -103,6 +104,7 @@ def open_timelines(videos: Sequence[VideoRef], run: Run) -> Generator[Timeline |
             most = run.spec.settings.engine.workers * run.workers.machines
             ahead.asked(ready=feed.ready.qsize(), most=most)
             open_more()
+            run.workers.expect(feed.left)
             opened = next_ready()
             feed.taken()
             if isinstance(opened, BaseException):
@@ -111,6 +113,7 @@ def open_timelines(videos: Sequence[VideoRef], run: Run) -> Generator[Timeline |
             yield opened
     finally:
         feed.close()
+        run.workers.expect(0)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from distributed import LocalCluster
 
 from tasks.adapters.stopping import raise_if_stopped
 from tasks.adapters.workers.dask_cluster import WORKER_COMMAND
@@ -84,6 +85,22 @@ def cluster(folder: Path, *, workers: int) -> Iterator[Cluster]:
         for _ in range(workers):
             made.add_worker()
         made.wait_until_joined(workers)
+        yield made
+
+
+@contextmanager
+def threads(folder: Path, *, workers: int) -> Iterator[LocalCluster]:
+    """A cluster whose workers are threads of this process, and speak TCP: they cost nothing to start."""
+    with LocalCluster(
+        n_workers=workers,
+        threads_per_worker=4,
+        resources={"GPU": 1},
+        memory_limit=0,
+        processes=False,
+        protocol="tcp",
+        dashboard_address="127.0.0.1:0",
+        local_directory=str(folder),
+    ) as made:
         yield made
 
 

@@ -8,6 +8,7 @@ import pytest
 from prefect import flow
 
 import tasks.open
+from tasks.adapters.workers.processes import InProcess
 from tasks.core.errors import HooklineError
 from tasks.core.records import Failure, Timeline
 from tasks.list import list_videos
@@ -46,6 +47,35 @@ def test_a_store_that_drips_costs_one_video_its_deadline(
     assert isinstance(slow, Failure)
     assert (slow.stage, slow.kind, slow.reason, slow.attempts) == ("fetch", "failed", "deadline", 1)
     assert "limits.deadline_seconds" in slow.detail
+
+
+class Demand(InProcess):
+    """This process, and what it is told of videos that wait."""
+
+    def __init__(self) -> None:
+        self.told = list[int]()
+
+    def expect(self, videos: int) -> None:
+        self.told.append(videos)
+
+
+def test_workers_are_told_how_many_videos_wait(video_file: Path, tmp_path: Path, prefect: None) -> None:
+    """The first two are opened at once."""
+    (tmp_path / "videos").mkdir()
+    for name in "abcd":
+        (tmp_path / "videos" / f"{name}.mp4").write_bytes(video_file.read_bytes())
+    run = Run(make_spec(tmp_path / "videos", tmp_path / "out"), tmp_path, workers := Demand())
+
+    @flow
+    def opened() -> int:
+        return sum(
+            isinstance(each, Timeline)
+            for each in open_timelines(list_videos.fn(run.spec.settings).videos, run)
+        )
+
+    assert opened() == 4
+    assert (workers.told[0], workers.told[-1]) == (2, 0)
+    assert workers.told == sorted(workers.told, reverse=True)
 
 
 @pytest.mark.logs_error

@@ -1,4 +1,4 @@
-"""Work on a standing Dask cluster.
+"""Work on a Dask cluster.
 
 One worker process a GPU: its resource admits one call that needs the GPU, its other threads fetch and
 decode. Each call is given to one worker. If that ends, the call on its GPU is to blame and is lost; the
@@ -63,6 +63,8 @@ class DaskWorkers(Workers):
         """
         self._deadline_s, self._closed = deadline_s, False
         self._cluster = DaskCluster(address)
+        self._cluster.wait_for_a_worker()
+        self._expected = 1  # until it is said how many videos there are
         self._lock, self._calls = threading.Condition(), 0
         self._places: dict[Hashable, str] = {}
         self._heirs: dict[str, str] = {}  # who has the work of a worker that is gone
@@ -95,6 +97,10 @@ class DaskWorkers(Workers):
     def release(self, video: Hashable) -> None:
         with self._lock:
             self._places.pop(video, None)
+
+    def expect(self, videos: int) -> None:
+        self._expected = videos
+        self._cluster.want(videos)
 
     def broadcast(self, work: Callable[..., object], *args: Any) -> None:
         tell = threading.Thread(target=self._tell, args=(work, *args), name="broadcast", daemon=True)
@@ -138,11 +144,13 @@ class DaskWorkers(Workers):
         patience = time.monotonic() + NO_WORKERS_TIMEOUT_S
         while not (workers := self._offering()):
             self._raise_if_closed()
+            self._cluster.want(max(1, self._expected))
             if time.monotonic() > patience:
                 raise WorkerLost(
                     f"The Dask cluster has had no worker for {NO_WORKERS_TIMEOUT_S:g} s: start some."
                 )
             time.sleep(POLL_S)
+        self._cluster.want(self._expected)
         with self._lock:
             worker = self._heir(prefer, workers) or self._least_loaded(workers)
             if prefer and worker != prefer:
@@ -219,7 +227,7 @@ class DaskWorkers(Workers):
                     raise
                 self._raise_if_closed()
                 if worker not in self._offering():
-                    raise died
+                    raise died if was_there else NotBegun(f"{_address(worker)} had left the cluster.")
         finally:
             future.release()
 

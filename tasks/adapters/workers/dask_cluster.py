@@ -1,16 +1,17 @@
-"""A standing Dask cluster: which workers it has that can be given work.
+"""A Dask cluster: which workers it has that can be given work.
 
-They are started with `WORKER_COMMAND`; workers with a memory limit are left alone.
+They are started with `WORKER_COMMAND`, by hand or on demand; workers with a memory limit are left alone.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping
 
-from distributed import Client
+from distributed import Client, Future
 
 from tasks.adapters.workers.processes import worker_name
 from tasks.core.errors import HooklineError
@@ -26,7 +27,16 @@ stay above.
 """
 
 CONNECT_TIMEOUT_S = 30.0
-"""How long the scheduler, and then the first worker, may take to answer."""
+"""How long the scheduler may take to answer."""
+
+FIRST_WORKER_TIMEOUT_S = 900.0
+"""How long a run waits for its first worker: on demand a machine is started for it, and its image loaded."""
+
+MAX_WANTED = 256
+"""So many of the videos that wait are shown to the scheduler."""
+
+NOWHERE = {"video": 1}
+"""A resource that no worker has: a task that needs it waits."""
 
 POLL_S = 1.0
 """Seconds from one look at the cluster to the next, while a call waits."""
@@ -37,16 +47,19 @@ class DaskCluster:
 
     def __init__(self, address: str, *, timeout_s: float | None = None) -> None:
         """
-        Scheduler, and then first worker, may take `timeout_s` each, or `CONNECT_TIMEOUT_S`.
+        The scheduler may take `timeout_s` to answer, or `CONNECT_TIMEOUT_S`. There may be no worker yet.
 
         Raises:
-            HooklineError: no scheduler answers there, or it has no worker that can be used.
+            HooklineError: no scheduler answers there, or all its workers have a memory limit.
         """
         timeout_s = CONNECT_TIMEOUT_S if timeout_s is None else timeout_s
+        self._address = address
         self._found: Mapping[str, int] = {}
         self._limited: Mapping[str, int] = {}
         self._look_again_at = 0.0
         self._looking = threading.Lock()
+        self._wanted: list[Future[int]] = []
+        self._wanting = threading.Lock()
         try:
             self.client = Client(address, timeout=timeout_s, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
@@ -54,11 +67,15 @@ class DaskCluster:
                 f"engine.dask_address is {address}, but no Dask scheduler answers there ({error}): start "
                 "`dask scheduler`, or check address and network."
             ) from error
-        try:
-            self._wait_for_workers(address, time.monotonic() + timeout_s)
-        except HooklineError:
-            self.client.close()
-            raise
+        self._close_if_limited()
+
+    @property
+    def no_worker(self) -> str:
+        """What to say of a cluster that has none."""
+        return (
+            f"The Dask scheduler at {self._address} has no worker with a GPU: start some with "
+            f"`{WORKER_COMMAND.format(address=self._address)}`, or have them started on demand."
+        )
 
     def workers(self, *, now: bool = False) -> Mapping[str, int]:
         """Their names with their GPUs, as they are `now`, or were at the last look."""
@@ -68,16 +85,41 @@ class DaskCluster:
                 self._look_again_at = time.monotonic() + POLL_S / 2
             return self._found
 
-    def _wait_for_workers(self, address: str, until: float) -> None:
+    def wait_for_a_worker(self) -> None:
+        """Want a worker, and wait until there is one; the client is closed if none comes.
+
+        Raises:
+            HooklineError: there was none for `FIRST_WORKER_TIMEOUT_S`, or only some with a memory limit.
+        """
+        until = time.monotonic() + FIRST_WORKER_TIMEOUT_S
+        self.want(1)
+        if not self.workers():
+            log.warning("%s The run waits %g s for one.", self.no_worker, FIRST_WORKER_TIMEOUT_S)
         while not self.workers():
-            if self._limited:
-                raise HooklineError(_limit_named(self._limited))
+            self._close_if_limited()
             if time.monotonic() > until:
-                raise HooklineError(
-                    f"The Dask scheduler at {address} has no worker with a GPU: start some with "
-                    f"`{WORKER_COMMAND.format(address=address)}`."
-                )
+                self.client.close()
+                raise HooklineError(self.no_worker)
             time.sleep(0.2)
+
+    def want(self, videos: int) -> None:
+        """Show the scheduler so many videos that wait: Dask's `adapt` starts workers for them."""
+        with self._wanting:
+            if self.client.status != "running":
+                return
+            # A scheduler that was started again has lost them.
+            self._wanted = [each for each in self._wanted if not each.cancelled()]
+            count = min(videos, MAX_WANTED)
+            while len(self._wanted) > count:
+                self._wanted.pop().release()
+            while len(self._wanted) < count:
+                key = f"wanted-{os.urandom(8).hex()}"
+                self._wanted.append(self.client.submit(int, key=key, resources=NOWHERE, pure=False))
+
+    def _close_if_limited(self) -> None:
+        if not self.workers() and self._limited:
+            self.client.close()
+            raise HooklineError(_limit_named(self._limited))
 
     def _look(self) -> None:
         if (scheduler := self.client.scheduler) is None:  # closed

@@ -85,6 +85,10 @@ class Workers(ABC):
         """There will be no more work on this video."""
         return
 
+    def expect(self, videos: int) -> None:
+        """So many videos wait to be opened: where workers start on demand, this is the demand."""
+        return
+
     def broadcast(self, work: Callable[..., object], *args: Any) -> None:
         """Have every worker outside this process do `work(*args)` now, beside its calls."""
         return
