@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from pathlib import Path
 import psutil
 from distributed import LocalCluster
 
-from tasks.adapters.stopping import raise_if_stopped
 from tasks.adapters.workers.dask_cluster import WORKER_COMMAND
 from tests.waiting import wait_for
 
@@ -119,11 +117,3 @@ def end(process: subprocess.Popen[bytes]) -> None:
         for member in family:
             member.kill()
     process.wait()
-
-
-def work_until_stopped(folder: str) -> None:
-    """Work for a worker: it says that it has begun, and goes on until its run ends."""
-    (Path(folder) / "begun").touch()
-    while True:
-        raise_if_stopped(folder)
-        time.sleep(0.1)

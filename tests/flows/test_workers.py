@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import shutil
 import signal
 import threading
 import time
@@ -12,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import pytest
 from prefect import flow
 
 from flows.rank_videos import rank_videos
-from tasks.adapters.models.checkpoints import Checkpoint, resolve_checkpoint
+from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.storage.scratch import leave_run, scratch_base
 from tasks.adapters.workers.dask import DaskWorkers
 from tasks.adapters.workers.processes import GpuProcesses, Workers
@@ -28,17 +27,16 @@ from tasks.core.errors import RunEnded, WorkerLost
 from tasks.core.records import Timeline, VideoRef, Window
 from tasks.core.settings import Settings
 from tasks.run.run import Run
-from tasks.score import load_fast_model, score_windows
+from tasks.score import score_windows
 from tasks.work.models import check_fast_model
-from tests.cluster import Cluster, cluster, runs, work_until_stopped
+from tests.calls import die, work_until_stopped
+from tests.cluster import Cluster, cluster, runs
 from tests.library import quick_settings, read_table, rows_without, write_broken_videos, write_good_videos
 from tests.media import numbered_video
 from tests.spec import make_spec
 from tests.waiting import patience, wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect")
-
-TWO_PROCESSES = {"gpu_workers": 2}
 
 
 @pytest.fixture(scope="module")
@@ -87,21 +85,29 @@ def here(
     return {kind: rows(output, manifest, kind) for kind in ("rankings", "failures")}
 
 
-def test_two_gpu_processes_rank_as_one_process_does(
+def test_two_gpu_processes_rank_as_one_does_though_one_dies_while_it_loads_and_one_over_its_analyses(
     videos: Path, demo_models: Path, here: dict[str, Any], tmp_path: Path
 ) -> None:
-    manifest = rank(videos, tmp_path, demo_models, **TWO_PROCESSES)
+    with (
+        killing(lambda: gpu_processes()[1:]) as loading,  # the second is started to load the model
+        killing(gpu_processes, once=analyses_in(tmp_path)) as analysing,
+    ):
+        manifest = rank(videos, tmp_path, demo_models, gpu_workers=2)
+    assert len({*loading, *analysing}) == 2
     assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
 
 
-def test_a_cluster_ranks_as_one_process_does_and_each_worker_opens_videos(
+def test_a_cluster_ranks_as_one_process_does_though_a_worker_dies_and_each_opens_videos(
     videos: Path, demo_models: Path, here: dict[str, Any], dask: Cluster, tmp_path: Path
 ) -> None:
-    manifest = rank(videos, tmp_path, demo_models, runner="dask", dask_address=dask.address)
+    with killing(dask.working, once=analyses_in(tmp_path)) as killed:
+        manifest = rank(videos, tmp_path, demo_models, runner="dask", dask_address=dask.address)
+    assert len(killed) == 1
     assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
     for number in range(2):
-        (opened_here,) = dask.folder.glob(f"worker-{number}/hookline-*/worker-*/")
-        assert not list(opened_here.iterdir())  # the run is over, and took its videos along
+        opened_here = [*dask.folder.glob(f"worker-{number}/hookline-*/worker-*/")]
+        assert opened_here
+        assert not any(any(folder.iterdir()) for folder in opened_here)  # the run took its videos along
 
 
 def test_on_a_cluster_a_video_over_its_deadline_is_one_failure_and_ends_no_worker(
@@ -131,83 +137,6 @@ def test_on_a_cluster_a_video_over_its_deadline_is_one_failure_and_ends_no_worke
     assert dask.joined() == joined
 
 
-def test_a_video_is_opened_where_the_fewest_are_in_work(dask: Cluster) -> None:
-    with closing(DaskWorkers(dask.address, deadline_s=60)) as workers:
-        first, *others = [workers.assign(video) for video in "abcd"]
-        assert Counter([first, *others]) == dict.fromkeys([first, *others], 2)
-        in_first = [video for video, place in zip("abcd", [first, *others], strict=True) if place == first]
-        for video in in_first:
-            workers.release(video)
-        assert [workers.assign(video) for video in "ef"] == [first, first]
-
-
-def test_a_gpu_process_killed_while_it_loads_the_model_is_replaced(
-    videos: Path, demo_models: Path, tmp_path: Path
-) -> None:
-    fast = resolve_checkpoint(str(demo_models / "videomae"))
-    with (
-        closing(GpuProcesses([""], deadline_s=60)) as workers,
-        killing(gpu_processes, once=lambda: bool(gpu_processes())) as killed,
-    ):
-
-        @flow
-        def load() -> None:
-            load_fast_model(Run(make_spec(videos, fast=fast), tmp_path, workers))
-
-        load()
-    assert len(killed) == 1
-
-
-def test_a_gpu_process_killed_over_its_analyses_loses_nothing(
-    videos: Path, demo_models: Path, here: dict[str, Any], tmp_path: Path
-) -> None:
-    with killing(gpu_processes, once=analyses_in(tmp_path)) as killed:
-        manifest = rank(videos, tmp_path, demo_models, gpu_workers=1)
-    assert len(killed) == 1
-    assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
-
-
-def test_a_cluster_whose_worker_is_killed_goes_on_with_the_others(
-    videos: Path, demo_models: Path, here: dict[str, Any], dask: Cluster, tmp_path: Path
-) -> None:
-    with killing(dask.working, once=analyses_in(tmp_path)) as killed:
-        manifest = rank(videos, tmp_path, demo_models, runner="dask", dask_address=dask.address)
-    assert len(killed) == 1
-    assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
-
-
-@pytest.mark.logs_error
-@pytest.mark.parametrize("runner", ["process", "dask"])
-def test_a_call_that_ends_its_worker_each_time_is_made_again_twice(
-    runner: str, dask: Cluster, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file of its model is a pipe that nobody writes to, so that it is seen when the model is read."""
-    monkeypatch.setattr("tasks.score.score_windows.retry_delay_seconds", [0, 0])
-    shutil.copytree(demo_models / "videomae", model := tmp_path / "model")
-    os.mkfifo(pipe := model / "more.json")
-    held_open = os.open(pipe, os.O_RDWR)
-    fast = Checkpoint(Path("/on/another/machine"), str(model), "")
-    timeline = Timeline(VideoRef("file:///video.mp4", "", 1), "", 40, 8, 56, 56, 5.0, "none")
-
-    @flow
-    def score(run: Run) -> None:
-        score_windows([Window(0, 40)], timeline, run)
-
-    def workers() -> list[psutil.Process]:
-        return gpu_processes() if runner == "process" else dask.working()
-
-    started: Workers = GpuProcesses([""], deadline_s=60)
-    if runner == "dask":
-        started = DaskWorkers(dask.address, deadline_s=60)
-    with closing(started), killing(lambda: readers(pipe, workers()), times=99) as killed:
-        state = score(Run(make_spec(tmp_path, fast=fast), tmp_path, started), return_state=True)
-    os.close(held_open)
-    assert len(set(killed)) == 3
-    lost = state.result(raise_on_failure=False)
-    assert isinstance(lost, WorkerLost)
-    assert lost.reason == "worker_lost"
-
-
 def test_workers_come_and_go_while_a_cluster_ranks(demo_models: Path, dask: Cluster, tmp_path: Path) -> None:
     """The first worker of the cluster is gone afterwards, and there is a third one."""
     videos, output = tmp_path / "videos", tmp_path / "output"
@@ -235,36 +164,40 @@ def test_workers_come_and_go_while_a_cluster_ranks(demo_models: Path, dask: Clus
     assert dask.workers[0].wait(patience(30)) == 0
 
 
+def test_a_video_is_opened_where_the_fewest_are_in_work(dask: Cluster) -> None:
+    with closing(DaskWorkers(dask.address, deadline_s=60)) as workers:
+        first, *others = [workers.assign(video) for video in "abcd"]
+        assert Counter([first, *others]) == dict.fromkeys([first, *others], 2)
+        in_first = [video for video, place in zip("abcd", [first, *others], strict=True) if place == first]
+        for video in in_first:
+            workers.release(video)
+        assert [workers.assign(video) for video in "ef"] == [first, first]
+
+
 @pytest.mark.logs_error
-def test_an_address_without_a_scheduler_is_said(
-    videos: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("runner", ["process", "dask"])
+def test_a_call_that_ends_its_worker_each_time_is_made_again_twice(
+    runner: str, dask: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.adapters.workers.dask_cluster.CONNECT_TIMEOUT_S", 1.0)
-    settings = quick_settings(
-        videos, tmp_path, demo_models, engine={"runner": "dask", "dask_address": "tcp://127.0.0.1:1"}
-    )
-    state = rank_videos(settings, return_state=True)
-    assert state.is_failed()
-    assert "engine.dask_address is tcp://127.0.0.1:1, but no Dask scheduler answers" in str(state.message)
+    """What the task has done by a model ends the worker before that is loaded: it is about the task."""
+    monkeypatch.setattr("tasks.score.score_windows.retry_delay_seconds", [0, 0])
+    monkeypatch.setattr("tasks.score.window_features", partial(die, tmp_path / "notes"))
+    timeline = Timeline(VideoRef("file:///video.mp4", "", 1), "", 40, 8, 56, 56, 5.0, "none")
 
+    @flow
+    def score(run: Run) -> None:
+        score_windows([Window(0, 40)], timeline, run)
 
-def gpu_processes() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if runs(child, "multiprocessing.spawn")]
-
-
-def decoders(dask: Cluster) -> list[psutil.Process]:
-    children = [child for process in dask.working() for child in process.children()]
-    return [child for child in children if runs(child, "decode_child")]
-
-
-def readers(pipe: Path, processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that have it open."""
-    found = []
-    for process in processes:
-        with suppress(OSError):  # it has ended meanwhile
-            opened = [each.readlink() for each in Path(f"/proc/{process.pid}/fd").iterdir()]
-            found += [process] * (pipe in opened)
-    return found
+    started: Workers = GpuProcesses([""], deadline_s=60)
+    if runner == "dask":
+        started = DaskWorkers(dask.address, deadline_s=60)
+    with closing(started):
+        state = score(Run(make_spec(tmp_path), tmp_path, started), return_state=True)
+    died = (tmp_path / "notes").read_text().split()
+    assert len(died) == len({*died}) == 3
+    lost = state.result(raise_on_failure=False)
+    assert isinstance(lost, WorkerLost)
+    assert lost.reason == "worker_lost"
 
 
 def test_a_run_that_ends_takes_its_calls_on_the_cluster_along(dask: Cluster, tmp_path: Path) -> None:
@@ -301,6 +234,28 @@ def test_a_client_is_never_closed_under_a_call(dask: Cluster) -> None:
                 with pytest.raises(RunEnded, match="left the Dask cluster"):
                     call.result(patience(20))
     gc.collect()
+
+
+@pytest.mark.logs_error
+def test_an_address_without_a_scheduler_is_said(
+    videos: Path, demo_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.adapters.workers.dask_cluster.CONNECT_TIMEOUT_S", 1.0)
+    settings = quick_settings(
+        videos, tmp_path, demo_models, engine={"runner": "dask", "dask_address": "tcp://127.0.0.1:1"}
+    )
+    state = rank_videos(settings, return_state=True)
+    assert state.is_failed()
+    assert "engine.dask_address is tcp://127.0.0.1:1, but no Dask scheduler answers" in str(state.message)
+
+
+def gpu_processes() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if runs(child, "multiprocessing.spawn")]
+
+
+def decoders(dask: Cluster) -> list[psutil.Process]:
+    children = [child for process in dask.working() for child in process.children()]
+    return [child for child in children if runs(child, "decode_child")]
 
 
 def analyses_in(output: Path) -> Callable[[], bool]:
