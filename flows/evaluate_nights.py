@@ -23,7 +23,7 @@ def evaluate_nights(output: str, since: str = "") -> State[Any]:
 
     Args:
         output: Where the rankings are: s3://bucket/prefix, or a folder on the worker.
-        since: Only runs from here on: an id, or the beginning of it, such as a day: 20261124.
+        since: Only runs from here on: an id, or the beginning of it, such as a day: 20261124 or 2026-11-24.
     """
     try:
         store = open_store(output)

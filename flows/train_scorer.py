@@ -22,7 +22,7 @@ def train_scorer(output: str, since: str = "", promote: Promote = "auto") -> Sta
 
     Args:
         output: Where the rankings are: s3://bucket/prefix, or a folder on the worker.
-        since: Only runs from here on: an id, or the beginning of it, such as a day: 20261124.
+        since: Only runs from here on: an id, or the beginning of it, such as a day: 20261124 or 2026-11-24.
         promote: Whether fast.head latest is this head from then on; auto = if it is better.
     """
     try:

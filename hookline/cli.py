@@ -160,7 +160,7 @@ def show(
     output
         Where the rankings are: s3://bucket/prefix, or a folder.
     run
-        Another run: its id, or the beginning of it, such as a day: 20261124.
+        Another run: its id, or the beginning of it, such as a day: 20261124 or 2026-11-24.
     video
         Only the videos with this in their URI, such as a part of the name, and why each rank is what it is.
         Letter case does not matter.
@@ -300,7 +300,7 @@ def evaluate(output: str, /, *, since: str = "", fail_below: tuple[str, ...] = (
     output
         Where the rankings are: s3://bucket/prefix, or a folder.
     since
-        Only runs from here on: an id, or the beginning of it, such as a day: 20261124.
+        Only runs from here on: an id, or the beginning of it, such as a day: 20261124 or 2026-11-24.
     fail_below
         Exit with 3 if a metric is lower, or unknown: recall_at_own_bar=0.5, or of another score than the fast
         one auc_of_verdicts.combined=0.6. May be given several times.
@@ -332,7 +332,7 @@ def train(output: str, /, *, since: str = "", promote: Literal["auto", "never", 
     output
         Where the rankings are: s3://bucket/prefix, or a folder. The head is kept under heads/ there.
     since
-        Only runs from here on: an id, or the beginning of it, such as a day: 20261124.
+        Only runs from here on: an id, or the beginning of it, such as a day: 20261124 or 2026-11-24.
     promote
         Whether --fast.head latest is this head from now on: auto = if it is better.
     """

@@ -72,6 +72,7 @@ def find_nights(store: Store, *, since: str = "") -> Nights:
     """The complete runs under an output; with `since`, those whose id is not before it, such as a day.
 
     Raises:
+        SettingsError: `since` is neither a day nor how an id begins.
         StorageError: there is none, or the output cannot be reached.
     """
     ranked = [manifest for manifest in manifests(store, since=since) if manifest.state != "Failed"]

@@ -15,12 +15,16 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from tasks.adapters.storage.store import Store
-from tasks.core.errors import StorageError, first_error
+from tasks.core.errors import SettingsError, StorageError, first_error
 from tasks.core.manifest import Manifest
 from tasks.core.tables.labels import newest
 from tasks.core.tables.schemas import CURVES, LABELS, table_name, upgraded
 
 MANIFEST_NAME = re.compile(r"runs/[A-Za-z0-9-]+\.json")
+
+DAY = re.compile(r"^([0-9]{4})-([0-9]{2})(?:-([0-9]{2}))?")
+
+BEGINS_AS_RUN_ID = re.compile(r"[0-9]{4,8}|[0-9]{8}T[0-9]{0,6}|[0-9]{8}T[0-9]{6}Z(-.*)?")
 
 CURVES_KEY = ("video_uri", "video_etag", "start", "end", "kind")
 
@@ -86,10 +90,23 @@ def manifests(store: Store, *, since: str = "", newest: int = 0) -> list[Manifes
     With `newest`, so many at the most.
 
     Raises:
+        SettingsError: `since` is neither a day nor how an id begins.
         StorageError: one cannot be read.
     """
-    runs = [run_id for run_id in run_ids(store) if run_id >= since]
+    first = _beginning_of_id(since) if since else ""
+    runs = [run_id for run_id in run_ids(store) if run_id >= first]
     return [_manifest(store, f"runs/{run_id}.json") for run_id in runs[-newest:]]
+
+
+def _beginning_of_id(since: str) -> str:
+    """A day as ids have it: a hyphen sorts before all digits, so 2026-11-24 would come before all of 2026."""
+    found = DAY.sub(r"\1\2\3", since)
+    if not BEGINS_AS_RUN_ID.fullmatch(found):
+        raise SettingsError(
+            f"since {since!r} is neither a day nor how the id of a run begins: write 20261124, 2026-11-24 or "
+            "20261124T0312"
+        )
+    return found
 
 
 def run_ids(store: Store) -> list[str]:

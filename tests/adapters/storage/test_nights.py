@@ -17,6 +17,7 @@ import pytest
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.nights import find_nights, whole_videos
 from tasks.adapters.storage.store import Store
+from tasks.core.errors import SettingsError
 from tests.learning_world import publish_plain_night
 
 
@@ -53,6 +54,25 @@ def test_a_run_that_failed_or_came_before_is_none_of_them(tmp_path: Path) -> Non
     path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "Failed"}))
     nights = find_nights(open_store(str(tmp_path)), since=runs[1][:8])
     assert [run.run_id for run in nights.runs] == [runs[1]]
+
+
+@pytest.mark.parametrize("since", ["20260106", "2026-01-06", "2026-01-06T010000Z", "20260106T01", "202602"])
+def test_runs_before_a_day_are_left_out_however_it_is_written(tmp_path: Path, since: str) -> None:
+    """A hyphen sorts before digits: 2026-01-06 as it is comes before every id of that year."""
+    publish_plain_night(tmp_path, videos=1, number=0)  # of January 5
+    later = publish_plain_night(tmp_path, videos=1, number=40)
+    assert [run.run_id for run in find_nights(open_store(str(tmp_path)), since=since).runs] == [later]
+
+
+@pytest.mark.parametrize(
+    "since", ["yesterday", "06.01.2026", "2026-1-6", "2026-01-06T01:00", "26", "20260106Z"]
+)
+def test_what_is_no_day_and_begins_no_id_is_refused(tmp_path: Path, since: str) -> None:
+    publish_plain_night(tmp_path, videos=1)
+    with pytest.raises(
+        SettingsError, match=f"since '{since}' is neither a day nor.*write 20261124, 2026-11-24"
+    ):
+        find_nights(open_store(str(tmp_path)), since=since)
 
 
 def test_a_year_of_nights_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
