@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.adapters.storage.published import explaining, manifests, run_ids
+from tasks.adapters.storage.published import explaining, manifests
 from tasks.adapters.storage.store import Store
 from tasks.core.errors import StorageError
 from tasks.core.learning.videos import FEATURES, NEEDED, SINCE_4, ScoredVideoRows, rows_by_video
@@ -75,17 +75,21 @@ def find_nights(store: Store, *, since: str = "") -> Nights:
         SettingsError: `since` is neither a day nor how an id begins.
         StorageError: there is none, or the output cannot be reached.
     """
-    ranked = [manifest for manifest in manifests(store, since=since) if manifest.state != "Failed"]
+    ranked = _complete(store, since)
     if not ranked:
-        if since and (runs := run_ids(store)):
+        if since and (runs := _complete(store)):
             raise StorageError.not_found(
-                f"There is no complete run since {since} under {store.uri}: the newest is {runs[-1]}."
+                f"There is no complete run since {since} under {store.uri}: the newest is {runs[-1].run_id}."
             )
         raise StorageError.not_found(
             f"There is no complete run yet under {store.uri}: run `hookline rank SOURCE {store.uri}`."
         )
     kept = [manifest for manifest in ranked if "head_revision" in manifest.models]
     return Nights(store, kept, [manifest for manifest in ranked if manifest not in kept])
+
+
+def _complete(store: Store, since: str = "") -> list[Manifest]:
+    return [manifest for manifest in manifests(store, since=since) if manifest.state != "Failed"]
 
 
 def windows_of_run(

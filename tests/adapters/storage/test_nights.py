@@ -17,7 +17,7 @@ import pytest
 from tasks.adapters.storage import open_store
 from tasks.adapters.storage.nights import find_nights, whole_videos
 from tasks.adapters.storage.store import Store
-from tasks.core.errors import SettingsError
+from tasks.core.errors import SettingsError, StorageError
 from tests.learning_world import publish_plain_night
 
 
@@ -50,10 +50,25 @@ def test_windows_that_were_deleted_are_told_and_the_others_read(tmp_path: Path) 
 
 def test_a_run_that_failed_or_came_before_is_none_of_them(tmp_path: Path) -> None:
     runs = [publish_plain_night(tmp_path, videos=1, number=number) for number in range(3)]
-    path = tmp_path / "runs" / f"{runs[2]}.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "Failed"}))
+    fail(tmp_path, runs[2])
     nights = find_nights(open_store(str(tmp_path)), since=runs[1][:8])
     assert [run.run_id for run in nights.runs] == [runs[1]]
+
+
+def test_the_newest_run_that_is_named_is_one_that_did_not_fail(tmp_path: Path) -> None:
+    runs = [publish_plain_night(tmp_path, videos=1, number=number) for number in range(2)]
+    store, since = open_store(str(tmp_path)), runs[1][:8]
+    fail(tmp_path, runs[1])
+    with pytest.raises(StorageError, match=rf"no complete run since {since} .*: the newest is {runs[0]}\."):
+        find_nights(store, since=since)
+    fail(tmp_path, runs[0])
+    with pytest.raises(StorageError, match=r"no complete run yet .*: run `hookline rank SOURCE"):
+        find_nights(store, since=since)
+
+
+def fail(output: Path, run_id: str) -> None:
+    path = output / "runs" / f"{run_id}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "Failed"}))
 
 
 @pytest.mark.parametrize("since", ["20260106", "2026-01-06", "2026-01-06T010000Z", "20260106T01", "202602"])
@@ -70,7 +85,7 @@ def test_runs_before_a_day_are_left_out_however_it_is_written(tmp_path: Path, si
 def test_what_is_no_day_and_begins_no_id_is_refused(tmp_path: Path, since: str) -> None:
     publish_plain_night(tmp_path, videos=1)
     with pytest.raises(
-        SettingsError, match=f"since '{since}' is neither a day nor.*write 20261124, 2026-11-24"
+        SettingsError, match=rf"since '{since}' is neither a day nor.*write 20261124, 2026-11-24"
     ):
         find_nights(open_store(str(tmp_path)), since=since)
 
