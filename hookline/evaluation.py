@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 
+from hookline.labelling.files import READERS
 from hookline.show import titled
 from tasks.core.amounts import number_of
 from tasks.core.errors import SettingsError
+from tasks.core.learning.evaluation import NO_WINDOWS
 from tasks.core.learning.measured import Measured
 from tasks.core.views.evaluation.page import SCORES, TITLES, alarms, titles
 from tasks.learning.evaluate import Evaluation
@@ -17,7 +19,8 @@ from tasks.learning.evaluate import Evaluation
 MAX_NIGHTS = 30
 """Nights that are printed, the newest."""
 
-FEW = "too few for an interval"
+OF_MOMENTS = ("map_of_moments", "hit_at_1", "middle_inside_at_1")
+"""Metrics of where something was published: labels that reject tell nothing of them."""
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, uri: str) -> None:
@@ -57,32 +60,52 @@ def missed_bars(evaluation: Evaluation, bars: Iterable[str]) -> list[str]:
     measured = {(each.metric, each.score): each for each in evaluation.measured if each.scope == "all"}
     missed = []
     for bar in bars:
-        name, _, least = bar.partition("=")
-        metric, _, score = name.partition(".")
-        found = measured.get((metric, score or "fast"))
-        if metric in TITLES and not any(metric == known for known, _ in measured):
-            missed.append(
-                f"{name} is unknown: there is no label of a video that was scored (hookline labels)"
-            )
-            continue
+        name = bar.partition("=")[0]
+        metric, score, wanted = _parsed(bar, measured)
+        found = measured.get((metric, score))
         if found is None:
-            scores = sorted(of for known, of in measured if known == metric and of)
-            metrics = sorted({known for known, of in measured if of})
-            wrong = (
-                f"{metric} is of the scores {', '.join(scores)}"
-                if scores
-                else (f"there is no such metric; there are {', '.join(metrics)}")
-            )
-            raise SettingsError(f"--fail-below {bar}: {wrong}")
-        try:
-            wanted = float(least)
-        except ValueError as error:
-            raise SettingsError(f"--fail-below {bar}: write it as {name}=0.5") from error
-        value = found.estimate.value
-        if value is None or not value >= wanted:
+            missed.append(f"{name} is unknown: {_why_not_measured(metric)}")
+        elif (value := found.estimate.value) is None or not value >= wanted:
             text = _unknown(found) if value is None else f"{value:.3f}"
             missed.append(f"{name} is {text}, not {wanted:g} or more")
     return missed
+
+
+def _parsed(bar: str, measured: Collection[tuple[str, str]]) -> tuple[str, str, float]:
+    """The metric, the score and the value of a bar; one that there is, though it may not be measured here.
+
+    Raises:
+        SettingsError: there is no such metric, or the value is no number.
+    """
+    name, _, least = bar.partition("=")
+    metric, _, score = name.partition(".")
+    scores = sorted(of for known, of in measured if known == metric and of)
+    if not scores and _why_not_measured(metric):
+        scores = sorted(SCORES)
+    if not scores:
+        metrics = ", ".join(sorted({known for known, of in measured if of} | set(TITLES)))
+        raise SettingsError(f"--fail-below {bar}: there is no such metric; there are {metrics}")
+    if (score := score or "fast") not in scores:
+        raise SettingsError(f"--fail-below {bar}: {metric} is of the scores {', '.join(scores)}")
+    try:
+        return metric, score, float(least)
+    except ValueError as error:
+        raise SettingsError(f"--fail-below {bar}: write it as {name}=0.5") from error
+
+
+def _why_not_measured(metric: str) -> str:
+    """Why there may be no such metric in an evaluation; empty if it is one of none."""
+    of, _, kind = metric.partition("_with_")
+    if of in ("spearman", "kendall") and kind in READERS:
+        return f"there is no {kind} of a video that was scored (hookline labels)"
+    if metric == "concordance_with_judge":
+        return NO_WINDOWS.removeprefix("unknown: ")
+    if metric in TITLES:
+        what = (
+            "of a video that was scored says published" if metric in OF_MOMENTS else "is of a scored window"
+        )
+        return f"no label {what} (hookline labels)"
+    return ""
 
 
 def _value(each: Measured | None) -> str:

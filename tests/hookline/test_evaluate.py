@@ -103,7 +103,7 @@ def test_without_audits_or_labels_it_is_unknown_and_no_bar_is_passed(
     assert (row["value"], row["note"]) == (None, "unknown: no audits")
     text = " ".join(capsys.readouterr().out.split())
     assert "recall_at_own_bar is unknown: no audits" in text
-    assert "auc_of_verdicts.deep is unknown: there is no label" in text
+    assert "auc_of_verdicts.deep is unknown: no label is of a scored window" in text
     assert text.count("(too few videos for an interval)") == 2
 
 
@@ -117,6 +117,39 @@ def test_labels_of_one_verdict_tell_nothing_and_that_is_said(
     text = " ".join(capsys.readouterr().out.split())
     assert "published, AUC: unknown: one verdict only." in text
     assert "auc_of_verdicts is unknown: one verdict only, not 0.1 or more" in text
+
+
+def test_why_a_metric_was_not_measured_is_said_as_it_is(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels that all reject tell something of the scores, and nothing of moments."""
+    path = output / "labels" / "one.parquet"
+    labels = pq.ParquetFile(path).read()
+    pq.write_table(labels.filter(pc.equal(labels["verdict"], "rejected")), path)
+    bars = ["auc_of_verdicts=0.1", "hit_at_1=0.1", "kendall_with_curve.deep=0.1"]
+    assert run(["evaluate", str(output), *(word for bar in bars for word in ("--fail-below", bar))]) == 3
+    text = " ".join(capsys.readouterr().out.split())
+    assert "auc_of_verdicts is unknown: one verdict only" in text
+    assert "hit_at_1 is unknown: no label of a video that was scored says published" in text
+    assert "kendall_with_curve.deep is unknown: there is no curve of a video that was scored" in text
+
+
+@pytest.mark.parametrize(
+    ("bar", "says"),
+    [
+        ("auc_of_verdicts.nonsense=0.1", "auc_of_verdicts is of the scores combined, deep, fast"),
+        ("auc_of_verdicts=x", "write it as auc_of_verdicts=0.5"),
+        ("auc_of_verdicts", "write it as auc_of_verdicts=0.5"),
+        ("spearman_with_curve.nonsense=0.1", "spearman_with_curve is of the scores combined, deep, fast"),
+        ("spearman_with_nonsense=0.1", "no such metric; there are ap_of_verdicts, auc_of_verdicts"),
+    ],
+)
+def test_a_bar_that_is_none_is_refused_without_labels_too(
+    output: Path, capsys: pytest.CaptureFixture[str], bar: str, says: str
+) -> None:
+    shutil.rmtree(output / "labels")
+    assert run(["evaluate", str(output), "--fail-below", bar]) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_bar_that_is_missed_fails_and_one_that_is_passed_does_not(
@@ -174,6 +207,9 @@ def test_runs_of_earlier_versions_say_so(tmp_path: Path, capsys: pytest.CaptureF
     assert "1 run of earlier versions did not keep what the deep model said" in text
     assert "Recall of the fast score: unknown: no windows" in text
     assert "left nothing out" not in text
+    assert run(["evaluate", str(output), "--fail-below", "concordance_with_judge=0.1"]) == 3
+    text = " ".join(capsys.readouterr().out.split())
+    assert "concordance_with_judge is unknown: no windows of videos that no head was fitted on" in text
 
 
 def test_an_output_without_a_run_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
