@@ -195,7 +195,8 @@ def check_enough(taught: _Taught, nights: Nights) -> None:
     ]
     if missing:
         runs = number_of(len(nights.runs), "run")
-        in_all = ", about 100 in all" if fitted < MIN_FITTED or held_out < MIN_HELD_OUT else ""
+        few = fitted < MIN_FITTED or held_out < MIN_HELD_OUT
+        in_all = ", about 130 videos in all, and 350 before a head is promoted" if few else ""
         raise SettingsError(
             f"Too little to learn from in {runs}: {'; '.join(missing)}. Rank more videos with the deep "
             f"stage{in_all}; until then salience is the better score"

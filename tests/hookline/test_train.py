@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from tasks.adapters.storage import open_store
 from tasks.core.learning.metrics import Estimate
 from tasks.core.learning.promotion import Exam
 from tasks.core.records import WindowFeatures
-from tasks.learning.train import reasons
+from tasks.learning.train import MIN_HELD_OUT, reasons
 from tests import FIXTURES
 from tests.learning_world import STATES, World, new_candidates, publish_nights, publish_plain_night, recall_of
 
@@ -163,9 +165,12 @@ def test_too_little_is_refused_with_the_numbers_that_are_missing(
     text = printed(capsys)
     assert "Too little to learn from in 1 run" in text
     assert "videos to fit on, with 5 judged windows or more, 40 are needed" in text
-    assert (
-        "600 judged windows, 1,000 are needed. Rank more videos with the deep stage, about 100 in all" in text
-    )
+    assert "600 judged windows, 1,000 are needed. Rank more videos with the deep stage, about 130" in text
+    for least, found in zip(
+        (MIN_HELD_OUT, 60), re.findall(r"(\d+) (?:videos in all|before)", text), strict=True
+    ):
+        few = sum(comb(int(found), n) * 0.2**n * 0.8 ** (int(found) - n) for n in range(least))
+        assert few < 0.1, "of so many videos, enough are held out nearly always"
     assert not (tmp_path / "heads").exists()
 
 
