@@ -104,9 +104,8 @@ class Inventory(BaseModel, frozen=True):
         'Listed by the inventory s3://lists/manifest.json of 2026-11-25 01:00 UTC; nothing later is seen'
         """
         written = f"{self.written_at:%Y-%m-%d %H:%M} UTC"
-        asked = (
-            f", but of {number_of(self.looked_up, 'video')} without an ETag there" if self.looked_up else ""
-        )
+        unknown = number_of(self.looked_up, "video") + " without an ETag there"
+        asked = f"; looked up in the bucket: {unknown}" if self.looked_up else ""
         return f"Listed by the inventory {self.uri} of {written}; nothing later is seen{asked}"
 
     def is_late(self, now: datetime) -> bool:

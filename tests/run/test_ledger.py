@@ -97,7 +97,7 @@ def test_an_inventory_older_than_two_days_is_warned_of(
         Ledger(Listing([], inventory=inventory))
     (line,) = (each for each in caplog.records if "nothing later is seen" in each.getMessage())
     assert line.levelname == level
-    assert "but of 1 video without an ETag there" in line.getMessage()
+    assert "; looked up in the bucket: 1 video without an ETag there" in line.getMessage()
 
 
 def test_broken_sound_is_said(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ FILES_LOOKED_AT = 1000
 """Files of a source that are listed: S3 gives as many with one answer."""
 
 NAMES_LOOKED_AT = 20
-"""Videos of a list that are looked up, with a request each."""
+"""Videos of a list, or without an ETag in an inventory, that are looked up, with a request each."""
 
 
 def list_source(source: Store, select: Select, *, output: str = "", first: bool = False) -> Listing:
@@ -44,23 +44,22 @@ def list_source(source: Store, select: Select, *, output: str = "", first: bool 
     looked_at = FILES_LOOKED_AT if first else None
     if select.listing == LIVE:
         return source.listing(select.pattern, limit=select.limit, output=output, first=looked_at)
-    return _of_inventory(find_manifest(select.listing), source, select, output=output, first=looked_at)
+    return _of_inventory(find_manifest(select.listing), source, select, output=output, first=first)
 
 
-def _of_inventory(
-    manifest: Store, source: Store, select: Select, *, output: str, first: int | None
-) -> Listing:
+def _of_inventory(manifest: Store, source: Store, select: Select, *, output: str, first: bool) -> Listing:
     """What an inventory lists. Where it lacks the ETag of a video, the bucket is asked for that one."""
     sieve = Sieve(source.uri, select.pattern, output=output)
     inventory, objects = read_inventory(manifest, source)
     unknown, refused = list[str](), list[Failure]()
 
     def found() -> Iterator[VideoRef]:
-        for video in filter(sieve.takes, islice(objects, first)):
+        for video in filter(sieve.takes, islice(objects, FILES_LOOKED_AT if first else None)):
             if video.etag:
                 yield video
             else:
                 unknown.append(video.uri)
+        del unknown[NAMES_LOOKED_AT if first else len(unknown) :]
         for each in looked_up(unknown, folder=source.uri, source=manifest.uri):
             if isinstance(each, Failure):
                 refused.append(each)
@@ -86,14 +85,15 @@ def check_source(uri: str, select: Select, *, output: str = "") -> Finding:
     """
     source = open_store(uri)
     listing = list_source(source, select, output=output, first=True)
-    if listing.refused:
-        first = (
-            f"{len(listing.refused)} of its first names cannot be used, such as {listing.refused[0].detail}"
-        )
+    # What an inventory lists may have been removed since.
+    gone = [each for each in listing.refused if listing.inventory and each.reason == "not_found"]
+    if unusable := [each for each in listing.refused if each not in gone]:
+        first = f"{len(unusable)} of its first names cannot be used, such as {unusable[0].detail}"
         return Finding("Source", "wrong", f"{source.uri}: {first}")
     if not listing.videos:
         left_out = listing.left_out.sentence
-        what = f"no video among the files that were looked at. {left_out}" if left_out else "no file"
+        what = "no video among the files that were looked at" if gone or left_out else "no file"
+        what += f". {left_out}" * bool(left_out)
         fix = "Check the folder and select.pattern."
         return Finding("Source", "wrong", f"{source.uri} can be listed, but has {what}. {fix}")
     with store_of(listing.videos[0]).opened(listing.videos[0].uri) as stream:

@@ -23,7 +23,7 @@ from tasks.adapters.storage.sources.source import check_source, list_source
 from tasks.core.errors import ObjectChanged, SettingsError, StorageError
 from tasks.core.listing import Listing
 from tasks.core.settings import Select
-from tests.s3 import Bucket, Server
+from tests.s3 import Bucket, Disturbance, Fault, Server
 
 pytest_plugins = ["tests.s3"]
 
@@ -279,7 +279,9 @@ def test_a_video_without_an_etag_is_looked_up_in_the_bucket(
     ]
     assert found.inventory
     assert found.inventory.looked_up == 2
-    assert found.inventory.sentence.endswith("nothing later is seen, but of 2 videos without an ETag there")
+    assert found.inventory.sentence.endswith(
+        "nothing later is seen; looked up in the bucket: 2 videos without an ETag there"
+    )
 
 
 @pytest.mark.parametrize("at", [10**18, 10**30])
@@ -296,6 +298,37 @@ def test_the_doctor_looks_at_the_inventory(videos: Bucket, bucket: Bucket) -> No
     assert (
         f"4 videos at a first look (Listed by the inventory {manifest} of 2025-11-25 01:00 UTC" in found.text
     )
+
+
+def test_the_doctor_looks_a_few_up_and_minds_none_that_is_gone(
+    videos: Bucket, bucket: Bucket, network: Disturbance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three without an ETag are looked up; it was all of them, and one that is gone was an error."""
+    monkeypatch.setattr("tasks.adapters.storage.sources.source.NAMES_LOOKED_AT", 2)
+    unknown = [name for name in NAMES if name != "deep/b.MOV"]
+    every = [row | ({"ETag": ""} if row["Key"][3:] in unknown else {}) for row in rows(videos)]
+    manifest = put_inventory(bucket, every)
+    for name in unknown:
+        videos.delete(f"in/{name}")
+    select = Select(listing=manifest)
+    found = check_source(f"{videos.uri}/in", select)
+    assert found.status == "ok"
+    assert "1 video at a first look" in found.text
+    assert found.text.endswith("looked up in the bucket: 2 videos without an ETag there)")
+    videos.put("in/a.mp4")
+    network.faults.append(Fault("reply", method="HEAD", only="a.mp4", times=10**6, status=403))
+    found = check_source(f"{videos.uri}/in", select)
+    assert found.status == "wrong"
+    assert "1 of its first names cannot be used, such as " in found.text
+
+
+def test_the_doctor_says_so_if_all_that_an_inventory_lists_is_gone(videos: Bucket, bucket: Bucket) -> None:
+    every = [row | {"ETag": ""} for row in rows(videos) if row["Key"] == "in/a.mp4"]
+    manifest = put_inventory(bucket, every)
+    videos.delete("in/a.mp4")
+    found = check_source(f"{videos.uri}/in", Select(listing=manifest))
+    assert found.status == "wrong"
+    assert "has no video among the files that were looked at. Check the folder" in found.text
 
 
 def test_a_list_may_name_the_videos_of_a_source(videos: Bucket, tmp_path: Path) -> None:
