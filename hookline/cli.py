@@ -559,8 +559,10 @@ def run(arguments: Sequence[str]) -> int:
         errors.print(f"[bold red]hookline:[/] {escape(in_words(error))}", soft_wrap=True)
         return ExitCode.BAD_ARGUMENTS
     except BrokenPipeError:
-        errors.on_broken_pipe()  # ends it without a word, as where rich prints to nobody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write
         return ExitCode.NOTHING_DONE
+    except SystemExit as error:  # of rich, where nobody reads what it prints
+        return error.code if isinstance(error.code, int) else ExitCode.NOTHING_DONE
     except (HooklineError, OSError) as error:
         errors.print(f"[bold red]hookline:[/] {escape(str(error))}", soft_wrap=True)
         return ExitCode.NOTHING_DONE

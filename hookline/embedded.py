@@ -104,9 +104,10 @@ def prefect_server(
                 if not isinstance(cause, httpx.HTTPError):
                     raise
                 said = str(cause).partition("\n")[0] or type(cause).__name__
+                look = "" if own else "look at it and its database, and "
                 raise HooklineError(
-                    f"The Prefect server at {api_url} broke off ({said}): look at it and its database, and "
-                    "run this again. What was published before that stays: hookline show OUTPUT"
+                    f"The Prefect server at {api_url} broke off ({said}): {look}run this again. "
+                    "What was published before that stays: hookline show OUTPUT"
                 ) from error
             finally:
                 tell(flush(api_url))

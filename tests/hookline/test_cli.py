@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
@@ -283,17 +284,41 @@ main(["--version"])
     assert [*tmp_path.glob("hookline-model-*")] == []
 
 
+@pytest.mark.parametrize("is_configured", [True, False])
 def test_a_prefect_server_without_its_database_ends_the_run_with_words(
-    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    is_configured: bool,
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It is healthy, and refuses all else. The run was ended by a traceback."""
+    """It is healthy, and refuses all else. The run was ended by a traceback.
+
+    Nobody is sent to look at a server that they did not start.
+    """
     with server_without_database() as url:
-        away = {PREFECT_API_URL: f"{url}/api", PREFECT_CLIENT_MAX_RETRIES: 0}
-        with temporary_settings(away):
+        monkeypatch.setattr("hookline.embedded.LingeringServer", lambda _: OwnServer(f"{url}/api"))
+        configured = {PREFECT_API_URL: f"{url}/api" if is_configured else None}
+        with temporary_settings({**configured, PREFECT_CLIENT_MAX_RETRIES: 0}):
             assert run(["rank", str(videos), str(tmp_path / "out"), "--dry_run"]) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert f"The Prefect server at {url}/api broke off (Server error '503 Service Unavailable'" in said
-    assert "look at it and its database, and run this again" in said
+    assert ("): look at it and its database, and run this again. What" in said) is is_configured
+    assert ("): run this again. What" in said) is not is_configured
+
+
+@dataclass
+class OwnServer:
+    """Stands in for the server that a run starts, and is there already."""
+
+    api_url: str
+
+    def launch(self) -> None: ...
+
+    def wait(self) -> None: ...
+
+    def stop(self) -> str:
+        return ""
 
 
 @contextmanager
@@ -323,14 +348,16 @@ def server_without_database() -> Iterator[str]:
             server.shutdown()
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
-    """As `head` does."""
+@pytest.mark.parametrize("options", [["--csv"], []], ids=["csv", "table"])
+def test_a_reader_that_leaves_is_no_error(options: list[str]) -> None:
+    """As `head` does. What was to be said until then is said by nobody, also when Python ends."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "hookline", "show", str(PUBLISHED), "--csv"]
+    program = "import sys; from hookline.cli import run; code = run(sys.argv[1:]); sys.exit(code + 10)"
+    command = [sys.executable, "-c", program, "show", str(PUBLISHED), *options]
     answer = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
-    assert (answer.returncode, answer.stderr) == (1, "")
+    assert (answer.returncode, answer.stderr) == (11, "")
 
 
 @pytest.mark.parametrize("module", ["hookline", "hookline.cli"])
