@@ -76,9 +76,9 @@ def prefect_server(
         server.launch()
     try:
         with no_garbage():
-            import httpx
             from prefect.settings import (
                 PREFECT_API_URL,
+                PREFECT_CLIENT_RETRY_EXTRA_CODES,
                 PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
                 temporary_settings,
             )
@@ -87,6 +87,8 @@ def prefect_server(
         if api_url := PREFECT_API_URL.value():
             server.stop()  # a profile names another one
             check_healthy(api_url)
+            # So it answers while its database is away, which may come back.
+            own = {PREFECT_CLIENT_RETRY_EXTRA_CODES: {500, *PREFECT_CLIENT_RETRY_EXTRA_CODES.value()}}
         else:
             with no_garbage():
                 for name in ("flows.rank_videos", *imports):
@@ -95,24 +97,41 @@ def prefect_server(
             api_url = server.api_url
             # Nobody waits for heartbeats of this run, and their thread takes up to a second to end.
             own = {PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-        with temporary_settings(own):
+        with temporary_settings(own), broken_off_in_words(api_url, is_ours=PREFECT_API_URL in own):
             try:
                 yield partial(sent, api_url)
-            except (httpx.HTTPError, RuntimeError) as error:
-                # Of what it cannot ask at first, Prefect makes a RuntimeError.
-                cause = error.__cause__ if isinstance(error, RuntimeError) else error
-                if not isinstance(cause, httpx.HTTPError):
-                    raise
-                said = str(cause).partition("\n")[0] or type(cause).__name__
-                look = "" if own else "look at it and its database, and "
-                raise HooklineError(
-                    f"The Prefect server at {api_url} broke off ({said}): {look}run this again. "
-                    "What was published before that stays: hookline show OUTPUT"
-                ) from error
             finally:
                 tell(flush(api_url))
     finally:
         tell(server.stop())
+
+
+@contextmanager
+def broken_off_in_words(api_url: str, *, is_ours: bool) -> Iterator[None]:
+    """Say of a Prefect server that does not do what the block needs what it answered, and what to do.
+
+    Nobody is sent to look at one that is of the run alone (`is_ours`).
+
+    Raises:
+        HooklineError: there is such an error.
+    """
+    import httpx
+
+    try:
+        yield
+    except (httpx.HTTPError, RuntimeError) as error:
+        # Where a client cannot ask for its version, Prefect makes a RuntimeError of that.
+        cause = error.__cause__ if isinstance(error, RuntimeError) else error
+        if not isinstance(cause, httpx.HTTPError):
+            raise
+        said = str(cause) or type(cause).__name__
+        if isinstance(cause, httpx.HTTPStatusError):
+            said = f"{cause.response.status_code} {cause.response.reason_phrase}"
+        look = "" if is_ours else "look at it and its database, and "
+        raise HooklineError(
+            f"The Prefect server at {api_url} broke off ({said}): {look}run this again. What was published "
+            "before that stays: hookline show OUTPUT"
+        ) from error
 
 
 def flush(api_url: str, *, patience_s: float = PATIENCE_S) -> str:
