@@ -85,21 +85,21 @@ class Ledger:
     def summary(self) -> str:
         """The counts in a sentence; some are left out if they are 0."""
         counts = self.counts
-        parts = [f"{counts['ranked']} of {counts['listed']} videos ranked"]
+        parts = [f"{counts['ranked']:,} of {number_of(counts['listed'], 'video')} ranked"]
         if reopened := counts["reopened"]:
-            parts.append(f"{reopened} opened again for another head")
+            parts.append(f"{reopened:,} opened again for another head")
         notes = {
             "scored by another head from what is stored": counts["rescored"],
             "with the ranks of an earlier head until they are opened": counts["waiting"],
         }
         if unchanged := counts["unchanged"]:
-            which = ", ".join(f"{count} {note}" for note, count in notes.items() if count)
-            parts.append(f"{unchanged} unchanged" + f" ({which})" * bool(which))
-        parts += [f"{counts['rejected']} rejected", f"{counts['failed']} failed"]
+            which = ", ".join(f"{count:,} {note}" for note, count in notes.items() if count)
+            parts.append(f"{unchanged:,} unchanged" + f" ({which})" * bool(which))
+        parts += [f"{counts['rejected']:,} rejected", f"{counts['failed']:,} failed"]
         if damaged := counts["truncated"]:
-            parts.append(f"{damaged} ranked only in part")
+            parts.append(f"{damaged:,} ranked only in part")
         if unheard := counts["unheard"]:
-            parts.append(f"{unheard} with broken sound")
+            parts.append(f"{unheard:,} with broken sound")
         if unanswered := counts["unanswered"]:
             parts.append(f"{number_of(unanswered, 'candidate')} without an answer")
         return ", ".join(parts)

@@ -24,6 +24,6 @@ def test_videos_are_ranked_from_python(
     file.write_text(yaml.safe_dump(quick))
     main(str(videos), str(output), str(file))
     state, best, second = capsys.readouterr().out.splitlines()
-    assert state == "Completed: 1 of 1 videos ranked, 0 rejected, 0 failed"
+    assert state == "Completed: 1 of 1 video ranked, 0 rejected, 0 failed"
     assert best.startswith("1. ")
     assert f"file://{videos}/one.mp4" in second

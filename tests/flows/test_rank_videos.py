@@ -239,7 +239,7 @@ def test_a_file_cut_off_late_is_ranked_as_far_as_it_goes_and_flagged(
     cut_short(whole, videos / "cut.mkv", fraction=0.6)
     state, manifest = run(videos, tmp_path / "out", demo_models, deep={"enabled": False})
     assert state.name == "CompletedWithFailures"
-    assert state.message == "1 of 1 videos ranked, 0 rejected, 0 failed, 1 ranked only in part"
+    assert state.message == "1 of 1 video ranked, 0 rejected, 0 failed, 1 ranked only in part"
     (failure,) = read_table(tmp_path / "out", "failures", manifest["run_id"]).to_pylist()
     assert (failure["stage"], failure["kind"], failure["reason"]) == ("decode", "rejected", "truncated")
     sentence = (

@@ -145,9 +145,9 @@ def test_a_moment_is_found_by_what_is_said_even_in_an_alternative(show: Show) ->
     page.find_element(By.ID, "search").send_keys("expects")
     shown = [card for card in page.find_elements(By.CSS_SELECTOR, ".card") if card.is_displayed()]
     assert [said in card.text for card in shown] == [True, True]  # the moment, and within it the alternative
-    assert page.find_element(By.ID, "shown").text == "1 moment of 1 of 1 videos"
+    assert page.find_element(By.ID, "shown").text == "1 moment of 1 of 1 video"
     page.find_element(By.ID, "search").send_keys(" dog")  # in the reasons alone
-    assert page.find_element(By.ID, "shown").text == "0 moments of 0 of 1 videos"
+    assert page.find_element(By.ID, "shown").text == "0 moments of 0 of 1 video"
 
 
 NASTY_NAME = 'file:///videos/one, "two"\n\u202e=3+4.mp4'

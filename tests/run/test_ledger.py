@@ -57,6 +57,12 @@ def test_the_parts_add_up_to_what_was_listed(tmp_path: Path) -> None:
     assert ledger.summary == "1 of 4 videos ranked, 1 rejected, 2 failed"
 
 
+@pytest.mark.parametrize(("listed", "said"), [(1, "0 of 1 video"), (1200, "0 of 1,200 videos")])
+def test_counts_are_said_in_words_that_agree(listed: int, said: str) -> None:
+    ledger = Ledger(Listing([ref(str(number)) for number in range(listed)]))
+    assert ledger.summary == f"{said} ranked, 0 rejected, 0 failed"
+
+
 def test_what_is_known_counts_as_unchanged_or_as_rejected_again(tmp_path: Path) -> None:
     listed = [ref(name) for name in "abcd"]
     digests = Digests("s", "r", "b")

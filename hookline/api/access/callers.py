@@ -15,6 +15,7 @@ from typing import Annotated
 from fastapi import Header, Request
 
 from hookline.api.contract.problems import Problem
+from tasks.core.amounts import number_of
 from tasks.core.errors import SettingsError
 
 VARIABLE = "HOOKLINE_API_KEYS"
@@ -49,7 +50,8 @@ class Access:
             detail = "Send a key of this service: Authorization: Bearer KEY."
             raise Problem(401, "unauthorized", detail, headers=headers)
         if self._per_minute and (wait_s := self._take(name)):
-            detail = f"More than {self._per_minute} requests a minute, as serve.requests_per_minute allows."
+            most = number_of(self._per_minute, "request")
+            detail = f"More than {most} a minute, as serve.requests_per_minute allows."
             raise Problem(429, "too_many_requests", detail, retry_after_s=wait_s)
         return name
 

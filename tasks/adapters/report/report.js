@@ -10,6 +10,10 @@ function textOf(card, where) {
   return texts.get(key);
 }
 
+function numberOf(count, thing) {
+  return `${count} ${thing}${count === 1 ? "" : "s"}`;
+}
+
 function filter() {
   const words = find("search").value.toLowerCase().split(/\s+/).filter(Boolean), where = find("where").value;
   const least = Number(find("least").value) || 0, verdict = find("verdict").value;
@@ -34,7 +38,7 @@ function filter() {
     shown += fitting > 0;
     moments += fitting;
   }
-  find("shown").textContent = `${moments} ${moments === 1 ? "moment" : "moments"} of ${shown} of ${videos.length} videos`;
+  find("shown").textContent = `${numberOf(moments, "moment")} of ${shown} of ${numberOf(videos.length, "video")}`;
 }
 
 function sort() {

@@ -48,6 +48,17 @@ def test_who_asks_too_often_is_told_when_to_come_back(monkeypatch: pytest.Monkey
     access.caller("Bearer k-1", address="")
 
 
+@pytest.mark.parametrize(
+    ("per_minute", "said"), [(1, "More than 1 request a"), (2, "More than 2 requests a")]
+)
+def test_how_often_one_may_ask_is_said(per_minute: int, said: str) -> None:
+    access = Access({}, per_minute=per_minute)
+    for _ in range(per_minute):
+        access.caller(None, address="10.0.0.1")
+    with pytest.raises(Problem, match=said):
+        access.caller(None, address="10.0.0.1")
+
+
 def test_keys_come_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "# who may ask\n" + "".join(f"{name} {digest}\n" for name, digest in HASHES.items())
     (tmp_path / "keys").write_text(text)
