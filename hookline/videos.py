@@ -63,14 +63,14 @@ def ranked_uris(store: Store, run: Manifest) -> Iterator[str]:
 
 
 def last_seen(store: Store, run: Manifest, part: str) -> str:
-    """When a video that a run knows, and did not list, was listed last, and where to find it; or nothing."""
+    """When a video that a run knows, and did not list, was listed last; where its ranks are; or nothing."""
     columns, optional = ["video_uri", "last_listed"], ["listed", "ranked_in"]
     for table in read_in_parts(store, "library", run, columns, optional=optional):
         if "listed" in table.column_names:  # earlier versions did not say
             gone = table.filter(pc.invert(pc.fill_null(table["listed"], fill_value=True)))
             for row in of_videos(gone, part).slice(0, 1).to_pylist():
-                ranked_in = row["ranked_in"] or f"{row['last_listed']:%Y%m%d}"
-                return f"{row['video_uri']} was listed last on {row['last_listed']}: add --run {ranked_in}"
+                where = f": add --run {row['ranked_in']}" if row["ranked_in"] else ""
+                return f"{row['video_uri']} was listed last on {row['last_listed']}{where}"
     return ""
 
 
