@@ -16,7 +16,7 @@ from hookline.demo_models import write_demo_models
 from hookline.run import run_embedded
 from tasks.core.settings import Deep, Engine, Fast, Ranking, Settings, Speech, Windows
 
-# Without names of its colours, this one draws others each time, whatever its seed.
+# Without named colours, `gradients` draws other ones each time, whatever its seed.
 DUSK = "gradients=nb_colors=2:c0=navy:c1=orange:x0=0:y0=0:x1=479:y1=269"
 SPIRAL = "gradients=nb_colors=2:c0=teal:c1=gold:x0=240:y0=135:x1=479:y1=269:type=spiral"
 
@@ -93,7 +93,7 @@ def make_videos(folder: Path) -> None:
                 scenes += [picture.filter("setsar", 1).filter("format", "yuv420p"), sound]
             part = Path(voices) / name
             joined = ffmpeg.concat(*scenes, v=1, a=1).node
-            # Of several threads, x264 makes other pictures each time.
+            # x264 takes as many threads as fit the cores, and with more or fewer it makes other pictures.
             coding = {"vcodec": "libx264", "preset": "veryfast", "threads": 1, "acodec": "aac"}
             command = ffmpeg.output(joined[0], joined[1], str(part), **coding)
             command.global_args("-nostdin", "-loglevel", "error").run(cmd=imageio_ffmpeg.get_ffmpeg_exe())

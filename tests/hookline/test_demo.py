@@ -60,7 +60,10 @@ def test_somebody_speaks_in_each_scene_if_something_can(
 def test_the_pictures_of_the_demo_are_the_same_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With others each time, nobody's demo would print what another's does."""
+    """With others each time, nobody's demo would print what another's does.
+
+    With another number of threads x264 makes other pictures; it writes down how many it had.
+    """
     monkeypatch.setattr(demo, "SCENE_SECONDS", 1)
     sums = []
     for folder in ("once", "again"):
@@ -70,4 +73,5 @@ def test_the_pictures_of_the_demo_are_the_same_each_time(
                 "-i", tmp_path / folder / name, "-map", "0:v", "-c", "copy", "-f", "md5", tmp_path / "md5"
             )
             sums.append((tmp_path / "md5").read_text())
+            assert b" threads=1 " in (tmp_path / folder / name).read_bytes()
     assert sums[: len(demo.SAMPLES)] == sums[len(demo.SAMPLES) :]
