@@ -100,5 +100,5 @@ def _why(segment: Segment) -> str:
 
 
 def _exact(seconds: float) -> Fraction:
-    """Seconds to the millisecond, which is all that cuts know."""
+    """Seconds to the millisecond: ends of clips are more exact, and lose less than `TOLERANCE_S`."""
     return Fraction(round(seconds * 1000), 1000)

@@ -85,7 +85,9 @@ def cut_of(segment: Segment, timeline: Timeline) -> Cut:
 
 
 def _rooms(start_ms: int, end_ms: int, speech: Sequence[Span]) -> tuple[int, int]:
-    """How far the start and the end of a cut may move inward; one that lies in a pause stays in it.
+    """How far the start and the end of a cut may move inward.
+
+    One that lies in a pause leaves it by no more than `VAD_FRAME_MS`.
 
     >>> _rooms(1000, 9000, [(1200, 3000), (4000, 8900)]), _rooms(1000, 9000, [(900, 9100)])
     ((232, 132), (500, 500))

@@ -13,6 +13,7 @@ import torch
 
 from tasks.adapters.video.sound.vad import BLOCK_FRAMES, FRAME_MS, FRAME_SAMPLES, speech_probabilities
 from tasks.core.speech.spans import speech_spans
+from tasks.core.views.pictures import VAD_FRAME_MS
 from tests.adapters.video.sound.voice import RATE, voice
 
 
@@ -37,6 +38,10 @@ def test_speech_is_found_where_somebody_speaks(tmp_path: Path) -> None:
     probabilities = speech_probabilities(file_of(sound, tmp_path))
     spans = speech_spans(probabilities.tolist(), frame_ms=FRAME_MS, end_ms=9000, threshold=0.4)
     assert [spans[0][0], spans[-1][1]] == pytest.approx([3000, 6000], abs=150)
+
+
+def test_a_frame_is_as_long_as_the_ends_of_clips_take_it_to_be() -> None:
+    assert FRAME_MS == 1000 * FRAME_SAMPLES // RATE == VAD_FRAME_MS
 
 
 @pytest.mark.parametrize("kind", ["silence", "noise", "tone", "clicks"])
