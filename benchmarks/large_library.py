@@ -71,6 +71,7 @@ def fingerprints(names: Sequence[str], *, run_id: str, numbers: int) -> Iterator
                 "start": _starts(video, rank),
                 "end": _starts(video, rank) + LASTS,
                 "is_original": np.ones(len(rows), np.bool_),
+                "compared_with_all": np.ones(len(rows), np.bool_),
                 "duplicate_of": pa.nulls(len(rows), SEGMENT),
             }
         )

@@ -69,13 +69,16 @@ def find_duplicates(ledger: Ledger, run: Run) -> Duplicates:
         StorageError: the output cannot be reached.
     """
     found = Duplicates(new_segments(ledger, run), least=float(run.spec.settings.ranking.duplicate_from))
-    previous = ledger.known.previous
+    known, previous = ledger.known, ledger.known.previous
+    # Others may be in the library: what a list names cannot be used on every night.
+    ranked = (without(table, previous.gone) for table in previous.rows(["video_uri"])) if previous else ()
+    uris = pa.chunked_array([pc.unique(table["video_uri"]) for table in ranked], pa.string()).unique().sort()
     if previous and previous.gone is not None:
         rows = previous.rows([*NAMED, "duplicate_of", "duplicate_similarity"])
         found.compare_with_copies(without(table, previous.gone) for table in rows)
-        compare_with_originals(found, videos_by_run(ledger.known.library, previous.gone), run)
+        compare_with_originals(found, videos_by_run(known.library, uris), run)
     else:
-        note_apart(found, videos_by_run(ledger.known.compared), run)
+        note_apart(found, videos_by_run(known.compared, uris), run)
     found.compare_new(partial(go_on, run, len(found.new)))
     if count := int(found.are_duplicates.sum()):
         log_event(run.spec.run_id, "compare", f"{count} ranked segments show what another video shows")
@@ -83,16 +86,19 @@ def find_duplicates(ledger: Ledger, run: Run) -> Duplicates:
 
 
 def note_apart(found: Duplicates, videos: Videos, run: Run) -> None:
-    """Note what earlier runs have found to be originals, of these videos of the run before.
+    """Note what earlier runs have found to be originals, of these videos in the ranking of the run before.
 
-    These were in each ranking since the run that decided their ranks: what came later was compared with them.
-    A video that was not listed for a night is ranked again when it comes back.
+    They were in each ranking since the run that decided their ranks: what came later was compared with them,
+    as far as their fingerprints could be read. A video that was in none for a night is ranked again when it
+    comes back.
     """
     columns = ["video_uri", "start", "end", "is_original", "fingerprint"]
 
     def look(name: str, wanted: pa.Array) -> None:
-        for rows in row_groups(run.spec.output, name, columns):
-            found.note_apart(rows.filter(pc.and_(rows["is_original"], are_among(rows["video_uri"], wanted))))
+        for rows in row_groups(run.spec.output, name, columns, optional=["compared_with_all"]):
+            if "compared_with_all" in rows.column_names:  # earlier versions did not say
+                mask = pc.and_(rows["is_original"], rows["compared_with_all"])
+                found.note_apart(rows.filter(pc.and_(mask, are_among(rows["video_uri"], wanted))))
 
     for_each_run(videos, run, look, lost="videos are compared with all others again")
 
@@ -100,7 +106,8 @@ def note_apart(found: Duplicates, videos: Videos, run: Run) -> None:
 def compare_with_originals(found: Duplicates, videos: Videos, run: Run) -> None:
     """Compare with what earlier runs have ranked, as far as it is of these videos, and original."""
     lost = "videos are not compared with those that are new"
-    for_each_run(videos, run, partial(compare_with_run, found, run.spec.output), lost=lost)
+    look = partial(compare_with_run, found, run.spec.output)
+    found.compared_with_all = for_each_run(videos, run, look, lost=lost)
 
 
 def compare_with_run(found: Duplicates, store: Store, name: str, videos: pa.Array) -> None:

@@ -19,33 +19,35 @@ Videos = Mapping[str, pa.Array]
 """The URIs of videos, sorted, by the run that ranked them."""
 
 
-def videos_by_run(library: Tables, gone: pa.Array | None = None) -> Videos:
-    """The videos of a library that are listed and ranked, without those that are gone."""
+def videos_by_run(library: Tables, ranked: pa.Array) -> Videos:
+    """The videos of a library that are among these, which are in a ranking; sorted."""
     found: dict[str, list[pa.Array]] = {}
-    for table in library(["video_uri", "status", "listed", "ranked_in"]):
-        kept = table.filter(pc.and_(table["listed"], pc.equal(table["status"], "ranked")))
-        kept = kept if gone is None else without(kept, gone)
+    for table in library(["video_uri", "ranked_in"]):
+        kept = table.filter(are_among(table["video_uri"], ranked))
         for run_id in pc.unique(kept["ranked_in"]).drop_null().to_pylist():
             of_run = kept["video_uri"].filter(pc.equal(kept["ranked_in"], run_id))
             found.setdefault(run_id, []).extend(of_run.chunks)
     return {run_id: pa.concat_arrays(uris) for run_id, uris in found.items()}
 
 
-def for_each_run(videos: Videos, run: Run, look: Callable[[str, pa.Array], None], *, lost: str) -> None:
-    """Look into the table `fingerprints` of each run, by its name, for its videos.
+def for_each_run(videos: Videos, run: Run, look: Callable[[str, pa.Array], None], *, lost: str) -> bool:
+    """Look into the table `fingerprints` of each run, by its name, for its videos; whether all can be read.
 
-    What is `lost` with a table that cannot be read is logged.
+    What is `lost` with a table that cannot is logged.
 
     Raises:
         StorageError: the output cannot be reached.
     """
     names = {PurePosixPath(name).stem: name for name in run.spec.output.names("fingerprints")}
+    seen = 0
     for run_id in sorted(videos):
         run.raise_if_stopped()
         with go_on_without("compare", f"{len(videos[run_id])} {lost}.", run_id=run.spec.run_id):
             if run_id not in names:
                 raise StorageError.not_found(f"There are no fingerprints of run {run_id}.")
             look(names[run_id], videos[run_id])
+            seen += 1
+    return seen == len(videos)
 
 
 @retried("find dropped duplicates")
@@ -78,6 +80,6 @@ def are_among(uris: pa.ChunkedArray, videos: pa.Array) -> pa.ChunkedArray:
     return pc.is_in(uris, videos[low:high])
 
 
-def without(table: pa.Table, videos: pa.Array) -> pa.Table:
+def without(table: pa.Table, videos: pa.Array | None) -> pa.Table:
     """The rows of other videos than these."""
-    return table.filter(pc.invert(pc.is_in(table["video_uri"], videos))) if len(videos) else table
+    return table.filter(pc.invert(pc.is_in(table["video_uri"], videos))) if videos else table

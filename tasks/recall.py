@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.adapters.storage import Store, open_store
@@ -192,5 +193,6 @@ def copies_of_what_is_gone(matches: Matches, previous: PreviousRun, run: Run) ->
     assert previous.rankings is not None  # its videos are known
     marked = previous.rankings(["video_uri", "duplicate_of"])
     if run.spec.settings.ranking.duplicates == "drop":  # those that were dropped are in no ranking
-        marked = chain(marked, dropped_duplicates(videos_by_run(previous.library, gone), run))
+        stay = previous.ranked.filter(pc.invert(pc.is_in(previous.ranked, gone)))
+        marked = chain(marked, dropped_duplicates(videos_by_run(previous.library, stay), run))
     return dependents(marked, gone)

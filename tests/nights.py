@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,9 +51,12 @@ class Nights:
         self.written: dict[str, datetime] = {}
 
     def run(
-        self, shows: Mapping[str, Shows], *, etag: str = "", **ranking: Any
+        self, shows: Mapping[str, Shows], *, etag: str = "", refused: Collection[str] = (), **ranking: Any
     ) -> dict[str, list[str | None]]:
-        """The videos of which the segments of each are copies, by rank. `etag` is that of all videos."""
+        """The videos of which the segments of each are copies, by rank. `etag` is that of all videos.
+
+        A list names the `refused` ones too, and they are not there.
+        """
         self.count += 1
         began = BEGAN + timedelta(days=self.count)
         groups = {"ranking": {"top_n": 2} | ranking, "windows": {"window_seconds": [5], "stride_seconds": 2}}
@@ -66,7 +69,8 @@ class Nights:
         for name, each in shows.items():
             written = self.written.setdefault(name, BEGAN + timedelta(days=self.count))
             refs.append(VideoRef(f"s3://b/{name}", etag or f"{name} {each}", 1, written))
-        listing = Listing(refs)
+        lost = [VideoRef(f"s3://b/{name}", "", 0) for name in refused]
+        listing = Listing(refs, refused=[refusal(video, "not_found") for video in lost])
         previous = read_previous_run.fn(run)
         ledger = Ledger(listing, plan_reuse(listing, previous, run) if previous else Reuse(refs))
         self.opened = [video.name for video in ledger.known.to_open]
@@ -74,8 +78,9 @@ class Nights:
             if (shown := shows[video.name]) is not None:
                 ledger.rank(ranked(video, shown, run))
             else:
-                ledger.refuse(Failure(video, Stage.PROBE, FailureKind.REJECTED, "empty", "It is empty."))
-        copies = find_duplicates.fn(ledger, run) if ledger.ranked_now else None
+                ledger.refuse(refusal(video, "empty"))
+        looks = ledger.ranked_now and spec.settings.ranking.duplicates != "keep"
+        copies = find_duplicates.fn(ledger, run) if looks else None
         publish.fn(ledger, run, "Completed", copies)
         self.rows = read_table(self.folder / "out", "rankings", spec.run_id).to_pylist()
         found: dict[str, list[str | None]] = {name: [] for name in shows}
@@ -83,6 +88,10 @@ class Nights:
             original = row["duplicate_of"]
             found[row["video_uri"][7:]].append(original and original["video_uri"][7:])
         return found
+
+
+def refusal(video: VideoRef, reason: str) -> Failure:
+    return Failure(video, Stage.PROBE, FailureKind.REJECTED, reason, "It cannot be used.")
 
 
 def ranked(video: VideoRef, shows: int | tuple[int, int, int], run: Run) -> RankedVideo:

@@ -26,6 +26,8 @@ def nights(demo_models: Path, tmp_path: Path) -> Iterator[Nights]:
 
 
 OWN: list[str | None] = [None, None]
+OTHER: dict[str, Any] = {"deep_weight": "0.5", "fast_weight": "0.5"}
+"""All is ranked anew by these weights."""
 
 
 def copy_of(name: str) -> list[str | None]:
@@ -121,9 +123,8 @@ def test_where_all_is_ranked_anew_only_what_was_never_compared_is(
     nights.run({"a": 1, "b": 2, "c": 3, "d": 1})
     shows = {"a": 1, "b": 2, "c": 3, "d": 1}
     marked = {"a": OWN, "b": OWN, "c": OWN, "d": copy_of("a")}
-    other: dict[str, Any] = {"deep_weight": "0.5", "fast_weight": "0.5"}
     copies_with_all = 6 + 6  # both segments of d with those of a, b and c
-    assert pairs(shows, marked, **other) == copies_with_all
+    assert pairs(shows, marked, **OTHER) == copies_with_all
     assert pairs(shows, marked, duplicate_from="0.9991") == copies_with_all
     every = 1 + 2 + 3 + 4 + 5 + copies_with_all
     assert pairs(shows, marked, duplicate_from="0.999") == every
@@ -131,7 +132,39 @@ def test_where_all_is_ranked_anew_only_what_was_never_compared_is(
     nights.run({"b": 2, "c": 3})
     nights.run({"b": 2, "c": 3, "e": 1})
     back = {"a": 1, "b": 2, "c": 3, "e": 1}
-    assert nights.run(back, **other) == {"a": OWN, "b": OWN, "c": OWN, "e": copy_of("a")}
+    assert nights.run(back, **OTHER) == {"a": OWN, "b": OWN, "c": OWN, "e": copy_of("a")}
+
+
+def test_what_is_named_and_not_there_is_compared_when_it_is_back(nights: Nights) -> None:
+    """Its row stays in the library meanwhile, as one that is listed and ranked."""
+    nights.run({"a": 1, "b": 2})
+    nights.run({"b": 2, "e": 1}, refused=["a"])
+    # Nor is it the original of another as long as it is in no ranking.
+    assert nights.run({"b": 2, "e": 1, "f": 1}, refused=["a"])["f"] == copy_of("e")
+    found = nights.run({"a": 1, "b": 2, "e": 1}, **OTHER)
+    assert found == {"a": OWN, "b": OWN, "e": copy_of("a")}
+
+
+def test_what_could_not_be_read_is_compared_when_all_is_ranked_anew(nights: Nights) -> None:
+    nights.run({"a": 1, "b": 2})
+    (path,) = nights.folder.glob("out/fingerprints/*/*")
+    away = path.rename(nights.folder / path.name)
+    assert nights.run({"a": 1, "b": 2, "e": 1}) == {"a": OWN, "b": OWN, "e": OWN}
+    away.rename(path)
+    shows = {"a": 1, "b": 2, "c": 3, "e": 1}
+    assert nights.run(shows)["e"] == OWN  # what it can be compared with now is c alone
+    assert nights.run(shows, **OTHER) == {"a": OWN, "b": OWN, "c": OWN, "e": copy_of("a")}
+
+
+def test_where_nobody_looks_nothing_is_marked_and_later_all_is_compared(nights: Nights) -> None:
+    nights.run({"a": 1, "b": 2})
+    shows = {"a": 1, "b": 2, "e": 1}
+    assert nights.run(shows, duplicates="keep") == {"a": OWN, "b": OWN, "e": OWN}
+    marked = {"a": OWN, "b": OWN, "e": copy_of("a")}
+    assert nights.run(shows) == marked
+    assert nights.run(shows, duplicates="keep") == {"a": OWN, "b": OWN, "e": OWN}
+    assert nights.run({**shows, "f": 2}) == {**marked, "f": copy_of("b")}
+    assert nights.opened == ["f"]
 
 
 def test_a_bar_decides(nights: Nights) -> None:

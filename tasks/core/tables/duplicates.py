@@ -47,11 +47,13 @@ def with_sketches(segments: pa.Table, embeddings: Halves) -> pa.Table:
 class Duplicates:
     """Which of the `new` segments are duplicates: those that come first as originals come first.
 
-    They have a `video_uri`, `video_etag`, `start`, `end`, `fingerprint` and `sketch`.
+    They have a `video_uri`, `video_etag`, `start`, `end`, `fingerprint` and `sketch`. `compared_with_all`:
+    nothing that they should have been compared with was out of reach.
     """
 
     def __init__(self, new: pa.Table, *, least: float) -> None:
         self.new, self.least = new, least
+        self.compared_with_all = True
         self._halves = numbers_in(new["fingerprint"])
         self._sketches = numbers_in(new["sketch"]).astype(np.float32)
         self._videos = new["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()
@@ -184,6 +186,7 @@ class Duplicates:
         new = self.new.append_column("run_id", pa.repeat(run_id, len(self.new)))
         new = new.append_column("is_original", pa.array(~self.are_duplicates))
         new = new.append_column("duplicate_of", pa.array(self._originals, SEGMENT))
+        new = new.append_column("compared_with_all", pa.repeat(self.compared_with_all, len(new)))
         order = [("video_uri", "ascending"), ("start", "ascending"), ("end", "ascending")]
         return new.select(schema.names).cast(schema).sort_by(order)
 

@@ -313,6 +313,7 @@ def fingerprints_schema(dimensions: int) -> pa.Schema:
             pa.field("sketch", pa.binary(2 * min(dimensions, SKETCH_NUMBERS)), nullable=False),
             pa.field("fingerprint", pa.binary(2 * dimensions), nullable=False),
             pa.field("duplicate_of", SEGMENT),
+            pa.field("compared_with_all", pa.bool_()),
         ]
     )
 
