@@ -177,7 +177,8 @@ def by_video(kept: Tables, made: pa.Table) -> Rows:
 
 def fingerprints_of(copies: Duplicates, spec: RunSpec) -> Rows:
     """The table `fingerprints`, with which later runs compare."""
-    return whole(copies.table(fingerprints_schema(embedding_size(spec.fast)), spec.run_id))
+    table = copies.table(fingerprints_schema(embedding_size(spec.fast)), spec.run_id)
+    return Rows(table.schema, regrouped([table], ROW_GROUP_ROWS), len(table))
 
 
 def library_of(ledger: Ledger, spec: RunSpec) -> Rows:

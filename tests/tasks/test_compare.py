@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tasks import publish
 from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.storage import Store
 from tasks.core.errors import StorageError
@@ -111,6 +112,7 @@ def test_where_all_is_ranked_anew_only_what_was_never_compared_is(
 ) -> None:
     """Not with each other: what earlier runs have found to be originals, by this bar or a lower one."""
     monkeypatch.setattr(duplicates, "NEW_AT_ONCE", 1)
+    monkeypatch.setattr(publish, "ROW_GROUP_ROWS", 1)
     compared = counted(monkeypatch)
 
     def pairs(shows: Mapping[str, Shows], expected: object, **ranking: Any) -> int:
