@@ -93,7 +93,7 @@ def test_the_alternatives_of_a_moment_are_folded_into_its_card() -> None:
     assert "#2 0:02\N{EN DASH}0:07, #3 0:04\N{EN DASH}0:09" in page.text
     assert [card["data-score"] for card in page.find("li", **{"class": "card"})] == ["90", "83", "76"]
     assert "1 moment" in page.text
-    assert "How many of the 3 ranked segments" in page.text
+    assert "How many of 3 ranked segments" in page.text
 
 
 def test_what_was_not_analysed_says_why_and_shows_no_number() -> None:
