@@ -293,7 +293,7 @@ def test_another_head_opens_only_what_must_be_seen_and_no_more_than_may_be_opene
     assert len(uris) == 2
     touched.fetched.clear()
     plan = nights.run(dry_run=True, fast=fast)
-    assert (plan["counts"]["unchanged"], plan["notes"]) == (4, []), "nothing is ranked again"
+    assert (plan["counts"]["unchanged"], plan["notes"]) == (4, []), "nothing is opened again"
     back = nights.run()  # as it was before: all answers are known
     assert (touched.fetched, back["counts"]["rescored"]) == ([], 4)
     for table in ("rankings", "windows", "words"):
