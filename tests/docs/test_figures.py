@@ -211,6 +211,16 @@ def duplicates() -> Iterator[str]:
 
 
 @shown_in("docs/data.md")
+def copies() -> Iterator[str]:
+    found = measured("duplicates")
+    places = [found["thresholds"].index(each) for each in (0.99, 0.999, 0.9999)]
+    base, demo = found["models"]["base, untrained"], found["models"]["demo, untrained"]
+    for how in base:
+        shares = [[f"{of[how]['shares'][n]:.0%}".replace("%", " %") for n in places] for of in (base, demo)]
+        yield f"| {how} | {' | '.join(shares[0])} | {', '.join(shares[1])} |"
+
+
+@shown_in("docs/data.md")
 def similar() -> Iterator[str]:
     found = measured("similar")
     ours, sql = found["found"]["hookline similar"], found["found"]["DuckDB"]
