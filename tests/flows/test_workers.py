@@ -100,14 +100,16 @@ def test_two_gpu_processes_rank_as_one_does_though_one_dies_while_it_loads_and_o
 def test_a_cluster_ranks_as_one_process_does_though_a_worker_dies_and_each_opens_videos(
     videos: Path, demo_models: Path, here: dict[str, Any], dask: Cluster, tmp_path: Path
 ) -> None:
+    joined = dask.joined()
     with killing(dask.working, once=analyses_in(tmp_path)) as killed:
         manifest = rank(videos, tmp_path, demo_models, runner="dask", dask_address=dask.address)
     assert len(killed) == 1
+    dask.wait_until_joined(joined + 1)  # the next test counts on both
     assert {kind: rows(tmp_path, manifest, kind) for kind in here} == here
-    for number in range(2):
-        opened_here = [*dask.folder.glob(f"worker-{number}/hookline-*/worker-*/")]
-        assert opened_here
-        assert not any(any(folder.iterdir()) for folder in opened_here)  # the run took its videos along
+    killed_here, lived_here = ([*dask.folder.glob(f"worker-{n}/hookline-*/worker-*/")] for n in range(2))
+    assert killed_here
+    assert lived_here
+    assert not any(any(folder.iterdir()) for folder in lived_here)  # the run took its videos along
 
 
 def test_on_a_cluster_a_video_over_its_deadline_is_one_failure_and_ends_no_worker(

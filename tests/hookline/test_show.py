@@ -206,8 +206,9 @@ def test_a_video_that_failed_is_shown_with_the_reason(capsys: pytest.CaptureFixt
     assert "first.mp4" not in text
 
 
-def test_a_run_is_shown_by_the_beginning_of_its_id(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "first.mp4" in shown(capsys, "--run", "20261124")
+@pytest.mark.parametrize("begins", ["20261124", "2026-11-24"])
+def test_a_run_is_shown_by_the_beginning_of_its_id(begins: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "first.mp4" in shown(capsys, "--run", begins)
 
 
 def test_every_column_is_written_as_json(capsys: pytest.CaptureFixture[str]) -> None:

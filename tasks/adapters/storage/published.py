@@ -53,11 +53,13 @@ def newest_manifest(store: Store) -> Manifest:
 def manifest_of(store: Store, run: str) -> Manifest:
     """The manifest of a complete run by its id, or by as much of its beginning as no other run has.
 
+    A day may be written as 2026-11-24.
+
     Raises:
         StorageError: there is no such run, or several.
     """
-    runs = run_ids(store)
-    found = [run_id for run_id in runs if run_id == run] or [name for name in runs if name.startswith(run)]
+    runs, begins = run_ids(store), DAY.sub(r"\1\2\3", run)
+    found = [run_id for run_id in runs if run_id == run] or [name for name in runs if name.startswith(begins)]
     if not runs:
         raise _no_ranking(store)
     if len(found) != 1:

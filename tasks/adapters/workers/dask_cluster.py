@@ -89,13 +89,17 @@ class DaskCluster:
         """Want a worker, and wait until there is one; the client is closed if none comes.
 
         Raises:
-            HooklineError: there was none for `FIRST_WORKER_TIMEOUT_S`, or only some with a memory limit.
+            HooklineError: there was none for `FIRST_WORKER_TIMEOUT_S`, or only some with a memory limit, or
+                the scheduler went away.
         """
         until = time.monotonic() + FIRST_WORKER_TIMEOUT_S
         self.want(1)
         if not self.workers():
             log.warning("%s The run waits %g s for one.", self.no_worker, FIRST_WORKER_TIMEOUT_S)
         while not self.workers():
+            if self.client.status == "closed":
+                raise HooklineError(f"The Dask scheduler at {self._address} went away: start it again.")
+            self.want(1)  # also of a scheduler that was started again
             self._close_if_limited()
             if time.monotonic() > until:
                 self.client.close()
@@ -107,8 +111,8 @@ class DaskCluster:
         with self._wanting:
             if self.client.status != "running":
                 return
-            # A scheduler that was started again has lost them.
-            self._wanted = [each for each in self._wanted if not each.cancelled()]
+            # A scheduler that was started again has lost them; some give up what waits for too long.
+            self._wanted = [each for each in self._wanted if each.status == "pending"]
             count = min(videos, MAX_WANTED)
             while len(self._wanted) > count:
                 self._wanted.pop().release()

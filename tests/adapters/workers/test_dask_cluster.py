@@ -13,11 +13,12 @@ from distributed import LocalCluster
 
 from hookline.checks import check_dask
 from tasks.adapters.workers.dask import DaskWorkers
+from tasks.adapters.workers.dask_cluster import DaskCluster
 from tasks.adapters.workers.processes import this_worker
 from tasks.core.errors import HooklineError, WorkerLost
 from tasks.core.settings import Engine
 from tests.cluster import threads
-from tests.waiting import wait_for
+from tests.waiting import patience, wait_for
 
 
 @pytest.fixture
@@ -56,6 +57,30 @@ def test_workers_come_while_videos_wait_and_all_is_done_while_they_leave(empty: 
         workers.expect(1)
         workers._cluster.client.cancel(workers._cluster._wanted)  # as by a scheduler that is started again
         assert workers.call(where, 0)
+
+
+def test_the_first_worker_is_wanted_of_a_scheduler_that_is_started_again_too(
+    empty: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.adapters.workers.dask_cluster.FIRST_WORKER_TIMEOUT_S", patience(20))
+    cluster = DaskCluster(empty.scheduler_address)
+    with closing(cluster.client), ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(cluster.wait_for_a_worker)
+        wait_for(lambda: cluster._wanted)
+        cluster.client.cancel(cluster._wanted)  # as by a scheduler that is started again
+        empty.adapt(minimum=0, maximum=1, interval="100 ms")
+        waits.result()
+        assert cluster.workers()
+
+
+def test_a_run_does_not_wait_for_a_worker_of_a_scheduler_that_is_gone(empty: LocalCluster) -> None:
+    cluster = DaskCluster(empty.scheduler_address)
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(cluster.wait_for_a_worker)
+        wait_for(lambda: cluster._wanted)
+        cluster.client.close()  # as it does itself, when nobody has answered for a while
+        with pytest.raises(HooklineError, match="went away: start it again"):
+            waits.result()
 
 
 def test_a_run_says_which_command_starts_a_worker_if_none_comes(
