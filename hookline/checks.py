@@ -17,6 +17,7 @@ from hookline.own_server import check_healthy
 from tasks.adapters.models.checkup import check_this_gpu
 from tasks.adapters.models.gpus import find_gpus
 from tasks.adapters.workers.processes import GpuProcesses
+from tasks.core.amounts import number_of
 from tasks.core.errors import DecodeFailed, HooklineError, ModelError, VideoRefused, WorkerLost
 from tasks.core.findings import Finding
 from tasks.core.geometry import FrameBudget
@@ -97,7 +98,7 @@ def check_dask(engine: Engine) -> Finding:
     cluster.client.close()  # type: ignore[no-untyped-call]
     if not gpus:
         return Finding("Dask", "note", cluster.no_worker)
-    offered = f"{gpus} worker{'s'[: gpus != 1]} with a GPU"
+    offered = f"{number_of(gpus, 'worker')} with a GPU"
     return Finding(
         "Dask", "ok", f"{engine.dask_address} has {offered}; run `hookline doctor` on each machine"
     )

@@ -177,11 +177,11 @@ def show(
     from hookline.show import columns_of, print_run, print_videos, ranking_of
     from hookline.videos import of_videos
     from tasks.adapters.storage import open_store
-    from tasks.adapters.storage.published import manifest_of, newest_manifest
+    from tasks.adapters.storage.published import manifest_called
 
     one_form(json, csv)
     store = open_store(output)
-    manifest = manifest_of(store, run) if run else newest_manifest(store)
+    manifest = manifest_called(store, run)
     if json or csv:
         ranking = of_videos(ranking_of(store, manifest), video)
         rows = (row for batch in ranking.to_batches(max_chunksize=1000) for row in batch.to_pylist())
@@ -213,10 +213,10 @@ def explain(output: str, video: str, /, *, at: str, run: str = "") -> int:
     """
     from hookline.explain import explain
     from tasks.adapters.storage import open_store
-    from tasks.adapters.storage.published import manifest_of, newest_manifest
+    from tasks.adapters.storage.published import manifest_called
 
     store = open_store(output)
-    explain(Console(), store, manifest_of(store, run) if run else newest_manifest(store), video, at)
+    explain(Console(), store, manifest_called(store, run), video, at)
     return ExitCode.COMPLETE
 
 
@@ -240,12 +240,12 @@ def diff(output: str, run_a: str = "", run_b: str = "", /, *, json: bool = False
     from hookline.differences import print_changes, read_run
     from hookline.export import write_csv, write_json
     from tasks.adapters.storage import open_store
-    from tasks.adapters.storage.published import manifest_before, manifest_of, newest_manifest
+    from tasks.adapters.storage.published import manifest_before, manifest_called, manifest_of
     from tasks.core.tables.differences import Change, changes
 
     one_form(json, csv)
     store = open_store(output)
-    later = manifest_of(store, run_b) if run_b else newest_manifest(store)
+    later = manifest_called(store, run_b)
     earlier = manifest_of(store, run_a) if run_a else manifest_before(store, later.run_id)
     before, after = read_run(store, earlier), read_run(store, later)
     found = list(changes(before, after))
@@ -457,12 +457,12 @@ def clip(
     """
     from hookline.clip import Wanted, cut_again, read_shots
     from tasks.adapters.storage import open_store
-    from tasks.adapters.storage.published import manifest_of, newest_manifest
+    from tasks.adapters.storage.published import manifest_called
 
     store = open_store(output)
     given = {"captions": captions, "crop": crop, "crop_follow": crop_follow}
     wanted = Wanted(rank, from_, to, given, crop_x, read_shots(shots) if shots else None)
-    cut_again(Console(), store, manifest_of(store, run) if run else newest_manifest(store), video, wanted)
+    cut_again(Console(), store, manifest_called(store, run), video, wanted)
     return ExitCode.COMPLETE
 
 
@@ -499,10 +499,10 @@ def similar(
     from hookline.export import write_json
     from hookline.similar import print_similar, similar_to
     from tasks.adapters.storage import open_store
-    from tasks.adapters.storage.published import manifest_of, newest_manifest
+    from tasks.adapters.storage.published import manifest_called
 
     store = open_store(output)
-    manifest = manifest_of(store, run) if run else newest_manifest(store)
+    manifest = manifest_called(store, run)
     found = similar_to(store, manifest, video, at, count=count)
     if json:
         write_json(map(asdict, found.nearest), sys.stdout)

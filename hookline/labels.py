@@ -35,7 +35,7 @@ from tasks.core.tables.labels import (
     matched,
     under_current_names,
 )
-from tasks.core.tables.library import LibraryEntry, read_library
+from tasks.core.tables.library import LibraryEntry, of_gone, of_listed, read_library
 from tasks.core.tables.parquet_options import write_options
 from tasks.core.tables.renames import etags
 from tasks.core.tables.schemas import SCHEMA_VERSION
@@ -73,8 +73,10 @@ def import_labels(store: Store, file: Path, newest: Manifest, *, kind: str = "au
     """
     kind = format_of(file) if kind == "auto" else kind
     library = read_table(store, "library", newest)
-    entries, listed = read_library(library), read_library(library, listed=True)
-    videos = Videos(entries, listed)
+    listed = of_listed(library)
+    # Of a version under several names, the last one counts: one that is listed.
+    entries = read_library(pa.concat_tables([of_gone(library), listed]))
+    videos = Videos(entries, {*listed["video_uri"].to_pylist()})
     given = read_file(file, kind, videos)
     labels = checked_labels(given.rows, name=file.name)
     if not labels and not given.curves:
@@ -85,7 +87,7 @@ def import_labels(store: Store, file: Path, newest: Manifest, *, kind: str = "au
     labels = list(under_current_names(labels, entries, etags(rankings)))
     wanted = {*(label.video_uri for label in labels), *(curve.video for curve in given.curves)}
     windows = spans(scored_windows(store, wanted, entries), wanted)
-    names = {entry.video.etag: uri for uri, entry in [*entries.items(), *listed.items()]}
+    names = {entry.video.etag: uri for uri, entry in entries.items()}
     taken = exactly_labelled(read_labels(store), names)
     found = list(matched(labels, entries, ranked=spans([rankings], wanted), windows=windows, taken=taken))
     drawn = list(over_windows(given.curves, entries, windows))

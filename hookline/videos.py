@@ -15,7 +15,7 @@ from tasks.core.errors import SettingsError
 from tasks.core.manifest import Manifest
 from tasks.core.names import caseless
 from tasks.core.records import VideoRef
-from tasks.core.tables.library import LibraryEntry, of_listed, read_library
+from tasks.core.tables.library import LibraryEntry, of_gone, of_listed, read_library
 
 MAX_NAMED = 5
 """Videos that an error names, where one was meant."""
@@ -34,16 +34,16 @@ def video_called(store: Store, run: Manifest, part: str) -> LibraryEntry:
     found = [uri for uri in ranked_uris(store, run) if wanted in caseless(uri)]
     named = [uri for uri in found if part in (uri, _name(uri))]
     if not found:
+        none = f"{part}: no ranked video of run {run.run_id} has this in its URI"
         if refused := of_videos(read_table(store, "failures", run), part).to_pylist():
-            why = f"{refused[0]['video_uri']} is not ranked: {refused[0]['detail']}"
-            raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI; {why}")
+            raise SettingsError(f"{none}; {refused[0]['video_uri']} is not ranked: {refused[0]['detail']}")
         if seen := last_seen(store, run, part):
-            raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI; {seen}")
+            raise SettingsError(f"{none}; {seen}")
         some = list(islice(ranked_uris(store, run), MAX_COMPARED + 1))
         names = {caseless(_name(uri)): uri for uri in some} if len(some) <= MAX_COMPARED else {}
         nearest = [names[name] for name in get_close_matches(wanted, names, n=1)]
         hint = f": {nearest[0]} is nearest to it" if nearest else ""
-        raise SettingsError(f"{part}: no ranked video of run {run.run_id} has this in its URI{hint}")
+        raise SettingsError(f"{none}{hint}")
     if len(named or found) > 1:
         names_of_some = ", ".join((named or found)[:MAX_NAMED])
         raise SettingsError(
@@ -66,11 +66,9 @@ def last_seen(store: Store, run: Manifest, part: str) -> str:
     """When a video that a run knows, and did not list, was listed last; where its ranks are; or nothing."""
     columns, optional = ["video_uri", "last_listed"], ["listed", "ranked_in"]
     for table in read_in_parts(store, "library", run, columns, optional=optional):
-        if "listed" in table.column_names:  # earlier versions did not say
-            gone = table.filter(pc.invert(pc.fill_null(table["listed"], fill_value=True)))
-            for row in of_videos(gone, part).slice(0, 1).to_pylist():
-                where = f": add --run {row['ranked_in']}" if row["ranked_in"] else ""
-                return f"{row['video_uri']} was listed last on {row['last_listed']}{where}"
+        for row in of_videos(of_gone(table), part).slice(0, 1).to_pylist():
+            where = f": add --run {row['ranked_in']}" if row["ranked_in"] else ""
+            return f"{row['video_uri']} was listed last on {row['last_listed']}{where}"
     return ""
 
 

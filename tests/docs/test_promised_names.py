@@ -11,7 +11,6 @@ from decimal import Decimal
 
 import prefect.settings
 import pytest
-from pydantic import BaseModel
 
 from hookline.api.contract.settings import Serve
 from hookline.cli import app
@@ -30,6 +29,7 @@ from tasks.core.throughput import DeepThroughput, FastThroughput
 from tasks.core.views import report
 from tasks.learning.train import MIN_FITTED, MIN_HELD_OUT, MIN_WINDOWS
 from tests import ROOT
+from tests.hookline.test_cli import paths
 
 PAGES = ["README.md", "SECURITY.md", "CONTRIBUTING.md", "deployments/README.md"]
 PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
@@ -66,14 +66,6 @@ def options_of(command: str) -> set[str]:
 def spelt(option: str) -> str:
     """An option as it is compared: `--fail-below=1` and `--fail_below` are one."""
     return option[:2] + option[2:].partition("=")[0].replace("-", "_")
-
-
-def paths(model: type[BaseModel], before: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from paths(field.annotation, f"{before}{name}.")
-        else:
-            yield before + name
 
 
 @pytest.mark.parametrize("page", PAGES)

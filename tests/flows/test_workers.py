@@ -273,15 +273,14 @@ class killing:
         *,
         once: Callable[[], bool] = lambda: True,
         by: signal.Signals = signal.SIGKILL,
-        times: int = 1,
     ) -> None:
-        self.find, self.once, self.by, self.times = find, once, by, times
+        self.find, self.once, self.by = find, once, by
         self.killed: list[int] = []
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.wait_and_kill)
 
     def wait_and_kill(self) -> None:
-        while not self.over.is_set() and len(self.killed) < self.times:
+        while not self.over.is_set() and not self.killed:
             looked = time.monotonic()
             with suppress(psutil.Error):  # it has ended meanwhile
                 if self.once() and (found := self.find()):

@@ -107,12 +107,17 @@ def test_without_audits_or_labels_it_is_unknown_and_no_bar_is_passed(
     assert text.count("(too few videos for an interval)") == 2
 
 
+def keep_only(verdict: str, output: Path) -> None:
+    """Drop the labels with another verdict."""
+    path = output / "labels" / "one.parquet"
+    labels = pq.ParquetFile(path).read()
+    pq.write_table(labels.filter(pc.equal(labels["verdict"], verdict)), path)
+
+
 def test_labels_of_one_verdict_tell_nothing_and_that_is_said(
     output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = output / "labels" / "one.parquet"
-    labels = pq.ParquetFile(path).read()
-    pq.write_table(labels.filter(pc.equal(labels["verdict"], "published")), path)
+    keep_only("published", output)
     assert run(["evaluate", str(output), "--fail-below", "auc_of_verdicts=0.1"]) == 3
     text = " ".join(capsys.readouterr().out.split())
     assert "published, AUC: unknown: one verdict only." in text
@@ -123,9 +128,7 @@ def test_why_a_metric_was_not_measured_is_said_as_it_is(
     output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Labels that all reject tell something of the scores, and nothing of moments."""
-    path = output / "labels" / "one.parquet"
-    labels = pq.ParquetFile(path).read()
-    pq.write_table(labels.filter(pc.equal(labels["verdict"], "rejected")), path)
+    keep_only("rejected", output)
     bars = ["auc_of_verdicts=0.1", "hit_at_1=0.1", "kendall_with_curve.deep=0.1"]
     assert run(["evaluate", str(output), *(word for bar in bars for word in ("--fail-below", bar))]) == 3
     text = " ".join(capsys.readouterr().out.split())

@@ -19,6 +19,7 @@ from selenium.webdriver.support.ui import Select
 
 from hookline.cli import run
 from tasks.adapters.report.page import render
+from tasks.core.amounts import number_of
 from tasks.core.tables.rows import failures_table
 from tasks.core.tables.schemas import RANKINGS, upgraded
 from tasks.core.views.report import Report, ShownRows, build_report
@@ -244,7 +245,7 @@ def test_verdicts_are_a_filter(page: webdriver.Chrome) -> None:
     press(page, *"nn2")
     for choice, count in (("rejected", 1), ("published", 0), ("none", 2), ("any", 3)):
         Select(page.find_element(By.ID, "verdict")).select_by_visible_text(choice)
-        assert page.find_element(By.ID, "shown").text.startswith(f"{count} moment{'s' * (count != 1)} of")
+        assert page.find_element(By.ID, "shown").text.startswith(f"{number_of(count, 'moment')} of")
 
 
 def test_all_of_it_has_names_for_screen_readers_and_fits_a_phone(show: Show, videos: Path) -> None:

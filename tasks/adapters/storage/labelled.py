@@ -18,7 +18,7 @@ from tasks.core.learning.tuning import LabelledWindow
 from tasks.core.manifest import Manifest
 from tasks.core.records import ScoredWindow, Timeline, Window
 from tasks.core.speech.cuts import Cut
-from tasks.core.tables.library import LibraryEntry, read_library
+from tasks.core.tables.library import LibraryEntry, of_gone, of_listed, read_library
 
 SPAN = ("video_uri", "start", "end")
 CUT = ("cut_start", "cut_end")
@@ -33,7 +33,8 @@ def labelled_windows(store: Store, newest: Manifest) -> tuple[list[LabelledWindo
         StorageError: the output cannot be read.
     """
     library = read_table(store, "library", newest)
-    entries = [*read_library(library).values(), *read_library(library, listed=True).values()]
+    # Of a version under several names, the last one counts: one that is listed.
+    entries = read_library(pa.concat_tables([of_gone(library), of_listed(library)])).values()
     labels = read_labels(store).to_pylist()
     by_etag = {entry.video.etag: entry for entry in entries if entry.timeline}  # by its name now
     known = {

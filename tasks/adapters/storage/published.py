@@ -71,6 +71,11 @@ def manifest_of(store: Store, run: str) -> Manifest:
     return _manifest(store, f"runs/{found[0]}.json")
 
 
+def manifest_called(store: Store, run: str) -> Manifest:
+    """That of a run as `manifest_of` finds it, or of the newest complete one if none is named."""
+    return manifest_of(store, run) if run else newest_manifest(store)
+
+
 def manifest_before(store: Store, run_id: str) -> Manifest:
     """The manifest of the newest run before this one that did not fail.
 

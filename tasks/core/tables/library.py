@@ -86,16 +86,14 @@ def library_table(entries: Iterable[LibraryEntry], *, listed: Collection[str]) -
     return pa.Table.from_pylist(rows, schema=LIBRARY)
 
 
-def read_library(table: pa.Table, *, listed: bool = False) -> dict[str, LibraryEntry]:
-    """The entries of a `library_table` by URI; with `listed`, without those that are not `of_listed`.
+def read_library(table: pa.Table) -> dict[str, LibraryEntry]:
+    """The entries of a `library_table` by URI.
 
     Raises:
         ValueError, KeyError, TypeError: it is not one.
     """
     table = upgraded(table, LIBRARY)
     check_library(table)
-    if listed:
-        table = of_listed(table)
     return {row["video_uri"]: _entry(row) for row in table.to_pylist()}
 
 
@@ -104,6 +102,13 @@ def of_listed(table: pa.Table) -> pa.Table:
     if "listed" not in table.column_names:
         return table
     return table.filter(pc.fill_null(table["listed"], fill_value=True))
+
+
+def of_gone(table: pa.Table) -> pa.Table:
+    """The other rows: of videos that the run knows, and has not listed."""
+    if "listed" not in table.column_names:
+        return table.slice(0, 0)
+    return table.filter(pc.invert(pc.fill_null(table["listed"], fill_value=True)))
 
 
 def check_library(table: pa.Table) -> None:
