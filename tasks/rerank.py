@@ -84,9 +84,10 @@ class Reranking:
         """
         spec = self.spec
         if entry.digests.scoring == spec.digests.scoring:
-            if ranked := rerank(entry, stored, heard, spec):
+            video = restored(entry, stored.scores, heard, spec)
+            if ranked := ranked_from(video, spec):
                 self._keep(entry, ranked)
-            elif video := restored(entry, stored.scores, heard, spec):
+            elif video:
                 self.retried[entry.video] = standing_in(video, spec)
             return
         # Which moments the deep model has to see of it, only a run that has the model can tell.
@@ -101,7 +102,7 @@ class Reranking:
             self._keep(replace(entry, digests=digests, scored_in=spec.run_id, scored_on=spec.run_date), found)
         elif found is not None and len(self.reopened) < self.most_reopened:
             self.reopened[entry.video] = found
-        elif found is not None:
+        elif found is not None and not spec.lacks_deep:  # else that was tried above
             self._wait(entry, stored, heard, head)
 
     def _wait(self, entry: LibraryEntry, stored: Stored, heard: Heard | None, head: HeadName | None) -> bool:

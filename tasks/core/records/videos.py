@@ -137,11 +137,6 @@ class Timeline:
     loudness: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     @property
-    def edit_fps(self) -> float | None:
-        """How many pictures a second it is edited with."""
-        return self.source_rate or self.source_fps
-
-    @property
     def silent(self) -> Timeline:
         """The same without its sound: all that workers need to see it, and little to send."""
         return replace(self, heard=None, loudness=None)

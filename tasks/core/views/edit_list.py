@@ -50,9 +50,13 @@ class EditList:
 
 def edit_list(segments: Sequence[Segment], timeline: Timeline) -> EditList:
     """The best segment of each moment, as its clip shows it, or would."""
-    rate = rate_near(timeline.edit_fps or timeline.fps, timeline.source_timecode or "")
+    fps, timecode = (
+        timeline.source_rate or timeline.source_fps or timeline.fps,
+        timeline.source_timecode or "",
+    )
+    rate = rate_near(fps, timecode)
     frames = max(1, round(_exact(timeline.duration_s) * rate))
-    start, is_drop = frames_of(timeline.source_timecode or "", rate) or (0, False)
+    start, is_drop = frames_of(timecode, rate) or (0, False)
     best = sorted((each for each in segments if each.best_of_moment is not False), key=lambda each: each.rank)
     return EditList(
         name=printable(timeline.video.name),

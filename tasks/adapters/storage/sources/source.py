@@ -60,11 +60,7 @@ def _of_inventory(manifest: Store, source: Store, select: Select, *, output: str
             else:
                 unknown.append(video.uri)
         del unknown[NAMES_LOOKED_AT if first else len(unknown) :]
-        for each in looked_up(unknown, folder=source.uri, source=manifest.uri):
-            if isinstance(each, Failure):
-                refused.append(each)
-            else:
-                yield each
+        yield from looked_up(unknown, refused, folder=source.uri, source=manifest.uri)
 
     videos = ListedVideos.of(found())
     inventory = inventory.model_copy(update={"looked_up": len(unknown)})

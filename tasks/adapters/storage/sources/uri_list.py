@@ -63,24 +63,31 @@ def videos_of_list(
     own, refused = set[str](), list[Failure]()
 
     def found() -> Iterator[VideoRef]:
-        for each in looked_up(entries, folder=folder, source=source.uri):
-            if isinstance(each, Failure):
-                refused.append(each)
-            elif is_own(each.uri, output):
-                own.add(each.uri)
+        for video in looked_up(entries, refused, folder=folder, source=source.uri):
+            if is_own(video.uri, output):
+                own.add(video.uri)
             else:
-                yield each
+                yield video
 
     listed = ListedVideos.of(found())
     return Listing(listed[: limit or None], LeftOut(own=len(own)), refused)
 
 
-def looked_up(entries: Sequence[str], *, folder: str, source: str) -> Iterator[VideoRef | Failure]:
-    """What the entries name, some at a time: a pool keeps all that it was given."""
+def looked_up(
+    entries: Sequence[str], refused: list[Failure], *, folder: str, source: str
+) -> Iterator[VideoRef]:
+    """The videos that entries name; why there is none is added to `refused`.
+
+    They are looked up some at a time: a pool keeps all that it was given.
+    """
     look_up = partial(_look_up, folder=folder, source=source)
     with ThreadPoolExecutor(LOOK_UP_THREADS, "look-up") as pool:
         for start in range(0, len(entries), LOOKED_UP_AT_ONCE):
-            yield from pool.map(look_up, entries[start : start + LOOKED_UP_AT_ONCE])
+            for each in pool.map(look_up, entries[start : start + LOOKED_UP_AT_ONCE]):
+                if isinstance(each, Failure):
+                    refused.append(each)
+                else:
+                    yield each
 
 
 def _look_up(entry: str, *, folder: str, source: str) -> VideoRef | Failure:
