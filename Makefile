@@ -6,7 +6,7 @@
 # make lock         constraints.txt after pyproject.toml; with UPGRADE=--upgrade the newest of everything
 # make schema       hookline/prefect.sql after the installed Prefect, when its migrations have changed
 # make docs         the pages of docs/ as a site: site/index.html
-# make bench        how fast it is, beside its baselines, how a night grows, how soon it starts, what it learns: about an hour
+# make bench        how fast it is, beside its baselines, how a night grows, how soon it starts, what it learns: an hour or more
 # make deploy       work pool, deployments and automations on the Prefect server of PREFECT_API_URL; for the nightly
 #                   run: make deploy SOURCE=s3://... OUTPUT=s3://... [SETTINGS=settings.yaml] [SCHEDULE=on|off|'0 2 * * *']
 # make chaos        fifty runs killed at random moments, and what the next run makes of it: twenty minutes

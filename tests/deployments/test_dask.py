@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from contextlib import closing
 from pathlib import Path
@@ -37,6 +38,9 @@ def test_the_guide_starts_workers_as_the_tests_do() -> None:
     guide = (ROOT / "docs" / "operations.md").read_text()
     assert WORKER_COMMAND.format(address="tcp://127.0.0.1:8786") in guide.splitlines()
     assert len(re.findall("dask worker tcp", guide)) == 1
+    (options,) = re.findall(r"options = (\{.*\})", guide)
+    assert ast.literal_eval(options) == {"threads_per_worker": 4, "resources": {"GPU": 1}, "memory_limit": 0}
+    assert "cluster.adapt(minimum=0, maximum=1, " in guide  # all its workers would take the same GPU
 
 
 def test_what_kubernetes_scales_are_such_workers_with_a_gpu_each() -> None:
@@ -63,6 +67,12 @@ def test_a_cluster_that_grows_from_none_has_the_pods_and_the_address_of_the_stan
     assert {each["port"] for each in cluster["scheduler"]["service"]["ports"]} == {8786, 8787}
     scaled = document("dask-adaptive.yaml", "DaskAutoscaler", "dask")
     assert (scaled["cluster"], scaled["minimum"], cluster["worker"]["replicas"]) == ("dask", 0, 0)
+    assert scaled["maximum"] == 8
+    assert "eight at the most" in " ".join(README.split())
+    _, operator = document("dask-adaptive.yaml", "NetworkPolicy", "dask-scheduler")["ingress"]
+    labels = operator["from"][0]["namespaceSelector"]["matchLabels"]
+    assert labels == {"kubernetes.io/metadata.name": "dask-operator"}
+    assert "in the namespace `dask-operator`" in " ".join(README.split())
 
 
 def test_the_scheduler_tells_how_many_workers_the_queue_is_worth(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from hookline.api.contract.settings import Serve
 from hookline.cli import app
 from hookline.options import joined
 from tasks.adapters.video.clips import sound
+from tasks.adapters.workers.dask import NO_WORKERS_TIMEOUT_S
+from tasks.adapters.workers.dask_cluster import FIRST_WORKER_TIMEOUT_S, MAX_WANTED
 from tasks.core.learning import promotion, tuning
 from tasks.core.listing import LATE_AFTER
 from tasks.core.settings import Settings
@@ -132,6 +134,9 @@ def test_a_default_that_is_named_beside_its_setting_is_one(page: str) -> None:
         ),
         ("docs/learning.md", f"at least +{promotion.MIN_GAIN:g}, its lower bound"),
         ("docs/learning.md", f"on {promotion.MIN_HELD_OUT} held-out videos or more"),
+        ("docs/operations.md", f"({MAX_WANTED} at the most)"),
+        ("docs/operations.md", f"waits {FIRST_WORKER_TIMEOUT_S / 60:.0f} minutes for it"),
+        ("docs/operations.md", f"comes within {NO_WORKERS_TIMEOUT_S / 60:.0f} minutes each time"),
         ("docs/storage.md", f"older than {LATE_AFTER / timedelta(hours=1):.0f} hours"),
     ],
 )
@@ -145,7 +150,9 @@ def test_a_run_waits_for_its_server_as_long_as_the_guide_says() -> None:
     by_hand = prefect.settings.PREFECT_CLIENT_MAX_RETRIES.default()
     night_s, own_s = (sum(2**n for n in range(1, tries + 1)) for tries in (int(deployed), by_hand))
     assert night_s >= 5 * 60 > own_s >= 60
-    assert "within five minutes; a `hookline rank` of your own waits for one" in TEXTS["docs/operations.md"]
+    assert (
+        "within five minutes; a `hookline rank` of your own waits one minute" in TEXTS["docs/operations.md"]
+    )
 
 
 def test_every_reason_is_given_somewhere() -> None:

@@ -182,6 +182,19 @@ def test_runs_whose_windows_are_gone_are_named(
     assert "No embeddings of dog.mp4 are stored" in " ".join(capsys.readouterr().err.split())
 
 
+def test_another_run_than_the_newest_is_asked_by_the_beginning_of_its_id(
+    output: Path, tmp_path: Path
+) -> None:
+    there, later = shutil.copytree(output, tmp_path / "output"), "20261123T030000Z-cccccc"
+    manifest = json.loads((there / "runs" / f"{SECOND}.json").read_text())
+    manifest |= {"run_id": later, "run_date": "2026-11-23"}
+    (there / "runs" / f"{later}.json").write_text(json.dumps(manifest))
+    (there / "latest.json").write_text(json.dumps({"manifest": f"runs/{later}.json"}))
+    asked = ["similar", str(there), "dog", "--at", "3"]
+    assert cli(asked) == 1  # the newest has no library here
+    assert cli([*asked, "--run", SECOND[:8]]) == 0
+
+
 def test_no_model_is_imported_to_find_them(output: Path) -> None:
     program = "import sys; from hookline.cli import run; print(run(sys.argv[1:]), *sys.modules)"
     done = subprocess.run(

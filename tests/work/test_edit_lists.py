@@ -77,6 +77,17 @@ def test_a_lost_picture_does_not_change_the_rate_nor_is_there_sound_where_nothin
     assert (edit.rate, edit.has_sound) == (30, False)
 
 
+def test_where_many_pictures_are_lost_the_rate_that_the_file_names_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    lost = ["-fps_mode", "passthrough", *H264]
+    numbered_video(tmp_path / "in/a.mp4", seconds=8, fps="30", codec=lost, filters="select=mod(n\\,4)")
+    spec = make_spec(tmp_path / "in", tmp_path / "out", speech={"enabled": False})
+    (video,) = spec.source.videos("**")
+    timeline = open_video(video, spec, tmp_path / "scratch")
+    assert isinstance(timeline, Timeline)
+    assert timeline.source_rate is None
+
+
 def test_what_writes_it_is_missing_and_the_rest_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
