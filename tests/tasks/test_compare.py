@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from tasks import publish
+from tasks import compare, publish
 from tasks.adapters.models.checkpoints import resolve_checkpoint
 from tasks.adapters.storage import Store
 from tasks.core.errors import StorageError
 from tasks.core.tables import duplicates
+from tasks.run.run import Run
 from tests.comparisons import counted
 from tests.library import read_table
 from tests.nights import Nights, Shows
@@ -186,3 +187,17 @@ def test_an_output_out_of_reach_is_waited_for(nights: Nights, monkeypatch: pytes
     monkeypatch.setattr(Store, "names", unavailable)
     with pytest.raises(StorageError, match="network"):
         nights.run({"m": 1, "n": 1})
+
+
+def test_a_long_comparison_says_how_far_it_is_and_can_be_stopped(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "NEW_AT_ONCE", 1)
+    monkeypatch.setattr(compare, "LOGGED_EACH", 2)
+    asked: list[None] = []
+    said: list[str] = []
+    monkeypatch.setattr(Run, "raise_if_stopped", lambda _: asked.append(None))
+    monkeypatch.setattr(compare, "log_event", lambda _run_id, _stage, text: said.append(text))
+    nights.run({"a": 1, "b": 2})
+    assert "2 of 4 segments are compared with those before them" in said
+    assert len(asked) >= 4
