@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from tasks.core.errors import RunEnded
 _stopped: set[Path] = set()
 """Under these folders nothing is done any more."""
 
-_children: dict[Path, subprocess.Popen[bytes]] = {}
-"""The child processes of this process by the folder they write to."""
+_children: dict[Path, Callable[[], object]] = {}
+"""How the child processes of this process are ended, by the folder they write to."""
 
 _at_work: Counter[Path] = Counter()
 """How many threads of this process are `at_work` in a folder."""
@@ -36,9 +35,9 @@ def stop_work(root: Path) -> None:
     """
     with _changed:
         _stopped.add(root)
-    for folder, process in list(_children.items()):
+    for folder, end in list(_children.items()):
         if folder.is_relative_to(root):
-            kill_group(process)
+            end()
 
 
 def raise_if_stopped(path: str | Path) -> None:
@@ -79,20 +78,18 @@ def wait_for_work(root: Path) -> None:
 
 
 @contextmanager
-def child_at_work(process: subprocess.Popen[bytes], folder: Path) -> Iterator[None]:
-    """For the block, a child works in a folder, unless that is stopped; it does not outlive the block."""
-    _children[folder] = process
+def child_at_work(folder: Path, end: Callable[[], object]) -> Iterator[None]:
+    """For the block, a child works in a folder, unless that is stopped; then `end` ends it, if it must."""
+    _children[folder] = end
     try:
         raise_if_stopped(folder)
         yield
     finally:
         del _children[folder]
-        kill_group(process)
-        process.communicate()
+        end()
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End a child and what it started, whatever state they are in."""
+def kill_group(leader: int) -> None:
+    """End a process and what it started, whatever state they are in."""
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
+        os.killpg(leader, signal.SIGKILL)

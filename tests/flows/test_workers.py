@@ -257,7 +257,8 @@ def gpu_processes() -> list[psutil.Process]:
 
 def decoders(dask: Cluster) -> list[psutil.Process]:
     children = [child for process in dask.working() for child in process.children()]
-    return [child for child in children if runs(child, "decode_child")]
+    servers = [child for child in children if runs(child, "video.forkserver")]
+    return [decoder for server in servers for decoder in server.children()]
 
 
 def analyses_in(output: Path) -> Callable[[], bool]:

@@ -13,7 +13,6 @@ from typing import Any
 from tasks.adapters.video import decode_decord, decode_ffmpeg, decode_pyav
 from tasks.adapters.video.packet_times import MIN_DAMAGE_S, damage_sentence
 from tasks.adapters.video.probe import Probe, SoundTrack, open_video, packets, probe
-from tasks.adapters.video.sandbox import run_job
 from tasks.adapters.video.shaping import Grid, colour_table
 from tasks.adapters.video.sound.extract import sound_bytes, write_sound
 from tasks.adapters.video.sound.loudness import momentary_loudness
@@ -200,7 +199,3 @@ def _repeat_last_frame(path: Path, times: int, frame_bytes: int) -> None:
         last = file.read(frame_bytes)
         for _ in range(times):
             file.write(last)
-
-
-if __name__ == "__main__":
-    run_job(DecodeJob, do_job)

@@ -1,33 +1,35 @@
 """Runs a program of ours on a video file, in a process that can do no harm.
 
 A hostile or broken file can hang, crash or bloat a decoder. In a process with a deadline, limits, no
-network and no credentials that costs one video, not the worker. The parent calls `run_sandboxed`, the
-program `run_job`: the job travels as JSON on standard input, its result as JSON on standard output.
+network and no credentials that costs one video, not the worker. `tasks.adapters.video.forkserver` forks it.
 """
 
 from __future__ import annotations
 
-import ctypes
+import atexit
 import json
 import os
-import resource
+import pickle
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 from tasks.adapters.stopping import child_at_work, raise_if_stopped
-from tasks.adapters.workers.parent import end_with_parent
 from tasks.core.errors import DecodeFailed, VideoRefused
 
-MAX_OPEN_FILES = 256
-"""Decoders and their libraries need a dozen; of joined recordings each part counts."""
+FORKSERVER = "tasks.adapters.video.forkserver"
+RECEIVED_BYTES = 65536
+"""At once."""
 STDERR_TAIL_BYTES = 4000
 OUT_OF_MEMORY_WORDS = ("MemoryError", "bad_alloc", "Cannot allocate memory", "failed to map segment")
 ENV_ALLOWLIST = (
@@ -47,13 +49,11 @@ CHILD_ENV = {
     # decord gives up on slow machines by counting polls, and would then repeat or seek frames.
     "DECORD_EOF_RETRY_MAX": "1000000000",
 }
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-"""linux/sched.h"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What every program is told. Paths are absolute; all fields can be written as JSON.
+    """What every program is told. Paths are absolute.
 
     `name` is what messages call the video. `memory_bytes` limits the address space of each process,
     `file_bytes` the size of each file it writes.
@@ -63,44 +63,121 @@ class Job:
     name: str
     memory_bytes: int
     file_bytes: int
-    parent: int = field(default_factory=os.getpid)
-
-
-AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 def run_sandboxed(program: str, job: Job, *, doing: str, folder: Path, deadline_s: float) -> Any:
-    """Runs the module `program` in `folder` and returns the result of its job.
+    """Has a process in `folder` call `do_job` of the module `program`; returns its result, as JSON has it.
 
-    The program ends with the deadline, with this process or with `stop_work`. `doing` and the name of the
+    The process ends with the deadline, with this process or with `stop_work`. `doing` and the name of the
     video begin the message of an error, as in "Decoding 'a.mp4' crashed".
 
     Raises `VideoRefused` or `DecodeFailed` as the program raised it, or `DecodeFailed` (reason
     `deadline`, `out_of_memory` or `crashed`) if it did not finish; `RunEnded` if it was stopped.
     """
     doing = f"{doing} '{job.name}'"
+    task = pickle.dumps((program, job, str(folder), _environment()))
     with tempfile.TemporaryFile(dir=folder) as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            cwd=folder,
-            env=_environment(),
-            start_new_session=True,
-        )
         try:
-            with child_at_work(process, folder):
-                answer, _ = process.communicate(json.dumps(asdict(job)).encode(), timeout=deadline_s)
-        except subprocess.TimeoutExpired as error:
+            with _at_work(task, folder, stderr.fileno()) as process:
+                answer, code = _read(process, deadline_s=deadline_s)
+        except TimeoutError as error:
             raise DecodeFailed(
                 f"{doing} was stopped after limits.deadline_seconds = {deadline_s:g}.",
                 reason="deadline",
             ) from error
         raise_if_stopped(folder)
-        if process.returncode:
-            raise _crash(doing, process.returncode, _tail(stderr))
+        if code:
+            raise _crash(doing, code, _tail(stderr))
     return _result(json.loads(answer))
+
+
+class _ForkServer:
+    """The fork server of this process: started when it is first needed, and again where it was killed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def fork(self, task: bytes, stderr: int) -> socket.socket:
+        """Starts a process: the socket that it answers over."""
+        with self._lock:
+            try:
+                return self._ask(task, stderr)
+            except OSError:
+                self.close()
+                return self._ask(task, stderr)
+
+    def close(self) -> None:
+        """Ends it, and the processes that are at work."""
+        if self._requests is not None and self._process is not None:
+            self._requests.close()
+            self._process.wait()
+        self._requests = self._process = None
+
+    def _ask(self, task: bytes, stderr: int) -> socket.socket:
+        if self._requests is None:
+            self._requests = self._start()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._requests, [b"+"], [theirs.fileno(), stderr])
+                ours.sendall(task)
+            except OSError:
+                ours.close()
+                raise
+        return ours
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", FORKSERVER],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env=_environment(),
+                start_new_session=True,
+            )
+        return ours
+
+
+fork_server = _ForkServer()
+atexit.register(fork_server.close)
+
+
+@contextmanager
+def _at_work(task: bytes, folder: Path, stderr: int) -> Iterator[socket.socket]:
+    """For the block, a process is at work; afterwards it has ended, and what it started has."""
+    with fork_server.fork(task, stderr) as process:
+        try:
+            with child_at_work(folder, partial(_end, process)):
+                yield process
+        finally:
+            process.settimeout(None)
+            with suppress(ConnectionError):
+                while process.recv(RECEIVED_BYTES):
+                    pass
+
+
+def _end(process: socket.socket) -> None:
+    with suppress(OSError):  # it has ended
+        process.shutdown(socket.SHUT_WR)
+
+
+def _read(process: socket.socket, *, deadline_s: float) -> tuple[bytes, int]:
+    """What a process answers, and its exit code. Raises `TimeoutError`."""
+    deadline, received = time.monotonic() + deadline_s, bytearray()
+    while True:
+        process.settimeout(max(deadline - time.monotonic(), 0.001))
+        try:
+            part = process.recv(RECEIVED_BYTES)
+        except ConnectionError:
+            part = b""
+        received += part
+        if not part:
+            answer, newline, code = bytes(received).rpartition(b"\n")
+            return answer, int(code) if newline else -signal.SIGKILL
 
 
 def _environment() -> dict[str, str]:
@@ -130,46 +207,3 @@ def _result(answer: dict[str, Any]) -> Any:
     if "failed" in answer:
         raise DecodeFailed(**answer["failed"])
     return answer["result"]
-
-
-def run_job(job_type: type[AnyJob], work: Callable[[AnyJob], object]) -> None:
-    """In the program: isolates this process, then does the job on standard input.
-
-    Nothing but the result, or the `VideoRefused` or `DecodeFailed` that `work` raised, reaches standard
-    output.
-    """
-    result_fd = os.dup(1)
-    # Libraries print as they please.
-    os.dup2(2, 1)
-    job = job_type(**json.load(sys.stdin))
-    leave_network()  # before the first thread: afterwards the kernel refuses
-    end_with_parent(job.parent, partial(os.killpg, 0, signal.SIGKILL))  # its ffmpeg, too
-    _limit(resource.RLIMIT_AS, job.memory_bytes)
-    _limit(resource.RLIMIT_FSIZE, job.file_bytes)
-    _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
-    _limit(resource.RLIMIT_CORE, 0)
-    try:
-        answer: dict[str, object] = {"result": work(job)}
-    except VideoRefused as error:
-        answer = {"refused": {"message": str(error), "stage": error.stage, "reason": error.reason}}
-    except DecodeFailed as error:
-        answer = {"failed": {"message": str(error), "reason": error.reason}}
-    with os.fdopen(result_fd, "w") as out:
-        json.dump(answer, out)
-
-
-def leave_network() -> None:
-    """Moves this process to a network namespace without devices, not even loopback, if it may (Linux).
-
-    Root may; others may in a user namespace of their own, where the system allows those.
-    """
-    with suppress(OSError, AttributeError):
-        unshare = ctypes.CDLL(None, use_errno=True).unshare
-        if unshare(CLONE_NEWNET):
-            unshare(CLONE_NEWUSER | CLONE_NEWNET)
-
-
-def _limit(kind: int, value: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, value))

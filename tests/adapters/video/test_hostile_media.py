@@ -21,8 +21,9 @@ import pytest
 
 from tasks.adapters.stopping import stop_work
 from tasks.adapters.video import decode_ffmpeg
+from tasks.adapters.video.forkserver import MAX_OPEN_FILES
 from tasks.adapters.video.probe import Probe, open_video
-from tasks.adapters.video.sandbox import CHILD_ENV, ENV_ALLOWLIST, MAX_OPEN_FILES
+from tasks.adapters.video.sandbox import CHILD_ENV, ENV_ALLOWLIST
 from tasks.adapters.video.shaping import frame_filters
 from tasks.core.colours import Colours
 from tasks.core.errors import RunEnded, VideoRefused

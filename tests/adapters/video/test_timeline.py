@@ -440,7 +440,9 @@ def peak_memory(source: Path, decoder: str) -> int:
     script = (
         "import resource; from pathlib import Path;"
         "from tests.adapters.video.test_timeline import timeline_of;"
+        "from tasks.adapters.video.sandbox import fork_server;"
         f"timeline_of(Path({str(source)!r}), decoder={decoder!r}, fps=2);"
+        "fork_server.close();"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     root = ROOT

@@ -7,11 +7,12 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tasks.adapters.models.gpus import find_gpus
 from tasks.adapters.models.tuning.lessons import REASON, Job
-from tasks.adapters.stopping import child_at_work
+from tasks.adapters.stopping import child_at_work, kill_group
 from tasks.core.errors import ModelError
 
 CHILD = "tasks.adapters.models.tuning.child"
@@ -45,7 +46,7 @@ def tune_in_processes(job: Job, say: Callable[[str], None]) -> None:
             env=environment,
             start_new_session=True,
         )
-    with child_at_work(process, job.folder):
+    with process, child_at_work(job.folder, partial(kill_group, process.pid)):
         assert process.stdout is not None
         for line in process.stdout:
             say(line.decode(errors="replace").rstrip())

@@ -21,7 +21,6 @@ from tasks.adapters.video.clips.shots import free_of_flashes
 from tasks.adapters.video.clips.sound import RATE, Gain, gain_of, levelled, sound_of
 from tasks.adapters.video.clips.source import THREADS, TOLERANCE_S, SourceInfo, read_info
 from tasks.adapters.video.probe import open_video
-from tasks.adapters.video.sandbox import run_job
 from tasks.adapters.video.shaping import colour_table, table_filters
 from tasks.core.errors import DecodeFailed, VideoRefused
 from tasks.core.views.pictures import Crop, Cut, Framing
@@ -166,7 +165,3 @@ def _expect_pictures(video: Path, count: int) -> None:
         found = container.streams.video[0].frames
     if found < count:
         raise DecodeFailed(f"only {found} of {count} pictures can be decoded", reason="clip_failed")
-
-
-if __name__ == "__main__":
-    run_job(ClipJob, do_job)

@@ -26,7 +26,7 @@ from tasks.adapters.video.containers.elements import (
 
 SEARCH_BYTES = 1 << 20
 MAX_PARTS = 200
-"""FFmpeg opens the file once for each part: `sandbox.MAX_OPEN_FILES`."""
+"""FFmpeg opens the file once for each part: `forkserver.MAX_OPEN_FILES`."""
 MAX_ELEMENTS = 5_000_000
 """A file of more elements is not gone through to its end: that would take longer than decoding it."""
 

@@ -7,12 +7,15 @@ process, and load torch, which the model does without.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from tasks.adapters.video.sound.weights import vad_weights
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 FRAME_SAMPLES, FRAME_MS = 512, 32
 """At 16 kHz."""
@@ -44,6 +47,8 @@ def speech_probabilities(sound: Path) -> npt.NDArray[np.float32]:
 
 
 def _load() -> onnxruntime.InferenceSession:
+    import onnxruntime  # starts a thread, which no fork would have
+
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(str(vad_weights()), options, providers=["CPUExecutionProvider"])
