@@ -11,6 +11,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 
 from hookline.cli import run
+from tests import ROOT
 from tests.hookline.test_cli import quick
 from tests.media import numbered_video
 from tests.prefect_home import environment_of_a_user
@@ -69,3 +70,20 @@ def test_a_run_with_nothing_new_imports_no_models(ranked: tuple[list[str], str],
     command, _ = ranked
     api_url = str(PREFECT_API_URL.value())
     assert imported(MODELS, tmp_path, command, PREFECT_API_URL=api_url) == ([0], [])
+
+
+def test_to_deploy_the_flows_imports_no_models(tmp_path: Path) -> None:
+    """`make deploy` imports them all."""
+    flows = [file.stem for file in (ROOT / "flows").glob("*.py") if file.stem != "__init__"]
+    names = ", ".join(f"flows.{flow}" for flow in flows)
+    script = f"import sys, {names}; print(set(sys.modules) & {set(MODELS)!r} or 'none')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment_of_a_user(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=patience(100),
+    )
+    assert done.stdout.splitlines()[-1] == "none"

@@ -188,7 +188,7 @@ def ranked_videos(rows: Iterable[pa.Table]) -> pa.Array | None:
 EXAMINED = tuple(name for name, _ in BEST_FIRST)
 """The columns that `ranked_videos` needs."""
 
-_NO_RANKS = RANKINGS.empty_table().select(RANK_COLUMNS)
+_NO_RANKS = pa.Table.from_batches([], pa.schema([RANKINGS.field(name) for name in RANK_COLUMNS]))
 
 
 def segment_keys(table: pa.Table) -> pa.Array:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 
 from tasks.adapters.stopping import stop_work
@@ -416,9 +417,10 @@ def test_the_child_ends_when_its_parent_does(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=root)
     while not processes_in(tmp_path):
         time.sleep(0.05)
+    started = psutil.Process(parent.pid).children(recursive=True)
     parent.kill()
     parent.wait()
-    assert not left_in(tmp_path, within_s=5)
+    assert not psutil.wait_procs(started, timeout=patience(5))[1]
 
 
 @pytest.mark.parametrize(

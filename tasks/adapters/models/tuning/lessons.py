@@ -7,15 +7,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.adapters.models.checkpoints import Checkpoint
 from tasks.adapters.models.videollama3.grammar import AnswerGrammar, AnswerWriter
-from tasks.adapters.models.videollama3.questions import Question
 from tasks.core.errors import ModelError
 from tasks.core.learning.tuning import MAX_MOVE
 from tasks.core.records import Answer, Window
 from tasks.core.scoring.answers import FIELDS, SCORES, AnswerOrder, written
+
+if TYPE_CHECKING:
+    from tasks.adapters.models.videollama3.questions import Question
 
 SCORE = SCORES[0]
 
@@ -99,6 +101,8 @@ class WrittenLesson:
 
 def question_of(job: Job, lesson: Lesson) -> Question:
     """What the deep stage asks about the segment of a lesson."""
+    from tasks.adapters.models.videollama3.questions import Question  # takes torch, which not all here need
+
     said = {lesson.window: lesson.said} if lesson.said else {}
     return Question(job.prompt, job.order, lesson.fps, lesson.n_ticks, job.max_new_tokens, said)
 
