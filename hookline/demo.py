@@ -27,7 +27,7 @@ SAMPLES = {
 }
 """Sample videos: four scenes each, from ffmpeg's own picture generators. They are the same each time."""
 
-SCENE_SECONDS = 24
+SCENE_SECONDS = 16
 
 SPOKEN = {
     "test-card.mp4": (
@@ -69,7 +69,7 @@ def run_demo(folder: Path) -> int:
         output=str(folder / "output"),
         fast=Fast(model=str(models / "videomae")),
         deep=Deep(model=str(models / "videollama3")),
-        windows=Windows(window_seconds=[15]),  # of 96 s: several moments a video
+        windows=Windows(window_seconds=[10]),  # of 64 s: several moments a video
         speech=Speech(transcribe=False),  # the words of an untrained model would pass for what is said
         ranking=Ranking(top_n=5),
         engine=Engine(device="cpu"),  # plenty for these, and a GPU that cannot be used is no obstacle
@@ -80,7 +80,7 @@ def run_demo(folder: Path) -> int:
 
 
 def make_videos(folder: Path) -> None:
-    """Make the sample videos that are not there yet: 480 x 270, 24 frames a second, with sound."""
+    """Make the sample videos that are not there yet: 480 x 270, 12 frames a second, with sound."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, sources in SAMPLES.items():
         if (folder / name).exists():
@@ -111,4 +111,4 @@ def _sound(text: str, voice: Path, number: int) -> Any:
 
 
 def _drawn(source: str) -> str:
-    return f"{source}{':' if '=' in source else '='}size=480x270:rate=24"
+    return f"{source}{':' if '=' in source else '='}size=480x270:rate=12"

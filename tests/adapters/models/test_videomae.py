@@ -204,7 +204,9 @@ def test_while_a_gpu_is_at_some_windows_the_frames_of_the_next_are_read(model: V
         there.device, there.dtype = torch.device("cuda:0"), torch.bfloat16
         there.model = fake_model(VideoMAEModel, model.model.config, torch.bfloat16)
         embedding = there.model.embeddings
-        embedding.position_embeddings = torch.empty(1, 1568, 48, device="cuda", dtype=torch.bfloat16)
+        embedding.position_embeddings = torch.empty(
+            model.model.embeddings.position_embeddings.shape, device="cuda", dtype=torch.bfloat16
+        )
         embedding.patch_embeddings = LinearPatches(embedding.patch_embeddings.projection)
         layers = model.model.config.num_hidden_layers
 
