@@ -48,33 +48,43 @@ class ForkServer:
     def __init__(self, requests: socket.socket) -> None:
         self.requests = requests
         self.children: dict[int, socket.socket] = {}
-        self.deaths, wakeup = os.pipe()
-        os.set_blocking(wakeup, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         self.selector = selectors.DefaultSelector()
-        self.selector.register(requests, selectors.EVENT_READ)
-        self.selector.register(self.deaths, selectors.EVENT_READ)
 
     def serve(self) -> None:
         """Return when the parent is gone, and its processes are killed."""
+        deaths, wakeup = os.pipe()
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for each in (self.requests, deaths):
+            self.selector.register(each, selectors.EVENT_READ)
         while True:
             for key, _ in self.selector.select():
-                if key.fileobj == self.deaths:
-                    os.read(self.deaths, 4096)
+                if key.fileobj == deaths:
+                    os.read(deaths, 4096)
                     self.bury()
-                elif key.fileobj is not self.requests:
+                elif key.data in self.children:
                     self.selector.unregister(key.fileobj)
                     kill_group(key.data)
-                elif descriptors := socket.recv_fds(self.requests, 1, 2)[1]:
-                    self.fork(socket.socket(fileno=descriptors[0]), descriptors[1])
-                else:
+                elif key.fileobj is self.requests and not self.receive():
                     for child in self.children:
                         kill_group(child)
                     return
 
+    def receive(self) -> bool:
+        """Fork a process for the job that comes next, if any comes."""
+        _, descriptors, *_ = socket.recv_fds(self.requests, 1, 2)
+        if not descriptors:
+            return False
+        channel, stderr = socket.socket(fileno=descriptors[0]), descriptors[1]
+        try:
+            self.fork(channel, stderr)
+        except (EOFError, OSError):  # who asked has left, or the system has no room for a process
+            channel.close()
+        os.close(stderr)
+        return True
+
     def fork(self, channel: socket.socket, stderr: int) -> None:
-        """Fork a process for the job that comes over `channel`."""
         with channel.makefile("rb") as file:
             task: Task = pickle.load(file)
         with suppress(Exception):  # it happens again in the process, which is asked why
@@ -84,12 +94,12 @@ class ForkServer:
         child = os.fork()
         if not child:
             signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for other in (self.requests, *self.children.values()):
                 other.close()
             work_and_exit(task, channel, stderr, parent)
         with suppress(PermissionError, ProcessLookupError):
             os.setpgid(child, child)  # as the child does itself: whoever is first
-        os.close(stderr)
         self.children[child] = channel
         self.selector.register(channel, selectors.EVENT_READ, child)
 

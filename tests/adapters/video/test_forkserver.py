@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import socket
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 
 from hookline.checks import check_video
 from tasks.adapters.stopping import stop_work
+from tasks.adapters.video.forkserver import ForkServer
 from tasks.adapters.video.sandbox import FORKSERVER, run_sandboxed
 from tasks.core.errors import DecodeFailed, RunEnded
 from tasks.core.settings import Limits, Speech
@@ -126,3 +130,27 @@ def test_a_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
             lost.result(patience(10))
     assert do(tmp_path / "next", "count", count=2) == [0, 1]
     assert not left_in(tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["the job does not come", "no process can be had"])
+def test_what_cannot_be_forked_costs_its_own_job(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests, theirs = socket.socketpair()
+    ours, channel = socket.socketpair()
+    with requests, theirs, ours, tempfile.TemporaryFile() as stderr:
+        socket.send_fds(requests, [b"+"], [channel.fileno(), stderr.fileno()])
+        channel.close()
+        if fault == "no process can be had":
+            ours.sendall(pickle.dumps(("json", None, "/", {})))
+            monkeypatch.setattr("os.fork", refuse)
+            monkeypatch.setattr("gc.freeze", lambda: None)
+        else:
+            ours.shutdown(socket.SHUT_WR)
+        server = ForkServer(theirs)
+        assert server.receive()
+        assert ours.recv(1) == b""
+        requests.close()
+        assert not server.receive()
+
+
+def refuse() -> int:
+    raise BlockingIOError("Resource temporarily unavailable")
