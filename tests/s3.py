@@ -20,15 +20,19 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from botocore.loaders import JSONFileLoader
 from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.s3.models import s3_backends
+from moto.s3 import models as moto_models
 from moto.server import ThreadedMotoServer
 
 from tasks.adapters.storage import s3 as s3_adapter
+from tasks.adapters.storage import store as store_adapter
 
 ACCESS_KEY = "testing-access-key"
 SECRET_KEY = "testing-secret-key"
 DRIP_S = 0.05
+BLOCK = 2**20
+"""Of `small_blocks`, in bytes."""
 
 SEEN_HEADERS = (
     b"authorization:",
@@ -259,8 +263,17 @@ def moto_server() -> Iterator[Server]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def described_once() -> Iterator[None]:
+    """The files that describe S3 are parsed once, and not anew for the connection of each test."""
+    load = cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
+        yield
+
+
 @pytest.fixture
-def clean_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def clean_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, described_once: None) -> Iterator[None]:
     """No AWS setting of this machine reaches the test, and no connection outlives it."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -303,9 +316,17 @@ def bucket(aws: Server) -> Bucket:
 
 def fill(bucket: Bucket, objects: Mapping[str, bytes]) -> None:
     """Put objects straight into moto's memory, which spares large or many requests."""
-    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    backend = moto_models.s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
     for key, body in objects.items():
         backend.put_object(bucket.name, key, body)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes a few MB is large: it is read and written in blocks of a MiB instead of 16."""
+    monkeypatch.setattr(store_adapter, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(s3_adapter, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(moto_models, "S3_UPLOAD_PART_MIN_SIZE", BLOCK)
 
 
 @pytest.fixture

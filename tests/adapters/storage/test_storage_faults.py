@@ -15,13 +15,14 @@ from tasks.adapters.storage import Store, open_store
 from tasks.adapters.storage import s3 as s3_adapter
 from tasks.core.errors import ObjectChanged, StorageError
 from tasks.core.records import VideoRef
-from tests.s3 import SECRET_KEY, Bucket, Disturbance, Fault, Server, fill, point_at
+from tests.s3 import BLOCK, SECRET_KEY, Bucket, Disturbance, Fault, Server, fill, point_at
 from tests.waiting import patience
 
 pytest_plugins = ["tests.s3"]
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
-MIB = 2**20
-FILM = os.urandom(33 * MIB)
+FILM = os.urandom(2 * BLOCK + BLOCK // 2)
+THIRD = BLOCK // 3
 OTHER = bytes(reversed(FILM))
 ALWAYS = 10**6
 
@@ -57,10 +58,10 @@ def refusal(attempt: Callable[[], object]) -> StorageError:
     "fault",
     [
         Fault("reset", after_bytes=0),
-        Fault("reset", after_bytes=5 * MIB),
-        Fault("reset", only="bytes=16777216-", after_bytes=5 * MIB),
-        Fault("close", after_bytes=5 * MIB),
-        Fault("close", only="bytes=33554432-", after_bytes=7 * MIB),
+        Fault("reset", after_bytes=THIRD),
+        Fault("reset", only=f"bytes={BLOCK}-", after_bytes=THIRD),
+        Fault("close", after_bytes=THIRD),
+        Fault("close", only=f"bytes={2 * BLOCK}-", after_bytes=THIRD),
         Fault("reply", status=503, code="SlowDown", times=2),
         Fault("reply", status=500, code="InternalError", times=2),
         Fault("reply", method="HEAD", status=503, code="SlowDown", times=2),
@@ -79,8 +80,8 @@ def test_a_passing_fault_is_overcome(
 @pytest.mark.parametrize(
     ("fault", "reasons"),
     [
-        (Fault("reset", after_bytes=5 * MIB), ("torn", "unavailable")),
-        (Fault("close", only="bytes=16777216-", after_bytes=5 * MIB), ("torn",)),
+        (Fault("reset", after_bytes=THIRD), ("torn", "unavailable")),
+        (Fault("close", only=f"bytes={BLOCK}-", after_bytes=THIRD), ("torn",)),
         (Fault("reply", status=503, code="SlowDown"), ("throttled",)),
         (Fault("reply", status=500, code="InternalError"), ("unavailable",)),
     ],
@@ -264,7 +265,7 @@ def test_a_failed_upload_leaves_the_old_object_whole(
     assert bucket.uploads() == []
 
 
-@pytest.mark.parametrize("size", [1000, 33 * MIB])
+@pytest.mark.parametrize("size", [1000, len(FILM)])
 def test_an_upload_overcomes_a_passing_fault(
     bucket: Bucket, network: Disturbance, tmp_path: Path, size: int
 ) -> None:

@@ -13,11 +13,11 @@ from tasks.adapters.storage import Store, open_store
 from tasks.adapters.storage import s3 as s3_adapter
 from tasks.adapters.storage import store as store_adapter
 from tasks.core.errors import SettingsError, StorageError
-from tests.s3 import Bucket, Disturbance, Fault, Server
+from tests.s3 import BLOCK, Bucket, Disturbance, Fault, Server
 
 pytest_plugins = ["tests.s3"]
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
-MIB = 2**20
 ALWAYS = 10**6
 WRITES = "PUT|POST"
 
@@ -41,7 +41,7 @@ def publish(store: Store, local: Path) -> object:
 
 
 def publish_large(store: Store, local: Path) -> object:
-    local.write_bytes(os.urandom(33 * MIB))
+    local.write_bytes(os.urandom(3 * BLOCK))
     return store.publish(local, "large.bin")
 
 
@@ -231,15 +231,15 @@ def test_etags_that_only_look_like_md5_cost_one_more_read(
     bucket: Bucket, network: Disturbance, tmp_path: Path
 ) -> None:
     for name in ("one", "two"):
-        bucket.put(name, name.encode() * MIB)
-        disguise(network, name.encode() * MIB)
+        bucket.put(name, name.encode() * 1000)
+        disguise(network, name.encode() * 1000)
     disguise(network, b"local")
     (tmp_path / "local").write_bytes(b"local")
     store = open_store(bucket.uri)
     gets = []
     for video in store.videos("*"):
         store.download(video, tmp_path / video.name)
-        assert (tmp_path / video.name).read_bytes() == video.name.encode() * MIB
+        assert (tmp_path / video.name).read_bytes() == video.name.encode() * 1000
         gets.append(sum(request.startswith(f"GET /{bucket.name}/") for request in network.requests))
     assert gets == [2, 3]
     publish(store, tmp_path / "local")
