@@ -7,15 +7,21 @@ import logging
 import os
 import runpy
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import certifi
 import pytest
 import pytest_timeout
 from hypothesis import settings
 
+from hookline.embedded import QUIET_AND_LOCAL
+from hookline.own_server import STARTUP_S, EmbeddedServer, is_healthy
 from tests.browser import browser
-from tests.waiting import patience
+from tests.waiting import patience, wait_for
 
 __all__ = ["browser"]
 
@@ -37,6 +43,10 @@ os.environ["XDG_CACHE_HOME"] = f"{HOME.name}/cache"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+# Each of Prefect's clients reads all authorities there are, 17 ms of a core: here is one, which nobody asks.
+AUTHORITY, END = Path(HOME.name) / "authority.pem", "-----END CERTIFICATE-----"
+AUTHORITY.write_text(Path(certifi.where()).read_text().partition(END)[0] + END)
+os.environ["PREFECT_API_SSL_CERT_FILE"] = str(AUTHORITY)
 # Several tests share the cores, and the models of the demo are too small to be shared out among threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 # Without the fixture `prefect`, what needs a server fails, instead of starting one in secret.
@@ -77,6 +87,8 @@ SLOWEST_FIRST = [
 ]
 """The files that take longest: begun last, each would keep the other core waiting."""
 
+SHARED = pytest.StashKey[EmbeddedServer]()
+
 
 gc.disable()  # while all is imported, none of it is garbage
 
@@ -110,29 +122,53 @@ def demo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def prefect() -> Iterator[None]:
-    """A Prefect server for the whole session, with a database of its own.
+def start_prefect() -> EmbeddedServer:
+    """A Prefect server with a database of its own, and no wait for it.
 
     It keeps no history of events and has no automations: what needs those starts a server of its own.
     """
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-    from hookline.embedded import flush
-    from hookline.own_server import EmbeddedServer
-
     server = EmbeddedServer()
     with pytest.MonkeyPatch.context() as patched:
+        for name, value in QUIET_AND_LOCAL.items():
+            patched.setenv(name, value)
         for service in ("EVENT_PERSISTER", "TRIGGERS"):
             patched.setenv(f"PREFECT_SERVER_SERVICES_{service}_ENABLED", "false")
         server.launch()
-    try:
-        server.wait()
-        with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    return server
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Of pytest-xdist: processes that run tests side by side share one Prefect server."""
+    if not (server := node.config.stash.get(SHARED, None)):
+        server = node.config.stash[SHARED] = start_prefect()
+        node.config.add_cleanup(partial(end_shared, server))
+    node.workerinput["prefect"] = server.api_url
+
+
+def end_shared(server: EmbeddedServer) -> None:
+    server.stop()
+    assert not (called := OTHER_HOSTS.read_text()), f"Other hosts were called:\n{called}"
+
+
+@pytest.fixture(scope="session")
+def prefect(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A Prefect server for the whole session: that of `start_prefect`."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from hookline.embedded import flush
+
+    with ExitStack() as stack:
+        if shared := getattr(request.config, "workerinput", {}).get("prefect"):
+            wait_for(partial(is_healthy, shared), STARTUP_S)
+        else:
+            server = start_prefect()
+            stack.callback(server.stop)
+            server.wait()
+        api_url = shared or server.api_url
+        with temporary_settings({PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield
-            flush(server.api_url)
-    finally:
-        server.stop()
+            flush(api_url)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,11 +44,15 @@ def service(prefect: None, settings: Settings, videos: Path) -> Iterator[Service
     from prefect.settings import PREFECT_API_URL
 
     from hookline.api.assembly import assembled
+    from hookline.api.jobs import prefect_runs
 
     serve = Serve(max_queued=MAX_QUEUED, state_dir=str(videos.parent / "state"))
     serve.state.mkdir()
-    with assembled(settings, serve, api_url=PREFECT_API_URL.value()) as service:
-        yield service
+    with pytest.MonkeyPatch.context() as patched:
+        # Or it would take up jobs of tests beside these: their server is the same.
+        patched.setattr(prefect_runs, "TAG", f"{prefect_runs.TAG}-{os.getpid()}")
+        with assembled(settings, serve, api_url=PREFECT_API_URL.value()) as service:
+            yield service
 
 
 @pytest.fixture(scope="session")
