@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, push_to_gateway
@@ -38,8 +39,8 @@ class RunCounters:
         self._tokens.labels("output").inc((deep and deep.output_tokens) or 0)
 
 
-def push(manifest: Manifest, *, deployment: str) -> None:
-    """Send the counters of one run to a push gateway, in place of those of the run before it.
+def push(manifest: Manifest, *, deployment: Callable[[], str]) -> None:
+    """Send the counters of one run to the push gateway, if there is one, in place of those before.
 
     Raises:
         OSError: it does not answer within `PUSH_WITHIN_S`, or refuses.
@@ -47,5 +48,5 @@ def push(manifest: Manifest, *, deployment: str) -> None:
     if gateway := os.environ.get(GATEWAY, "").strip():
         registry = CollectorRegistry()
         RunCounters(registry).add(manifest)
-        group = {"deployment": deployment}
+        group = {"deployment": deployment()}
         push_to_gateway(gateway, "hookline", registry, grouping_key=group, timeout=PUSH_WITHIN_S)
