@@ -35,7 +35,7 @@ def lessons(llama: VideoLlama3, tmp_path_factory: pytest.TempPathFactory) -> tup
     """Two segments, and what the model says of them as it is."""
     frames, file = video(), tmp_path_factory.mktemp("frames") / "frames.npy"
     np.save(file, frames)
-    found = analyse(llama, WINDOWS, frames=frames, prompt=PROMPT)
+    found = analyse(llama, WINDOWS, frames=frames, prompt=PROMPT, max_new_tokens=160)
     answers = [found[window].answer for window in WINDOWS]
     assert all(answers)
     return tuple(

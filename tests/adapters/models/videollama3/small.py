@@ -1,4 +1,4 @@
-"""What the tests of VideoLLaMA3 share: frames, and how to ask."""
+"""What the tests of VideoLLaMA3 share: frames, how to ask, and an answer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tasks.adapters.models.videollama3.generator import GeneratedAnswer
 from tasks.adapters.models.videollama3.model import VideoLlama3
 from tasks.core.records import Analysis, Window
 
 Frames = npt.NDArray[np.uint8]
+
+WRITTEN = GeneratedAnswer(
+    '{"virality_score": 7, "hook_quality": 7, "engagement_potential": 7, "viral_elements": [], '
+    '"viral_moments": [], "reasoning": "", "recommendation": ""}',
+    (7.5, 7.25, 7.125),
+)
 
 
 def video(n: int = 60, *, seed: int = 0, height: int = 28, width: int = 56) -> Frames:
@@ -29,7 +36,7 @@ def analyse(
     fps: int = 1,
     prompt: str = "How viral?",
     max_frames: int = 128,
-    max_new_tokens: int = 160,
+    max_new_tokens: int = 100,
     batch_size: int = 0,
     said: Mapping[Window, str] | None = None,
 ) -> dict[Window, Analysis]:

@@ -76,7 +76,7 @@ def unpacked(bits: npt.NDArray[np.int32]) -> torch.Tensor:
 def test_random_writers_give_valid_answers_in_time(
     grammar: AnswerGrammar, tokenizer: Tokenizer, max_new_tokens: int, order: AnswerOrder
 ) -> None:
-    schemas = [answer_schema(start_s=7 * i, end_s=7 * i + 59, order=order) for i in range(20)]
+    schemas = [answer_schema(start_s=7 * i, end_s=7 * i + 59, order=order) for i in range(10)]
     for i, tokens in enumerate(write(grammar, schemas, max_new_tokens=max_new_tokens, seed=max_new_tokens)):
         answer = parse_answer(tokenizer.decode(tokens, skip_special_tokens=False))
         assert all(7 * i <= moment.timestamp_s < 7 * i + 59 for moment in answer.viral_moments)
@@ -84,7 +84,7 @@ def test_random_writers_give_valid_answers_in_time(
         assert len(answer.reasoning) <= MAX_REASONING_CHARS
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_writers_with_manias_give_valid_answers_in_time(
     data: st.DataObject, grammar: AnswerGrammar, tokenizer: Tokenizer
@@ -164,7 +164,7 @@ def test_a_tokenizer_in_which_a_comma_begins_more_is_refused(tokenizer: Tokenize
 
 
 @pytest.mark.parametrize("order", FIELDS)
-@pytest.mark.parametrize("start_s", [0, 95, 995, 9990])
+@pytest.mark.parametrize("start_s", [0, 95, 9990])
 def test_the_tightest_budgets_are_kept(
     grammar: AnswerGrammar, tokenizer: Tokenizer, start_s: int, order: AnswerOrder
 ) -> None:
@@ -173,7 +173,7 @@ def test_the_tightest_budgets_are_kept(
         AnswerWriter(grammar, schema, max_new_tokens=1)
     smallest = int(re.findall(r"at least (\d+)", str(refusal.value))[0])
     likings = [{}, {"{": 9.0, ",": 9.0}, {'"': 6.0}, {"\\": 9.0, '"': 3.0}, {"ð": 8.0}, {"1": 9.0, "0": 9.0}]
-    for extra in (0, 1, 2, 5, 11, 23, 40, 60):
+    for extra in (0, 1, 5, 23):
         for seed, liking in enumerate(likings):
             liked = {tokenizer.token_to_id(token): value for token, value in liking.items()}
             [tokens] = write(grammar, [schema], max_new_tokens=smallest + extra, seed=seed, liking=liked)
