@@ -55,7 +55,7 @@ class Sizes:
 
 
 TRUE = Sizes(FULL, rows=30, prompt=16_507, seconds=180, length=59, segments=8, new_tokens=320)
-SMALL = Sizes(TINY, rows=3, prompt=300, seconds=20, length=8, segments=3, new_tokens=160)
+SMALL = Sizes(TINY, rows=3, prompt=300, seconds=20, length=8, segments=3, new_tokens=90)
 
 
 class Lab:
