@@ -12,6 +12,7 @@ from tasks.core.records import Failure, Timeline, VideoRef
 from tasks.core.speech.heard import Heard
 from tasks.work.opening import close_timeline, open_video, source_of
 from tasks.work.spec import RunSpec
+from tests.adapters.video.test_timeline import slow_video
 from tests.media import numbered_video
 from tests.s3 import Bucket
 from tests.spec import make_spec
@@ -109,10 +110,13 @@ def test_frames_that_do_not_fit_their_share_are_refused(video_file: Path, tmp_pa
     assert failure.reason == "too_large"
 
 
-def test_the_decode_deadline_ends_as_a_failure_worth_another_try(video_file: Path, tmp_path: Path) -> None:
-    spec = make_spec(video_file.parent)
-    # Long enough to fetch six seconds of video, and not to start what decodes them.
-    limits = spec.settings.limits.model_copy(update={"deadline_seconds": 0.15})
+def test_the_decode_deadline_ends_as_a_failure_worth_another_try(tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    slow_video(tmp_path / "slow.avi").rename(videos / "slow.avi")
+    spec = make_spec(videos)
+    # Long enough to fetch five minutes of video, and not to decode them.
+    limits = spec.settings.limits.model_copy(update={"deadline_seconds": 1})
     hurried = replace(spec, settings=spec.settings.model_copy(update={"limits": limits}))
     failure = open_video(only_video(spec), hurried, tmp_path)
     assert isinstance(failure, Failure)
