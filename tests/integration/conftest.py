@@ -19,13 +19,13 @@ from tasks.adapters.storage.analysis_cache import redis_client
 from tasks.core.views.report import Report
 from tests import ROOT
 from tests.browser import look
-from tests.s3 import Bucket, Server, clean_aws, point_at
+from tests.s3 import Bucket, Server, clean_aws, described_once, point_at, small_blocks
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-__all__ = ["clean_aws"]
+__all__ = ["clean_aws", "described_once", "small_blocks"]
 
 
 PROGRAMS = ["radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph"]

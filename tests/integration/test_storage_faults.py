@@ -19,13 +19,13 @@ from tasks.adapters.storage import open_store
 from tasks.adapters.storage import s3 as s3_adapter
 from tasks.core.errors import ObjectChanged, StorageError
 from tasks.core.records import VideoRef
-from tests.s3 import Bucket, Disturbance, Fault, Server, disturbed
+from tests.s3 import BLOCK, Bucket, Disturbance, Fault, Server, disturbed
 from tests.waiting import patience
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("small_blocks")]
 
-MIB = 2**20
-FILM = os.urandom(33 * MIB)
+FILM = os.urandom(2 * BLOCK + BLOCK // 2)
+THIRD = BLOCK // 3
 ALWAYS = 10**6
 
 
@@ -58,9 +58,9 @@ def download(video: VideoRef, folder: Path, *, deadline_s: float = 60) -> bytes:
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault("reset", after_bytes=5 * MIB),
-        Fault("reset", only="bytes=16777216-", after_bytes=5 * MIB),
-        Fault("close", only="bytes=33554432-", after_bytes=MIB // 2),
+        Fault("reset", after_bytes=THIRD),
+        Fault("reset", only=f"bytes={BLOCK}-", after_bytes=THIRD),
+        Fault("close", only=f"bytes={2 * BLOCK}-", after_bytes=THIRD),
         Fault("reply", status=500, code="InternalError", times=2),
         Fault("reply", status=503, code="SlowDown", times=2),
     ],
@@ -77,8 +77,8 @@ def test_a_passing_fault_is_overcome(
 @pytest.mark.parametrize(
     ("fault", "reasons", "fix"),
     [
-        (Fault("reset", after_bytes=5 * MIB), ("torn", "unavailable"), "ry again"),
-        (Fault("close", after_bytes=5 * MIB), ("torn",), "Try again"),
+        (Fault("reset", after_bytes=THIRD), ("torn", "unavailable"), "ry again"),
+        (Fault("close", after_bytes=THIRD), ("torn",), "Try again"),
         (Fault("reply", status=500, code="InternalError"), ("unavailable",), "AWS_ENDPOINT_URL"),
         (Fault("reply", status=503, code="SlowDown"), ("throttled",), "fewer workers"),
     ],
@@ -95,7 +95,7 @@ def test_a_lasting_fault_is_an_error_worth_another_try(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("after_bytes", [0, 5 * MIB], ids=["from its head on", "in its body"])
+@pytest.mark.parametrize("after_bytes", [0, THIRD], ids=["from its head on", "in its body"])
 def test_a_store_that_drips_is_left_at_the_deadline(
     film: VideoRef, network: Disturbance, tmp_path: Path, after_bytes: int
 ) -> None:
@@ -126,7 +126,7 @@ def test_an_object_replaced_after_it_was_listed_is_not_taken(
     film: VideoRef, bucket: Bucket, network: Disturbance, tmp_path: Path, moment: str
 ) -> None:
     def overwrite(request: str) -> None:
-        if moment == "before it is opened" or "bytes=16777216-" in request:
+        if moment == "before it is opened" or f"bytes={BLOCK}-" in request:
             network.before = lambda request: None
             bucket.put("film.mp4", bytes(reversed(FILM)))
 
@@ -140,7 +140,7 @@ def test_an_object_replaced_after_it_was_listed_is_not_taken(
 def test_credentials_that_expire_in_the_middle_are_named(
     film: VideoRef, network: Disturbance, tmp_path: Path
 ) -> None:
-    expired = Fault("reply", only="bytes=16777216-", status=400, code="ExpiredToken")
+    expired = Fault("reply", only=f"bytes={BLOCK}-", status=400, code="ExpiredToken")
     network.faults.append(expired)
     error = refusal(lambda: download(film, tmp_path))
     assert (error.reason, error.retryable, expired.times) == ("denied", False, 0)
@@ -205,10 +205,10 @@ def test_a_full_scratch_disk_is_named(film: VideoRef, small_disk: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 8 MB, where one may be mounted."""
+    """A disk of 1 MB, where one may be mounted."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False)
     if mounted.returncode:
         pytest.skip("may not mount a small disk here")
     yield disk
