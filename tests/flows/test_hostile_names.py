@@ -29,7 +29,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return numbered_video(tmp_path_factory.mktemp("video") / "video.mp4", seconds=8).read_bytes()
+    return numbered_video(tmp_path_factory.mktemp("video") / "video.mp4", seconds=5).read_bytes()
 
 
 def test_in_a_folder_a_name_is_only_a_name(video: bytes, demo_models: Path, tmp_path: Path) -> None:
