@@ -24,7 +24,7 @@ from tests.waiting import patience
 
 WATCHED_S = 3
 
-TASKS = 200
+TASKS = 120
 
 KILLED_RUN = """
 import time
