@@ -29,7 +29,7 @@ def whisper(lab: Lab) -> list[Line]:
     folder = lab.folder / "whisper"
     write_whisper(folder, sizes=SIZES if lab.rehearsed else WHISPER_BASE)
     model = Whisper(resolve_checkpoint(str(folder)), device=lab.device)
-    most = AUTO_BATCH[lab.device.type]
+    most = 2 if lab.rehearsed else AUTO_BATCH[lab.device.type]
     sounds = [_sound(number) for number in range(most)]
     if not lab.rehearsed:  # untrained, it would end at once
         for forbidden in (model.decoder._forbidden, model.decoder._forbidden_first):

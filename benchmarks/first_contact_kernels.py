@@ -117,10 +117,10 @@ def _kernel(lab: Lab, what: str, ran: list[str]) -> Line:
 
 def patches(lab: Lab) -> list[Line]:
     """Patch embeddings as the linear layers that they are here, against the convolutions that they were."""
-    b, n = (1, 1) if lab.rehearsed else (32, 256)
+    b, n, widths = (1, 1, (48, 72)) if lab.rehearsed else (32, 256, (768, 1152))
     options = {"device": lab.device, "dtype": lab.dtype}
-    wide = torch.randn(b, 3, 16, 224, 224, **options), torch.randn(768, 3, 2, 16, 16, **options)
-    flat = torch.randn(n, 3, 336, 616, **options), torch.randn(1152, 3, 14, 14, **options)
+    wide = torch.randn(b, 3, 16, 224, 224, **options), torch.randn(widths[0], 3, 2, 16, 16, **options)
+    flat = torch.randn(n, 3, 336, 616, **options), torch.randn(widths[1], 3, 14, 14, **options)
     return [
         _convolution(lab, "VideoMAE", functional.conv3d, *wide),
         _convolution(lab, "VideoLLaMA3", functional.conv2d, *flat),
