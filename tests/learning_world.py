@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -104,8 +105,8 @@ def drifting(rng: np.random.Generator, seconds: int, scales: Floats) -> Floats:
     """Ornstein-Uhlenbeck processes of unit variance, one a column, sampled each second."""
     keep = np.exp(-1 / scales)
     noise = rng.standard_normal((seconds + 200, len(scales))) * np.sqrt(1 - keep**2)
-    for second in range(1, len(noise)):
-        noise[second] += keep * noise[second - 1]
+    for before, now in pairwise(noise):
+        now += keep * before
     return noise[200:]
 
 
