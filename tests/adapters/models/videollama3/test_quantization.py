@@ -67,6 +67,12 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return resolve_checkpoint(str(folder))
 
 
+@pytest.fixture(scope="module")
+def exact(wide: Checkpoint) -> torch.Tensor:
+    """What it gives in float32."""
+    return logits(load_model(wide, dtype=torch.float32))
+
+
 def logits(model: Any) -> torch.Tensor:
     ids = torch.randint(2, 1000, (2, 60), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -121,9 +127,8 @@ def test_quantized_weights_take_their_share_of_float32(
 @pytest.mark.parametrize(("quantization", "error"), [("int8", 0.05), ("int4", 0.4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_quantized_logits_stay_near_those_in_float32(
-    wide: Checkpoint, dtype: torch.dtype, quantization: str, error: float
+    wide: Checkpoint, exact: torch.Tensor, dtype: torch.dtype, quantization: str, error: float
 ) -> None:
-    exact = logits(load_model(wide, dtype=torch.float32))
     rounded = logits(load_model(wide, dtype=dtype, quantization=quantization))
     assert 0 < (rounded - exact).norm() / exact.norm() < error
 
