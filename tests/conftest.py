@@ -43,10 +43,10 @@ os.environ["XDG_CACHE_HOME"] = f"{HOME.name}/cache"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-# Each of Prefect's clients reads all authorities there are, 17 ms of a core: here is one, which nobody asks.
+# Each client of HTTP reads all authorities there are, 17 ms of a core: here is one, which nobody asks.
 AUTHORITY, END = Path(HOME.name) / "authority.pem", "-----END CERTIFICATE-----"
 AUTHORITY.write_text(Path(certifi.where()).read_text().partition(END)[0] + END)
-os.environ["PREFECT_API_SSL_CERT_FILE"] = str(AUTHORITY)
+os.environ["PREFECT_API_SSL_CERT_FILE"] = os.environ["SSL_CERT_FILE"] = str(AUTHORITY)
 # Several tests share the cores, and the models of the demo are too small to be shared out among threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 # Without the fixture `prefect`, what needs a server fails, instead of starting one in secret.
