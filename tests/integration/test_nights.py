@@ -158,6 +158,7 @@ def a_night_is_lost(site: Site, models: Path) -> None:
     nightly = f"deployments/{site.deployment_id('nightly')}"
     site.ask("PATCH", nightly, paused=False, schedules=[schedule])
     due = site.wait_for_night("Late", DUE_S + LATE_S)
+    site.ask("PATCH", nightly, paused=True)  # each night more would be a run
     assert site.run(lost)["state_name"] == "Running"
     end(worker)
     site.store.closing.set()  # from now on the store gives all it is asked for
@@ -200,6 +201,7 @@ def the_server_is_lost(site: Site, models: Path) -> None:
 
     site.switch_schedule("on")
     second = site.wait_for_night("Late", DUE_S + LATE_S)
+    site.ask("PATCH", f"deployments/{site.deployment_id('nightly')}", paused=True)  # as above
     time.sleep(max(0, renewed - time.monotonic()))
     assert [night["id"] for night in site.nights("Running")] == [first["id"]]
     site.store.closing.set()
