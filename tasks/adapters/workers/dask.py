@@ -7,12 +7,14 @@ others are given to another worker, as often as it takes.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future as Coming
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
@@ -213,21 +215,20 @@ class DaskWorkers(Workers):
         )
         # If it dies from here on, Dask may give its work to the next process at its address.
         was_there = worker in self._cluster.workers(now=True)
+        # Not `future.result(timeout=...)`: where the time is over while results come, it takes them from all.
+        loop: Any = self._cluster.client.loop
+        gathered = self._cluster.client.gather(future, asynchronous=True)
+        coming: Coming[T] = asyncio.run_coroutine_threadsafe(gathered, loop.asyncio_loop)
         try:
-            while True:
-                try:
-                    result: T = future.result(timeout=POLL_S)
-                    return result
-                except TimeoutError:
-                    if future.status == "error":
-                        raise  # it came from the work
-                except NotBegun as error:
-                    if was_there:
-                        raise died from error
-                    raise
+            while not wait([coming], POLL_S).done:
                 self._raise_if_closed()
                 if worker not in self._offering():
                     raise died if was_there else NotBegun(f"{_address(worker)} had left the cluster.")
+            return coming.result()
+        except NotBegun as error:
+            if was_there:
+                raise died from error
+            raise
         finally:
             future.release()
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tasks.adapters.workers import dask as dask_workers
+from tasks.adapters.workers import dask_cluster
 from tasks.adapters.workers.dask import LEAVE_S, DaskWorkers
 from tasks.adapters.workers.processes import this_worker, worker_name
 from tasks.core.errors import GpuLost, HooklineError, WorkerLost
@@ -155,6 +158,18 @@ def test_a_timeout_of_the_work_is_no_deadline_of_the_worker(workers: DaskWorkers
         with pytest.raises(TimeoutError, match="The work itself"):
             workers.call(give_up, gpu=gpu)
     assert workers.call(os.getpid) == before
+
+
+def test_a_result_that_comes_as_a_wait_for_it_ends_is_returned(
+    workers: DaskWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask's client then has neither a result nor an error."""
+    for number in range(100):
+        monkeypatch.setattr(dask_workers, "POLL_S", 0.004)  # about as long as a call takes
+        later = threading.Timer(0.05, setattr, (dask_workers, "POLL_S", dask_cluster.POLL_S))
+        later.start()
+        assert workers.call(abs, -number, gpu=False) == number
+        later.cancel()
 
 
 def test_a_worker_that_comes_back_at_its_address_is_another_one(workers: DaskWorkers, dask: Cluster) -> None:
