@@ -104,7 +104,7 @@ class _ForkServer:
         with self._lock:
             try:
                 return self._ask(task, stderr)
-            except OSError:
+            except ConnectionError:
                 self.close()
                 return self._ask(task, stderr)
 

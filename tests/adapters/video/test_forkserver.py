@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import socket
 import tempfile
@@ -62,6 +63,7 @@ def test_an_answer_may_be_longer_than_what_a_socket_holds(tmp_path: Path) -> Non
 
 
 def test_a_job_that_is_ended_takes_no_other_along(tmp_path: Path) -> None:
+    do(tmp_path, "count")  # the server has imported what it needs
     with ThreadPoolExecutor(3) as pool:
         late = pool.submit(do, tmp_path / "late", "wait", seconds=100, deadline_s=patience(1))
         stopped = pool.submit(do, tmp_path / "stopped", "wait", seconds=100)
@@ -75,6 +77,22 @@ def test_a_job_that_is_ended_takes_no_other_along(tmp_path: Path) -> None:
             late.result(patience(10))
         assert not processes_in(tmp_path / "late") + processes_in(tmp_path / "stopped")
         assert other.result(patience(10)) == "waited"
+
+
+def test_a_job_that_cannot_be_sent_takes_no_other_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(do, tmp_path / "other", "wait", seconds=patience(1))
+        wait_for((tmp_path / "other" / "begun").exists)
+        monkeypatch.setattr("socket.send_fds", no_more_files)
+        with pytest.raises(OSError, match="Too many open files"):
+            do(tmp_path / "one", "count")
+        assert other.result(patience(10)) == "waited"
+
+
+def no_more_files(*_: object) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
