@@ -18,6 +18,7 @@ from tasks.core.speech.cuts import Cut
 from tasks.core.views.edit_list import edit_list
 from tasks.work.media import Media, make_media
 from tasks.work.opening import open_video
+from tasks.work.spec import RunSpec
 from tests.media import H264, numbered_video, read_number, run_ffmpeg
 from tests.spec import make_spec
 
@@ -37,9 +38,7 @@ def made(folder: Path, **publish: bool | str) -> tuple[Timeline, Media]:
     tagged = folder / "in" / "dog 1.mov"
     run_ffmpeg("-i", folder / "plain.mov", "-c", "copy", "-timecode", "01:00:00;00", tagged)
     spec = make_spec(folder / "in", folder / "out", publish={"thumbnails": False, "report": False, **publish})
-    (video,) = spec.source.videos("**")
-    timeline = open_video(video, spec, folder / "scratch")
-    assert isinstance(timeline, Timeline)
+    timeline = opened(spec, folder)
     return timeline, make_media([SEGMENT, replace(SEGMENT, rank=2, best_of_moment=False)], timeline, spec)
 
 
@@ -62,29 +61,33 @@ def test_a_timeline_shows_the_pictures_of_the_clips(tmp_path: Path) -> None:
     assert (first_frame - 107_892, count) == (shown[0], len(shown))
 
 
+def opened_with(folder: Path, *, pictures: str) -> Timeline:
+    """A silent video of 30 pictures a second that has lost all but these."""
+    (folder / "in").mkdir()
+    lost = ["-fps_mode", "passthrough", *H264]
+    numbered_video(folder / "in/a.mp4", seconds=8, fps="30", codec=lost, filters=f"select={pictures}")
+    return opened(make_spec(folder / "in", folder / "out", speech={"enabled": False}), folder)
+
+
+def opened(spec: RunSpec, folder: Path) -> Timeline:
+    """The only video of a source."""
+    (video,) = spec.source.videos("**")
+    timeline = open_video(video, spec, folder / "scratch")
+    assert isinstance(timeline, Timeline)
+    return timeline
+
+
 def test_a_lost_picture_does_not_change_the_rate_nor_is_there_sound_where_nothing_is_heard(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "in").mkdir()
-    lost = ["-fps_mode", "passthrough", *H264]
-    numbered_video(tmp_path / "in/a.mp4", seconds=8, fps="30", codec=lost, filters="select=not(eq(n\\,99))")
-    spec = make_spec(tmp_path / "in", tmp_path / "out", speech={"enabled": False})
-    (video,) = spec.source.videos("**")
-    timeline = open_video(video, spec, tmp_path / "scratch")
-    assert isinstance(timeline, Timeline)
+    timeline = opened_with(tmp_path, pictures="not(eq(n\\,99))")
     assert (timeline.source_fps, timeline.source_rate) == (29.875, 30.0)
     edit = edit_list([SEGMENT], timeline)
     assert (edit.rate, edit.has_sound) == (30, False)
 
 
 def test_where_many_pictures_are_lost_the_rate_that_the_file_names_says_nothing(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    lost = ["-fps_mode", "passthrough", *H264]
-    numbered_video(tmp_path / "in/a.mp4", seconds=8, fps="30", codec=lost, filters="select=mod(n\\,4)")
-    spec = make_spec(tmp_path / "in", tmp_path / "out", speech={"enabled": False})
-    (video,) = spec.source.videos("**")
-    timeline = open_video(video, spec, tmp_path / "scratch")
-    assert isinstance(timeline, Timeline)
+    timeline = opened_with(tmp_path, pictures="mod(n\\,4)")
     assert timeline.source_rate is None
 
 
