@@ -22,6 +22,7 @@ import psutil
 import pytest
 import yaml
 
+from deployments.automations import SILENCE_S
 from tests.cluster import end
 from tests.integration.conftest import free_ports
 from tests.integration.postgres import running_postgres
@@ -78,7 +79,7 @@ class Site:
     def start_worker(self, name: str) -> subprocess.Popen[bytes]:
         return self.processes.enter_context(self.server.worker("hookline", name))
 
-    def set_up(self, models: Path) -> None:
+    def set_up(self, models: Path, *, silence_s: float = SILENCE_S) -> None:
         """The nightly run, with its schedule still off."""
         self.start_server()
         settings = quick_settings(f"{self.bucket.uri}/in", f"{self.bucket.uri}/out", models)
@@ -86,7 +87,7 @@ class Site:
             yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True, exclude={"source", "output"}))
         )
         places = [settings.source, settings.output]
-        self.server.run("deployments.deploy", *places, "--settings", str(self.settings))
+        self.server.deploy(*places, "--settings", str(self.settings), silence_s=silence_s)
 
     def rank_from_the_command_line(self) -> subprocess.Popen[bytes]:
         """`hookline rank`, recorded by the server."""
@@ -143,8 +144,7 @@ class Site:
 
 def a_night_is_lost(site: Site, models: Path) -> None:
     """A worker is lost with its night; the next one, due meanwhile, waits until the first is given up."""
-    site.set_up(models)
-    site.server.shorten_silence(SHORT_SILENCE_S)
+    site.set_up(models, silence_s=SHORT_SILENCE_S)
     never_begun = site.start("on-demand", state="PENDING")  # as a worker leaves it that ends in this moment
     killed, lost = site.start("on-demand"), site.start("nightly")
     worker = site.start_worker("first")

@@ -237,8 +237,7 @@ def stories(
         "forgotten": {"deep": {"enabled": False}},
     }
     with prefect_server(folder, free_ports(1)) as server:
-        server.run("deployments.deploy")
-        server.shorten_silence(SILENCE_S)
+        server.deploy(silence_s=SILENCE_S)
         with server.worker("hookline"), ThreadPoolExecutor(len(STORIES)) as pool:
             going_on = {}
             for name, story in STORIES.items():
