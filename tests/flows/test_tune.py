@@ -126,7 +126,7 @@ def test_eight_labels_are_answered_exactly_by_the_deep_stage_where_it_was_ended_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The two held-out labels are no proof of anything: exit code 3 says so."""
-    command = ["tune", str(output), "--epochs", "20", "--learning_rate", "0.015"]
+    command = ["tune", str(output), "--epochs", "24", "--learning_rate", "0.015"]
     with monkeypatch.context() as here:
         here.setattr("tasks.learning.tune.tune_in_processes", ended_after_the_second_epoch)
         here.setattr(loop, "EVERY_S", inf)  # or a line comes from within the epoch, before it is kept
@@ -134,12 +134,12 @@ def test_eight_labels_are_answered_exactly_by_the_deep_stage_where_it_was_ended_
     assert run(command) == 3
     text = printed(capsys)
     assert "8 labels to teach, 2 of held-out videos to examine" in text
-    assert "goes on after epoch 2 of 20" in text
+    assert "goes on after epoch 2 of 24" in text
     assert "1 held-out video with labels, 20 are needed" in text
     (adapter,) = (path.parent for path in output.glob("adapters/*/adapter_config.json"))
     assert not (output / "adapters" / "unfinished").exists() or not list(output.glob("adapters/unfinished/*"))
     assert "8 labels of 2 videos" in (adapter / "card.md").read_text()
-    assert json.loads((adapter / "tuning.json").read_text())["epochs"] == 20
+    assert json.loads((adapter / "tuning.json").read_text())["epochs"] == 24
 
     tuned = ranked(source, output, demo_models, adapter=str(adapter))
     assert tuned["models"]["adapter_revision"].startswith("sha256:")
