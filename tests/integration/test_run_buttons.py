@@ -36,6 +36,9 @@ STEP_S = 300
 SOON_S = 30
 """From a button to the last process of the run."""
 
+DECODED_MINUTES = 15
+"""Decoded for longer than a button may take to reach a run on a busy machine."""
+
 SILENCE_S = 90
 """What the automation waits until it takes a silent run for crashed, shortened."""
 
@@ -169,7 +172,7 @@ def from_a_cancelled_and_from_a_failed_state(run: RunOnThePage) -> None:
     """Cancelled while it decodes; then a video cannot be used, which is more than the settings allow."""
     run.settings["limits"]["max_failed_fraction"] = 0
     source = Path(run.settings["source"])
-    slow_video(source / "slow.avi")
+    slow_video(source / "slow.avi", minutes=DECODED_MINUTES)
     run.start()
     wait_for(run.decoders, STEP_S)
     run.cancel()
@@ -193,7 +196,7 @@ def from_a_cancelled_and_from_a_failed_state(run: RunOnThePage) -> None:
 
 def suspended_and_forgotten(run: RunOnThePage) -> None:
     """Suspended while it decodes, shortly before a heartbeat; nobody takes it for crashed. Then cancelled."""
-    slow_video(Path(run.settings["source"]) / "slow.avi")
+    slow_video(Path(run.settings["source"]) / "slow.avi", minutes=DECODED_MINUTES)
     run.start()
     wait_for(run.decoders, STEP_S)
     run.suspend()
