@@ -94,8 +94,6 @@ gc.disable()  # while all is imported, none of it is garbage
 
 
 def pytest_collection_finish() -> None:
-    """Seldom look for garbage: a full search walks through all that was imported, half a second each time."""
-    gc.set_threshold(100_000, 10, 10)
     gc.enable()
 
 

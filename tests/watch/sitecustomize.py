@@ -1,4 +1,4 @@
-"""Writes down which other hosts a Python process looks up or connects to.
+"""Writes down which other hosts a Python process looks up or connects to, and looks for garbage seldom.
 
 tests/conftest.py loads it, and puts its folder on the path of what the tests start: Python imports a module
 of this name by itself when it starts.
@@ -6,6 +6,7 @@ of this name by itself when it starts.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Any
@@ -34,5 +35,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         record.write(line)
 
 
+# A full search walks through all that was imported, half a second each time, and most tests mostly import.
+gc.set_threshold(300_000, 10, 10)
 if os.environ.get(RECORD):
     sys.addaudithook(_watch)
