@@ -94,6 +94,7 @@ gc.disable()  # while all is imported, none of it is garbage
 
 
 def pytest_collection_finish() -> None:
+    gc.freeze()  # nor is it later: a search walks through what the tests leave, and no further
     gc.enable()
 
 
