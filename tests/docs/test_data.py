@@ -291,6 +291,11 @@ def test_after_such_a_night_every_answer_speaks_of_what_is_there(answers: Answer
     assert [row["rank"] for row in gone] == [None] * 3
 
 
+def test_the_best_segment_looks_most_like_itself(answers: Answers) -> None:
+    for tool in TOOLS:
+        assert answers[tool]["Which windows look like the best segment of the run?"][0]["cosine"] == 1
+
+
 def test_a_renamed_video_is_compared_with_itself(
     nights: tuple[Path, dict[str, Any]], answers: Answers
 ) -> None:

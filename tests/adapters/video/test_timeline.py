@@ -333,7 +333,7 @@ def test_a_video_over_a_limit_is_refused_with_the_limit(
 
 
 def slow_video(path: Path, *, minutes: int = 5) -> Path:
-    """Large pictures, which take seconds a minute to decode, made of one second over and over."""
+    """Large pictures, each minute of which takes seconds to decode, made of one second over and over."""
     second = path.with_name("second.avi")
     run_ffmpeg("-f", "lavfi", "-i", "testsrc=size=1280x720:rate=25", "-t", "1", *MPEG4, second)
     run_ffmpeg("-stream_loop", str(60 * minutes), "-i", second, "-c", "copy", path)
