@@ -93,9 +93,10 @@ def open_timelines(videos: Sequence[VideoRef], run: Run) -> Generator[Timeline |
             with suppress(Empty):
                 return feed.ready.get(timeout=POLL_S)
             for opener in openers.copy():
-                if opener.wrapped_future.done():  # of another one the state would be asked of the server
+                over = opener.wrapped_future.done()
+                opener.wait(0)  # raises Pause if the run was suspended
+                if over:  # of another one the state would be asked of the server
                     openers.remove(opener)
-                    opener.wait()  # raises Pause if the run was suspended
                     if not opener.state.is_completed() and feed.ready.empty():  # before it opened anything
                         raise HooklineError(opener.state.message or "Prefect could not begin to open videos.")
 

@@ -121,7 +121,6 @@ def test_on_a_cluster_a_video_over_its_deadline_is_one_failure_and_ends_no_worke
     videos.mkdir()
     numbered_video(videos / "short.mp4", seconds=9)
     slow_video(videos / "slow.avi")
-    (videos / "second.avi").unlink()
     spec = make_spec(videos, fast=resolve_checkpoint(str(demo_models / "videomae")))
     with closing(DaskWorkers(dask.address, deadline_s=300)) as workers:
         for worker in [workers.assign(number) for number in range(2)]:

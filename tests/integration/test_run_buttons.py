@@ -36,9 +36,6 @@ STEP_S = 300
 SOON_S = 30
 """From a button to the last process of the run."""
 
-DECODED_MINUTES = 15
-"""Decoded for longer than a button may take to reach a run on a busy machine."""
-
 SILENCE_S = 90
 """What the automation waits until it takes a silent run for crashed, shortened."""
 
@@ -48,6 +45,9 @@ LONG_DEEP_STAGE = {
     "deep": {"batch_size": 1},
 }
 """Thirty candidates a video, one after the other."""
+
+
+ENDS = {"Suspended", "Cancelled", "Completed", "CompletedWithFailures", "Failed", "Crashed"}
 
 
 @dataclass
@@ -79,11 +79,25 @@ class RunOnThePage:
     def retry(self) -> None:
         self.set_state({"type": "SCHEDULED", "name": "AwaitingRetry"}, force=False)
 
-    def runs_again(self) -> bool:
-        """Retry, and once more where the worker tells late that the run was cancelled."""
-        if (state := self.state) == "Cancelled":
-            self.retry()
-        return state == "Running"
+    def retry_until(self, state: str) -> int:
+        """Retry, and again where a worker that hears of the last Cancel twice ends this attempt, too.
+
+        Returns how many analyses there were when the last attempt began.
+        """
+        kept = -1
+
+        def over() -> bool:
+            nonlocal kept
+            run = self.on_the_server()
+            terminated = run["state_name"] == "Crashed" and "SIGTERM" in run["state"]["message"]
+            if cancelled := run["state_name"] == "Cancelled" or terminated:
+                kept = self.analyses()
+                self.retry()
+            return not cancelled and run["state_name"] in ENDS
+
+        wait_for(over, STEP_S, or_say=self.on_the_server)
+        self.has_ended(state)
+        return kept
 
     def set_state(self, state: dict[str, Any], *, force: bool = True) -> None:
         self.post(f"flow_runs/{self.id}/set_state", {"state": state, "force": force})
@@ -94,16 +108,18 @@ class RunOnThePage:
             time.sleep(1)  # SQLite is busy
         return dict(response.raise_for_status().json())
 
+    def on_the_server(self) -> dict[str, Any]:
+        url = f"{self.server.url}/api/flow_runs/{self.id}"
+        return dict(loopback.get(url).raise_for_status().json())
+
     @property
     def state(self) -> str:
-        url = f"{self.server.url}/api/flow_runs/{self.id}"
-        return str(loopback.get(url).raise_for_status().json()["state_name"])
+        return str(self.on_the_server()["state_name"])
 
     def has_ended(self, state: str) -> None:
         """Wait for a state, and for the processes of the run to be gone; of its work nothing is left."""
-        ends = {"Suspended", "Cancelled", "Completed", "CompletedWithFailures", "Failed", "Crashed"}
-        wait_for(lambda: self.state in ends, STEP_S)
-        assert self.state == state
+        wait_for(lambda: self.state in ENDS, STEP_S, or_say=self.on_the_server)
+        assert self.state == state, self.on_the_server()
         wait_for(lambda: not self.processes(), SOON_S)
         left = [path for path in self.scratch.glob("hookline-*/*") if not path.name.startswith("worker-")]
         assert [path.name for path in left] == ["lock"]
@@ -119,6 +135,11 @@ class RunOnThePage:
                 if ours or Path(process.cwd()).is_relative_to(self.scratch):
                     found.append(process)
         return found
+
+    def stop_its_decoder(self) -> None:
+        """Wait until a video is decoded, which then goes on no more: however late a button reaches the run."""
+        for process in wait_for(self.decoders, STEP_S):
+            process.suspend()
 
     def decoders(self) -> list[psutil.Process]:
         found = []
@@ -155,13 +176,11 @@ def through_the_deep_stage(run: RunOnThePage) -> None:
     wait_for(lambda: run.analyses() > kept, STEP_S)
     run.cancel()
     run.has_ended("Cancelled")
-    kept = run.analyses()
     assert run.published() == []
     if dask := run.settings["engine"].get("dask_address"):
         with Client(dask, set_as_default=False) as client:
             assert not any(client.processing().values())
-    wait_for(run.runs_again, STEP_S)
-    run.has_ended("Completed")
+    kept = run.retry_until("Completed")
     (manifest,) = run.manifests()
     counts = manifest["counts"]
     assert (counts["ranked"], counts["candidates"], counts["cached"]) == (2, 60, kept)
@@ -172,18 +191,16 @@ def from_a_cancelled_and_from_a_failed_state(run: RunOnThePage) -> None:
     """Cancelled while it decodes; then a video cannot be used, which is more than the settings allow."""
     run.settings["limits"]["max_failed_fraction"] = 0
     source = Path(run.settings["source"])
-    slow_video(source / "slow.avi", minutes=DECODED_MINUTES)
+    slow = slow_video(source / "slow.avi")
     run.start()
-    wait_for(run.decoders, STEP_S)
+    run.stop_its_decoder()
     run.cancel()
     run.has_ended("Cancelled")
     assert run.published() == []
-    for slow in source.glob("*.avi"):
-        slow.unlink()
+    slow.unlink()
     numbered_video(source / "good.mp4", seconds=10)
     broken = sound_only(source / "broken.mp4")
-    wait_for(run.runs_again, STEP_S)
-    run.has_ended("Failed")
+    run.retry_until("Failed")
     broken.unlink()
     run.retry()
     wait_for(lambda: run.state == "Running", STEP_S)
@@ -196,9 +213,9 @@ def from_a_cancelled_and_from_a_failed_state(run: RunOnThePage) -> None:
 
 def suspended_and_forgotten(run: RunOnThePage) -> None:
     """Suspended while it decodes, shortly before a heartbeat; nobody takes it for crashed. Then cancelled."""
-    slow_video(Path(run.settings["source"]) / "slow.avi", minutes=DECODED_MINUTES)
+    slow_video(Path(run.settings["source"]) / "slow.avi")
     run.start()
-    wait_for(run.decoders, STEP_S)
+    run.stop_its_decoder()
     run.suspend()
     us = {"prefect.resource.id": f"prefect.flow-run.{run.id}"}
     tag = {"prefect.resource.id": "prefect.tag.hookline", "prefect.resource.role": "tag"}

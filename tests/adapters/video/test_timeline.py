@@ -332,11 +332,12 @@ def test_a_video_over_a_limit_is_refused_with_the_limit(
     assert (refused.value.stage, refused.value.reason) == ("probe", reason)
 
 
-def slow_video(path: Path, *, minutes: int = 5) -> Path:
-    """Large pictures, each minute of which takes seconds to decode, made of one second over and over."""
+def slow_video(path: Path) -> Path:
+    """Five minutes of large pictures, which take seconds to decode, made of one second over and over."""
     second = path.with_name("second.avi")
     run_ffmpeg("-f", "lavfi", "-i", "testsrc=size=1280x720:rate=25", "-t", "1", *MPEG4, second)
-    run_ffmpeg("-stream_loop", str(60 * minutes), "-i", second, "-c", "copy", path)
+    run_ffmpeg("-stream_loop", "300", "-i", second, "-c", "copy", path)
+    second.unlink()
     return path
 
 
