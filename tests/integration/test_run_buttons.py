@@ -137,7 +137,7 @@ class RunOnThePage:
         return found
 
     def stop_its_decoder(self) -> None:
-        """Wait until a video is decoded, which then goes on no more: however late a button reaches the run."""
+        """Once a video is decoded, that goes on no more: however late a button reaches the run."""
         for process in wait_for(self.decoders, STEP_S):
             process.suspend()
 
