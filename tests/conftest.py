@@ -65,13 +65,13 @@ SLOWEST_FIRST = [
     "integration/test_nights.py",
     "integration/test_operations.py",
     "integration/test_run_buttons.py",
-    "deployments/test_prefect_yaml.py",
     "flows/test_workers.py",
     "flows/test_tune.py",
     "flows/test_incremental.py",
     "flows/test_rank_videos.py",
-    "adapters/video/test_timeline.py",
+    "deployments/test_prefect_yaml.py",
     "integration/test_ui.py",
+    "adapters/video/test_timeline.py",
     "integration/test_chaos.py",
     "integration/test_server_restarts.py",
     "api/test_restart.py",
@@ -85,7 +85,10 @@ SLOWEST_FIRST = [
     "hookline/test_cli.py",
     "hookline/test_secrets.py",
 ]
-"""The files that take longest: begun last, each would keep the other core waiting."""
+"""The files that take longest: begun last, each would keep the other core waiting.
+
+The first three wait for clocks, and for their runs; beside them run those that compute.
+"""
 
 SHARED = pytest.StashKey[EmbeddedServer]()
 
