@@ -51,9 +51,6 @@ LONG_DEEP_STAGE = {
 """Thirty candidates a video, one after the other."""
 
 
-ENDS = {"Suspended", "Cancelled", "Completed", "CompletedWithFailures", "Failed", "Crashed"}
-
-
 @dataclass
 class RunOnThePage:
     """A flow run of the deployment `on-demand`, and what it leaves behind."""
@@ -105,7 +102,8 @@ class RunOnThePage:
 
     def has_ended(self, state: str) -> None:
         """Wait for a state, and for the processes of the run to be gone; of its work nothing is left."""
-        wait_for(lambda: self.state in ENDS, STEP_S, or_say=self.on_the_server)
+        ends = {"Suspended", "Cancelled", "Completed", "CompletedWithFailures", "Failed", "Crashed"}
+        wait_for(lambda: self.state in ends, STEP_S, or_say=self.on_the_server)
         assert self.state == state, self.on_the_server()
         wait_for(lambda: not self.processes(), SOON_S)
         left = [path for path in self.scratch.glob("hookline-*/*") if not path.name.startswith("worker-")]
@@ -125,8 +123,17 @@ class RunOnThePage:
 
     def stop_its_decoder(self) -> None:
         """Once a video is decoded, that goes on no more: however late a button reaches the run."""
-        for process in wait_for(self.decoders, STEP_S):
-            process.suspend()
+
+        def stopped() -> bool:
+            found = self.decoders()
+            with suppress(psutil.Error):  # what only looked into the video has ended meanwhile
+                if found and all(process.status() == psutil.STATUS_STOPPED for process in found):
+                    return True
+                for process in found:
+                    process.suspend()
+            return False
+
+        wait_for(stopped, STEP_S)
 
     def decoders(self) -> list[psutil.Process]:
         found = []
