@@ -62,7 +62,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 # Everything is imported, and a server started, for the first time: compiled and migrated once, not by four at once.
-compiled: core
+compiled: setup
 	$(BIN)/python -m pytest -m 'integration or not integration' -k test_nothing_to_rank_exits_with_1
 
 integration: setup

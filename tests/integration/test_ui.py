@@ -65,7 +65,7 @@ def test_wrong_values_are_refused_in_the_form(browser: Browser) -> None:
     browser.click("Submit", "button")
     browser.wait_for(lambda text: "'source' is a required property" in text)
     for wrong, message in WRONG:
-        open_form(browser, "on-demand")
+        browser.driver.refresh()
         fill(browser, {"Source": "/videos", "Output": "/rankings"} | wrong)
         browser.click("Submit", "button")
         browser.wait_for(lambda text, message=message: message in text)
