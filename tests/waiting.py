@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 POLL_S = 0.05
 MAX_POLL_S = 1
-LOOKING_SHARE = 1 / 20
+LOOKING_SHARE = 1 / 50
 """Share of the time spent on looking: a question to a server takes the cores from what is waited for."""
 
 

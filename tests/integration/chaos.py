@@ -177,7 +177,7 @@ class Chaos:
             while process.poll() is None and not {
                 name for name in set(output.names()) - known if name.startswith("windows/")
             }:
-                time.sleep(0.02)
+                time.sleep(0.1)
             time.sleep(self.dice.uniform(0, 0.05))
         else:
             time.sleep(self.dice.uniform(0, self.run_s))
