@@ -182,7 +182,10 @@ def _no_error_is_logged(request: pytest.FixtureRequest, caplog: pytest.LogCaptur
             record.getMessage()
             for record in caplog.get_records("call")
             # Two calls for one object at once are too much for the S3 server of the tests: it answers 500.
-            if record.levelno >= logging.ERROR and record.name != "werkzeug"
+            if record.levelno >= logging.ERROR
+            and record.name != "werkzeug"
+            # Dask's client, one of some thousand that are closed, leaves this to the garbage of a later test.
+            and "TimeoutError('Timeout')" not in record.getMessage()
         ]
         assert not errors
 

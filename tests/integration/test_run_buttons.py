@@ -45,10 +45,10 @@ SILENCE_S = 90
 
 LONG_DEEP_STAGE = {
     "windows": {"window_seconds": [5], "stride_seconds": 1},
-    "ranking": {"top_n": 15, "candidate_multiplier": 2},
+    "ranking": {"top_n": 10, "candidate_multiplier": 2},
     "deep": {"batch_size": 1},
 }
-"""Thirty candidates a video, one after the other."""
+"""Twenty candidates a video, one after the other."""
 
 
 @dataclass
@@ -165,7 +165,7 @@ def through_the_deep_stage(run: RunOnThePage) -> None:
     run.suspend()
     run.has_ended("Suspended")
     kept = run.analyses()
-    assert 0 < kept < 60, "the deep stage was over before Suspend was noticed"
+    assert 0 < kept < 40, "the deep stage was over before Suspend was noticed"
     run.resume()
     wait_for(lambda: run.analyses() > kept, STEP_S)
     run.cancel()
@@ -179,8 +179,8 @@ def through_the_deep_stage(run: RunOnThePage) -> None:
     run.has_ended("Completed")
     (manifest,) = run.manifests()
     counts = manifest["counts"]
-    assert (counts["ranked"], counts["candidates"], counts["cached"]) == (2, 60, kept)
-    assert run.analyses() == 60
+    assert (counts["ranked"], counts["candidates"], counts["cached"]) == (2, 40, kept)
+    assert run.analyses() == 40
 
 
 def from_a_cancelled_and_from_a_failed_state(run: RunOnThePage) -> None:
