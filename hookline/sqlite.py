@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event
 READER, WRITER = "BEGIN DEFERRED", "BEGIN IMMEDIATE"
 
 
-@event.listens_for(Engine, "before_cursor_execute", retval=True)  # type: ignore[untyped-decorator] # pyproject: mypy reads no SQLAlchemy
+@event.listens_for(Engine, "before_cursor_execute", retval=True)  # type: ignore[untyped-decorator]
 def begin_as_writer(
     _connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
 ) -> tuple[str, Any]:

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from selenium import webdriver
@@ -165,13 +166,8 @@ class Browser:
 
     def find(self, xpath: str, timeout_s: float = PAGE_TIMEOUT_S) -> WebElement:
         """The first element that can be seen."""
-
-        def visible() -> WebElement | None:
-            return cast("WebElement | None", self.driver.execute_script(FIRST_VISIBLE, xpath))
-
-        found = wait_for(visible, timeout_s, or_say=lambda: f"{xpath} is not on the page:\n{self.text()}")
-        assert found
-        return found
+        look = partial(self.driver.execute_script, FIRST_VISIBLE, xpath)
+        return wait_for(look, timeout_s, or_say=lambda: f"{xpath} is not on the page:\n{self.text()}")
 
     def click(self, text: str, tag: str, timeout_s: float = PAGE_TIMEOUT_S) -> None:
         """Press the element that says just this, wherever it is by now: menus unfold."""
