@@ -62,10 +62,10 @@ class FolderPlace:
     def __init__(self, folder: Path) -> None:
         self.folder, self.uri = folder, str(folder)
 
-    def names(self) -> list[str]:
+    def names(self, kind: str = "") -> list[str]:
         return [
             str(path.relative_to(self.folder))
-            for path in self.folder.rglob("*")
+            for path in (self.folder / kind).rglob("*")
             if path.is_file() and path.suffix != ".part"
         ]
 
@@ -79,9 +79,8 @@ class BucketPlace:
     def __init__(self, bucket: Bucket, prefix: str) -> None:
         self.bucket, self.prefix, self.uri = bucket, prefix, f"{bucket.uri}/{prefix}"
 
-    def names(self) -> list[str]:
-        start = f"{self.prefix}/"
-        return [name.removeprefix(start) for name in self.bucket.names() if name.startswith(start)]
+    def names(self, kind: str = "") -> list[str]:
+        return [name.removeprefix(f"{self.prefix}/") for name in self.bucket.names(f"{self.prefix}/{kind}")]
 
     def get(self, name: str) -> bytes:
         return self.bucket.get(f"{self.prefix}/{name}")
@@ -174,9 +173,7 @@ class Chaos:
         known = set(output.names())
         process = self.start(source, output)
         if self.dice.random() < PUBLISHING_SHARE:
-            while process.poll() is None and not {
-                name for name in set(output.names()) - known if name.startswith("windows/")
-            }:
+            while process.poll() is None and known.issuperset(output.names("windows/")):
                 time.sleep(0.1)
             time.sleep(self.dice.uniform(0, 0.05))
         else:

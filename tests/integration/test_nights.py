@@ -37,7 +37,6 @@ from tests.waiting import wait_for
 pytest_plugins = ["tests.s3"]
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
-EVERY_MINUTE = "* * * * *"
 DUE_S = 60
 
 START_S = 300
@@ -97,8 +96,13 @@ class Site:
             running(command, self.server.environment, self.folder / "by-hand.log")
         )
 
-    def switch_schedule(self, to: str) -> None:
-        self.server.run("deployments.deploy", "--schedule", to)
+    def change_nightly(self, **values: Any) -> None:
+        """As on the page: to deploy would set the silence back, too."""
+        self.ask("PATCH", f"deployments/{self.deployment_id('nightly')}", **values)
+
+    def have_it_run_every_minute(self) -> None:
+        schedule = {"slug": "nightly", "schedule": {"cron": "* * * * *", "timezone": "UTC"}}
+        self.change_nightly(paused=False, schedules=[schedule])
 
     def ask(self, method: str, path: str, **body: Any) -> Any:
         response = loopback.request(method, f"{self.server.url}/api/{path}", json=body or None)
@@ -138,7 +142,9 @@ class Site:
 
     def published(self) -> list[str]:
         """The states of all runs that have published a ranking."""
-        names = [name for name in self.bucket.names() if re.fullmatch(r"out/runs/[^/]+\.json", name)]
+        names = [
+            name for name in self.bucket.names("out/runs/") if re.fullmatch(r"out/runs/[^/]+\.json", name)
+        ]
         return [json.loads(self.bucket.get(name))["state"] for name in names]
 
 
@@ -153,12 +159,9 @@ def a_night_is_lost(site: Site, models: Path) -> None:
     site.wait_until(killed, "Crashed", LATE_S)  # its worker says so
     site.wait_until(lost, "Running", START_S)
     site.start_worker("second")
-    # As on the page: to deploy would set the silence back, too.
-    schedule = {"slug": "nightly", "schedule": {"cron": EVERY_MINUTE, "timezone": "UTC"}}
-    nightly = f"deployments/{site.deployment_id('nightly')}"
-    site.ask("PATCH", nightly, paused=False, schedules=[schedule])
+    site.have_it_run_every_minute()
     due = site.wait_for_night("Late", DUE_S + LATE_S)
-    site.ask("PATCH", nightly, paused=True)  # each night more would be a run
+    site.change_nightly(paused=True)  # each night more would be a run
     assert site.run(lost)["state_name"] == "Running"
     end(worker)
     site.store.closing.set()  # from now on the store gives all it is asked for
@@ -188,9 +191,9 @@ def the_server_is_lost(site: Site, models: Path) -> None:
         site.start_worker(name)
     site.wait_until(first, "Running", START_S)
     renewed = time.monotonic() + LEASE_S + LATE_S / 4
-    site.switch_schedule(EVERY_MINUTE)
-    assert site.nights("Scheduled")
-    site.switch_schedule("off")
+    site.have_it_run_every_minute()
+    wait_for(lambda: site.nights("Scheduled"), LATE_S)
+    site.server.run("deployments.deploy", "--schedule", "off")
     # One that was due meanwhile stays, and is late; an hour of others was to come.
     wait_for(lambda: not site.nights("Scheduled"), DUE_S + LATE_S, or_say=site.nights)
     left, off_until = site.nights(), time.monotonic() + DUE_S + LATE_S / 2
@@ -199,9 +202,9 @@ def the_server_is_lost(site: Site, models: Path) -> None:
     time.sleep(max(0, off_until - time.monotonic()))
     assert len(site.nights()) == len(left)
 
-    site.switch_schedule("on")
+    site.change_nightly(paused=False)
     second = site.wait_for_night("Late", DUE_S + LATE_S)
-    site.ask("PATCH", f"deployments/{site.deployment_id('nightly')}", paused=True)  # as above
+    site.change_nightly(paused=True)  # as above
     time.sleep(max(0, renewed - time.monotonic()))
     assert [night["id"] for night in site.nights("Running")] == [first["id"]]
     site.store.closing.set()
