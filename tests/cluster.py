@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,5 +115,6 @@ def end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
         for member in family:
-            member.kill()
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                member.kill()
     process.wait()

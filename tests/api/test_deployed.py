@@ -23,7 +23,8 @@ from hookline.api.service.service import Service
 from tasks.core.errors import SettingsError
 from tasks.core.settings import Settings
 from tests import ROOT
-from tests.waiting import wait_for
+from tests.cluster import runs
+from tests.waiting import patience, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -76,7 +77,7 @@ def submitted(service: Service, video: Path, *, key: str | None = None, **more: 
 
 
 def flow_processes(worker: psutil.Process) -> list[psutil.Process]:
-    return [each for each in worker.children(recursive=True) if "spawn_main" in str(each.cmdline())]
+    return [each for each in worker.children(recursive=True) if runs(each, "spawn_main")]
 
 
 def test_services_share_jobs_keys_and_answers_and_a_job_outlives_its_process(
@@ -104,7 +105,7 @@ def test_services_share_jobs_keys_and_answers_and_a_job_outlives_its_process(
     while not watched.done.done():
         seen.append(watched.progress.view().percent)
         time.sleep(0.2)
-    job.done.result(60)
+    job.done.result(patience(60))
     assert seen == sorted(seen)
     answers = [service.answer(each, video_path="v") for service, each in ((one, job), (other, watched))]
     assert answers[0] == answers[1]
@@ -126,7 +127,7 @@ def test_a_job_is_canceled_by_another_service(
     assert there
     other.jobs.cancel(there)
     assert there.is_canceling
-    job.done.result(60)
+    job.done.result(patience(60))
     assert job.status == Status.CANCELED
     wait_for(lambda: not flow_processes(worker))
     again, _ = submitted(other, videos / "long.mp4", key="long", **ask)
@@ -144,7 +145,7 @@ def test_a_run_that_was_deleted_or_is_of_another_version_stands_in_nobodys_way(
     runs = one.jobs._runs
     job, _ = submitted(one, videos / "first.mp4", top_n=3)
     runs.call("DELETE", f"/flow_runs/{job.id}")
-    job.done.result(60)
+    job.done.result(patience(60))
     assert job.status == Status.CANCELED
     again, joined = submitted(one, videos / "first.mp4", top_n=3)
     assert (again.id != job.id, joined) == (True, False)
@@ -156,7 +157,7 @@ def test_a_run_that_was_deleted_or_is_of_another_version_stands_in_nobodys_way(
     assert foreign["id"] not in [each.id for each in one.jobs.list()]
     for run_id in (foreign["id"], again.id):
         runs.call("DELETE", f"/flow_runs/{run_id}")
-    again.done.result(60)
+    again.done.result(patience(60))
 
 
 def test_a_deployment_that_is_not_there_is_named(prefect: None, settings: Settings, tmp_path: Path) -> None:

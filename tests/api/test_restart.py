@@ -19,6 +19,7 @@ import pytest
 
 from hookline.lingering import UPKEEP
 from tests.api.conftest import finished
+from tests.cluster import runs
 from tests.integration.conftest import free_ports
 from tests.media import numbered_video
 from tests.prefect_home import environment_of_a_user
@@ -69,9 +70,7 @@ class Caller:
 
 
 def prefect_of(process: subprocess.Popen[bytes]) -> psutil.Process:
-    (server,) = [
-        child for child in psutil.Process(process.pid).children() if "hookline.server" in child.cmdline()
-    ]
+    (server,) = [child for child in psutil.Process(process.pid).children() if runs(child, "hookline.server")]
     return server
 
 

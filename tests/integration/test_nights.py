@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -179,8 +179,11 @@ def a_night_is_lost(site: Site, models: Path) -> None:
 
 def process_of(run: Run, worker: subprocess.Popen[bytes]) -> psutil.Process:
     """Where a worker runs a flow."""
-    children = psutil.Process(worker.pid).children(recursive=True)
-    return next(each for each in children if each.environ().get("PREFECT__FLOW_RUN_ID") == run["id"])
+    for child in psutil.Process(worker.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            if child.environ().get("PREFECT__FLOW_RUN_ID") == run["id"]:
+                return child
+    raise AssertionError(f"{run['name']} has no process")
 
 
 def the_server_is_lost(site: Site, models: Path) -> None:
