@@ -157,28 +157,6 @@ class RunOnThePage:
 
 def through_the_deep_stage(run: RunOnThePage) -> None:
     """Suspended, resumed, cancelled and tried again, each time while VideoLLaMA3 is asked."""
-    kept = is_suspended_over_its_analyses(run)
-    run.resume()
-    wait_for(lambda: run.analyses() > kept, STEP_S)
-    run.cancel()
-    run.has_ended("Cancelled")
-    assert run.published() == []
-    kept = run.analyses()
-    run.retry()
-    goes_on_to_its_end(run, kept)
-
-
-def suspended_on_a_cluster(run: RunOnThePage) -> None:
-    """Its calls on the Dask worker end with it."""
-    kept = is_suspended_over_its_analyses(run)
-    with Client(run.settings["engine"]["dask_address"], set_as_default=False) as client:
-        assert not any(client.processing().values())
-    run.resume()
-    goes_on_to_its_end(run, kept)
-
-
-def is_suspended_over_its_analyses(run: RunOnThePage) -> int:
-    """How many are kept."""
     for name in ("first.mp4", "second.mp4"):
         numbered_video(Path(run.settings["source"]) / name, seconds=40, fps="5")
     run.start()
@@ -188,12 +166,16 @@ def is_suspended_over_its_analyses(run: RunOnThePage) -> int:
     run.has_ended("Suspended")
     kept = run.analyses()
     assert 0 < kept < 40, "the deep stage was over before Suspend was noticed"
+    run.resume()
+    wait_for(lambda: run.analyses() > kept, STEP_S)
+    run.cancel()
+    run.has_ended("Cancelled")
     assert run.published() == []
-    return kept
-
-
-def goes_on_to_its_end(run: RunOnThePage, kept: int) -> None:
-    """What is kept is not asked again."""
+    if dask := run.settings["engine"].get("dask_address"):
+        with Client(dask, set_as_default=False) as client:
+            assert not any(client.processing().values())
+    kept = run.analyses()
+    run.retry()
     run.has_ended("Completed")
     (manifest,) = run.manifests()
     counts = manifest["counts"]
@@ -246,7 +228,7 @@ def suspended_and_forgotten(run: RunOnThePage) -> None:
 
 STORIES = {
     "gpu process": through_the_deep_stage,
-    "dask": suspended_on_a_cluster,
+    "dask": through_the_deep_stage,
     "here": from_a_cancelled_and_from_a_failed_state,
     "forgotten": suspended_and_forgotten,
 }
