@@ -126,7 +126,6 @@ def prefect_server(folder: Path, port: int, **variables: str) -> Iterator[Prefec
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
         "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # a second of each start, for pages nobody opens
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}

@@ -54,6 +54,8 @@ def fill(browser: Browser, values: dict[str, object]) -> None:
 
 WRONG = [
     ({"Source": "ftp://host/videos"}, "'ftp://host/videos' does not match"),
+    ({"Stride (s)": 0}, "0 is less than the minimum of 1"),
+    ({"Pattern": "*.{mp4"}, "'*.{mp4' does not match"),
     ({"Weight of VideoLLaMA3": 1.5}, "1.5 is greater than the maximum of 1"),
 ]
 
