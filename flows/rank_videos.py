@@ -28,7 +28,7 @@ from tasks.run.outcome import conclude, final_state, without_videos
 from tasks.run.progress_artifact import progress_on_the_page
 from tasks.run.run import Run, start_run
 from tasks.run.settings import checking_settings, run_name
-from tasks.run.suspension import announce_end
+from tasks.run.suspension import announce_end, result_of
 from tasks.score import draw_audit, load_fast_model, score_batches, score_video, window_batches
 from tasks.show import show_results
 from tasks.transcribe import transcribe_candidates
@@ -55,7 +55,7 @@ def rank_videos(settings: Settings) -> State[Any]:
         ledger = Ledger(listing, known, run_id=run.spec.run_id, expected=expected_of(known, listing, run))
         audited = draw_audit(known.to_open, run)
         if known.to_open:
-            load_fast_model(run)
+            result_of(load_fast_model.submit(run))
             load_deep_model.submit(run)  # while the first videos are decoded
         with closing(open_timelines(known.to_open, run)) as opened:  # the next ones are opened meanwhile
             rank = partial(rank_opened, run=run, ledger=ledger, audited=audited)

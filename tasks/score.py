@@ -21,6 +21,7 @@ from tasks.run.logs import log_event
 from tasks.run.progress import current_progress, step
 from tasks.run.retries import SHORT_S, WORK_PAUSES_S, result_for, retried
 from tasks.run.run import Run
+from tasks.run.suspension import result_of
 from tasks.work.models import check_fast_model, window_features
 from tasks.work.spec import RunSpec
 
@@ -82,9 +83,10 @@ def score_batches(batches: Sequence[list[Window]], timeline: Timeline, run: Run)
 
     Raises:
         ModelError, WorkerLost, RunEnded: as `score_windows`.
+        Pause: the run was suspended.
     """
     if timeline.duration_s > SHORT_S:
-        return score_windows.map(batches, unmapped(timeline), unmapped(run)).result()
+        return [*map(result_of, score_windows.map(batches, unmapped(timeline), unmapped(run)))]
     return [result_for(timeline, score_windows, batch, timeline, run) for batch in batches]
 
 
