@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
+from hookline.options import only_one
 from hookline.show import titled
 from tasks.adapters.models.head import kept_heads, load_head, promote, promoted_head, told_of
 from tasks.adapters.storage import Store
 from tasks.core.amounts import number_of
-from tasks.core.errors import SettingsError
 from tasks.core.learning.promotion import compared_in_words
 from tasks.learning.train import Trained
 
@@ -75,19 +75,11 @@ def promote_head(store: Store, wanted: str) -> str:
         SettingsError: there is no such head, or several.
         ModelError: it cannot be read.
     """
-    names = kept_heads(store)
-    found = [name for name in names if name == wanted] or [name for name in names if name.startswith(wanted)]
-    if not names:
-        raise SettingsError(
-            f"--promote {wanted}: there is no head under {store.uri} yet: hookline train fits one"
-        )
-    if len(found) != 1:
-        how_many = f"is no head {wanted!r}" if not found else f"are {len(found)} heads {wanted!r}"
-        there = ", ".join(names[-3:])
-        raise SettingsError(f"--promote: there {how_many} under {store.uri}; the newest are {there}")
-    head = load_head(f"{store.uri}/heads/{found[0]}")
-    promote(store, found[0], head.revision, because="somebody said so")
-    return found[0]
+    first = "hookline train fits one"
+    name = only_one(wanted, kept_heads(store), option="--promote", kind="head", under=store.uri, first=first)
+    head = load_head(f"{store.uri}/heads/{name}")
+    promote(store, name, head.revision, because="somebody said so")
+    return name
 
 
 def _signed(value: object) -> str:

@@ -115,6 +115,24 @@ WHOLE_NAMES = DefaultFormatter(column_specs=option_columns)
 """Help in which no option's name is broken over two lines."""
 
 
+def only_one(wanted: str, names: Sequence[str], *, option: str, kind: str, under: str, first: str) -> str:
+    """The one of these names that an option says in full, or by as much of its beginning as no other has.
+
+    Without any names, the error says what to do `first`.
+
+    Raises:
+        SettingsError: there is none, or there are several.
+    """
+    if not names:
+        raise SettingsError(f"{option} {wanted}: there is no {kind} under {under} yet: {first}")
+    found = [name for name in names if name == wanted] or [name for name in names if name.startswith(wanted)]
+    if len(found) != 1:
+        how_many = f"is no {kind} {wanted!r}" if not found else f"are {len(found)} {kind}s {wanted!r}"
+        newest = ", ".join(sorted(names)[-3:])
+        raise SettingsError(f"{option}: there {how_many} under {under}; the newest are {newest}")
+    return found[0]
+
+
 def explain(error: Exception) -> str:
     """One line for each wrong setting: its path, what is wrong with it, what was given."""
     if isinstance(error, UnusedCliTokensError):

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hookline import ExitCode
+from hookline.options import only_one
 from tasks.adapters.models.checkpoints import ADAPTER_CONFIG, resolve_adapter, resolve_checkpoint
 from tasks.adapters.storage import Store, open_store
 from tasks.core.errors import SettingsError
@@ -56,17 +57,8 @@ def adapter_called(store: Store, name: str) -> str:
     """
     parts = (each.split("/") for each in store.names("adapters"))
     there = [part[1] for part in parts if part[2:] == [ADAPTER_CONFIG] and ADAPTER_ID.fullmatch(part[1])]
-    found = [each for each in there if each.startswith(name)]
-    if not there:
-        raise SettingsError(
-            f"--adapter {name}: there is no adapter under {store.uri} yet: hookline tune trains one"
-        )
-    if len(found) != 1:
-        how_many = f"is no adapter {name!r}" if not found else f"are {len(found)} adapters {name!r}"
-        raise SettingsError(
-            f"--adapter: there {how_many} under {store.uri}; the newest are {', '.join(sorted(there)[-3:])}"
-        )
-    return found[0]
+    first = "hookline tune trains one"
+    return only_one(name, there, option="--adapter", kind="adapter", under=store.uri, first=first)
 
 
 def write_whole(uri: str, folder: Path) -> None:
