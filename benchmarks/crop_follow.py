@@ -11,7 +11,6 @@ examples/flipping_a_pancake.mkv of decord. A face is inside if all of it is, wit
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
+from children import cpu_seconds
 from cyclopts import App
 from PIL import Image
 
@@ -86,7 +86,7 @@ def measured(video: Path, seconds: float, faces: Faces, folder: Path) -> dict[st
     width, height = read_info(video, name=video.name).size
     found: dict[str, Any] = {"seconds": seconds, "size": f"{width}x{height}", "faces": len(faces)}
     for way in ("centre", "follow"):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = cpu_seconds()
         clip = cut_clip(
             video,
             folder,
@@ -97,11 +97,9 @@ def measured(video: Path, seconds: float, faces: Faces, folder: Path) -> dict[st
             deadline_s=600,
             memory_bytes=4 * 10**9,
         )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         found[way] = {
             "inside": inside(clip, faces, share=9 / 16 * height / width),
-            "cpu_seconds": round(spent, 1),
+            "cpu_seconds": round(cpu_seconds() - before, 1),
             "crop_x": [[each.start_s, each.crop_x, each.found] for each in clip.framing],
         }
     return found

@@ -1,11 +1,12 @@
-"""What it takes to compare new segments with those of a library of 100,000 videos.
+"""What it takes to compare new segments with those of 100,000 videos, and those of a first night.
 
     python benchmarks/duplicate_search.py    writes benchmarks/results/duplicate_search.json
 
 The library (`large_library.py`) has 15 segments a video, with embeddings of 768 numbers drawn at random; some
 of the new ones are nearly as one of these. `cpu_seconds` are for reading sketches, comparing, and reading
 fingerprints where sketches are near: of all threads, which other programs make hardly longer. The peak memory
-is that of the process so far.
+is that of the process so far. Of a first night each segment is compared with all before it: its `cpu_hours`
+are extrapolated.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import json
 import os
 import resource
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,6 +36,9 @@ from tasks.core.tables.schemas import fingerprints_schema
 
 RESULTS = Path(__file__).parent / "results" / "duplicate_search.json"
 NUMBERS, LEAST = 768, 0.999
+FIRST_NIGHTS = (60_000, 120_000)
+"""Segments of first nights: what they take grows with their number and its square."""
+
 NAME = "fingerprints/run_date=2026-11-24/20261124T010000Z-aaaaaa.parquet"
 
 app = App(help=__doc__)
@@ -45,8 +51,8 @@ def main(videos: int = 100_000, output: Path = RESULTS) -> None:
         path = Path(name, NAME)
         path.parent.mkdir(parents=True)
         names = [f"s3://library/{number:07}.mp4" for number in range(videos)]
-        segments = fingerprints(names, run_id="run", numbers=NUMBERS)
-        write_tables(path, segments, fingerprints_schema(NUMBERS), rows=videos * SEGMENTS)
+        with ProcessPoolExecutor(1, get_context("spawn")) as beside:  # what it takes is not measured
+            beside.submit(write_library, path, names).result()
         store, uris = open_store(name), pa.array(names)
         found = []
         for new, copies in ((15, 0), (15, 15)):
@@ -60,14 +66,38 @@ def main(videos: int = 100_000, output: Path = RESULTS) -> None:
             peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2)
             found.append({"new": new, "duplicates": copies, "cpu_seconds": seconds, "peak_gb": peak})
             print(found[-1], flush=True)
+        first_night = {"cpu_seconds": {str(count): first_night_of(count) for count in FIRST_NIGHTS}}
         result = {
             "segments": videos * SEGMENTS,
             "gigabytes": round(path.stat().st_size / 1e9, 2),
             "found": found,
+            "first_night": first_night | {"cpu_hours": extrapolated(first_night["cpu_seconds"])},
             "cpus": os.cpu_count(),
             "load": round(os.getloadavg()[0], 1),
         }
     output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def write_library(path: Path, names: list[str]) -> None:
+    segments = fingerprints(names, run_id="run", numbers=NUMBERS)
+    write_tables(path, segments, fingerprints_schema(NUMBERS), rows=len(names) * SEGMENTS)
+
+
+def first_night_of(count: int) -> float:
+    """CPU seconds to compare so many segments with each other."""
+    compared = Duplicates(new_ones(count, 0, 0), least=LEAST)
+    began = time.process_time()
+    compared.compare_new()
+    assert not compared.are_duplicates.any()
+    return round(time.process_time() - began, 1)
+
+
+def extrapolated(cpu_seconds: dict[str, float]) -> dict[str, float]:
+    """CPU hours of a first night of so many videos: a part by their number, and one by its square."""
+    counts = np.array([float(count) for count in cpu_seconds])
+    parts = np.linalg.solve(np.stack([counts, counts**2], 1), [*cpu_seconds.values()])
+    segments = {videos: videos * SEGMENTS for videos in (100_000, 1_000_000)}
+    return {str(videos): round(float(parts @ (n, n**2)) / 3600, 1) for videos, n in segments.items()}
 
 
 def named(uris: list[str], starts: Any) -> pa.Table:

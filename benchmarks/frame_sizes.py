@@ -9,13 +9,13 @@ of 15 s. Also how far the larger frames, resized for the segments of 59 s, are f
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from children import cpu_seconds
 from deep_stage_report import machine, provenance, table
 from torch.nn import functional
 
@@ -68,16 +68,10 @@ def decode(path: Path, folder: Path, length: int) -> tuple[Timeline, float]:
     (place := folder / str(length)).mkdir()
     times = []
     for _ in range(REPEATS):
-        began = cpu_s()
+        began = cpu_seconds()
         timeline = decode_timeline(path, video, place, fps=1, budget=budget, limits=LIMITS)
-        times.append(cpu_s() - began)
+        times.append(cpu_seconds() - began)
     return timeline, min(times)
-
-
-def cpu_s() -> float:
-    """What children have taken so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def frames(timeline: Timeline) -> torch.Tensor:

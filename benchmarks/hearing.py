@@ -11,7 +11,6 @@ that of a run with one of true size and without the deep stage, which would only
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from children import cpu_seconds
 from cyclopts import App
 from deep_stage_report import at_most, machine, provenance
 from speed_fast import write_videomae
@@ -134,10 +134,10 @@ def runs(video: Path, folder: Path, *, repeats: int) -> dict[str, Any]:
     true = write_videomae(folder / "videomae", quick=False)
 
     def run(fast: Checkpoint, name: str, *, listens: bool) -> float:
-        before = children_s()
+        before = cpu_seconds()
         options = ("--deep.enabled=false", f"--speech.enabled={str(listens).lower()}")
         rank(folder / "videos", folder / name, fast, Checkpoint(folder, "unused", ""), *options)
-        return children_s() - before
+        return cpu_seconds() - before
 
     spent: dict[bool, list[float]] = {True: [], False: []}
     for number in range(repeats):
@@ -161,12 +161,6 @@ def cpu_s(work: Callable[[], object], *, times: int = 3) -> float:
         work()
         spent.append(time.process_time() - began)
     return median(spent)
-
-
-def children_s() -> float:
-    """CPU seconds of all processes that were started here and have ended, with those that they started."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

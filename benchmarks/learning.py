@@ -1,6 +1,6 @@
 """How much a head of the fast score learns, how true the numbers are, and how long it takes.
 
-    PYTHONPATH=. python benchmarks/learning.py [--only recall nightly equal train evaluate] [--output FILE]
+    PYTHONPATH=. python benchmarks/learning.py [--only recall nightly equal takeover ...] [--output FILE]
 
 A made-up library, whose truth is known, is ranked by salience, night by night, into real tables.
 
@@ -8,6 +8,8 @@ A made-up library, whose truth is known, is ranked by salience, night by night, 
   windows the judge likes best, the share that would have been candidates.
 - `nightly`: the recall that `hookline evaluate` tells of each night, beside that of a judge who sees all.
 - `equal`: how often a head would be promoted that is no better.
+- `takeover`: of the candidates of a head that takes over, the share that the judge has not seen, and what it
+  says of the best 15; both with what it has seen standing in, and without.
 - `train`, `evaluate`: how long the commands take, and how much memory, on a million windows and on ten
   thousand videos. `seconds` depend on what else the machine does; `cpu_seconds`, which the command takes at
   the most where nothing else runs, hardly do.
@@ -23,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +48,7 @@ from tests.learning_world import (
     publish_plain_night,
     reaching_the_bar,
     recall_of,
+    taken_over,
 )
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
@@ -73,7 +77,7 @@ print(int(code), used.ru_utime + used.ru_stime)
 """A command, and how long its process computed."""
 
 Found = dict[str, Any]
-Part = Literal["recall", "nightly", "equal", "train", "evaluate"]
+Part = Literal["recall", "nightly", "equal", "takeover", "train", "evaluate"]
 
 app = App(help=__doc__)
 
@@ -87,6 +91,7 @@ def main(
         "recall": recalls,
         "nightly": nightly,
         "equal": equal,
+        "takeover": takeover,
         "train": lambda folder: timed("train", folder, videos=5_000),
         "evaluate": lambda folder: timed("evaluate", folder, videos=10_000, head_revision="sha256:0"),
     }
@@ -223,6 +228,17 @@ def promoted(
         )
         passed += not found.verdict
     return passed / TRIES
+
+
+def takeover(folder: Path) -> Found:
+    """What a head costs that takes over from salience, and from another head."""
+    world, store, heads = World(), open_store(str(folder)), list[Head | None]([None])
+    for first in (0, max(NIGHTS)):
+        publish_nights(folder, world, nights=max(NIGHTS), videos=20, first=first, head=heads[-1])
+        heads.append(load_head(train(store, promote_it="never").uri))
+    unseen = list(world.videos(UNSEEN, first=10_000_000))
+    before = {"salience": heads[:2], "another head": heads[1:]}
+    return {name: asdict(taken_over(some, unseen)) for name, some in before.items()}
 
 
 def timed(command: str, folder: Path, *, videos: int, **models: str) -> Found:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from children import cpu_seconds
 from cyclopts import App
 from tables import WINDOWS_PER_VIDEO, filled
 
@@ -156,18 +156,12 @@ def measured(command: list[str]) -> dict[str, float]:
     seconds, bytes_ = [], []
     with tempfile.NamedTemporaryFile() as file:
         for _ in range(TIMES):
-            before = cpu_s()
+            before = cpu_seconds()
             whole = [sys.executable, str(peak), file.name, sys.executable, *command]
             subprocess.run(whole, check=True, stdout=subprocess.DEVNULL)
-            seconds.append(cpu_s() - before)
+            seconds.append(cpu_seconds() - before)
             bytes_.append(int(Path(file.name).read_text()))
     return {"cpu_seconds": round(statistics.median(seconds), 1), "peak_gb": round(max(bytes_) / 1e9, 2)}
-
-
-def cpu_s() -> float:
-    """What children have taken so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import psutil
+from children import cpu_seconds
 from deep_stage_report import at_most, machine, provenance, table
 from footage import ffmpeg
 
@@ -129,12 +129,6 @@ def end_server(home: Path) -> None:
 
 
 MODELS = {"fast": "videomae", "deep": "videollama3", "speech": "whisper"}
-
-
-def cpu_seconds() -> float:
-    """What ended processes have used of the CPU."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

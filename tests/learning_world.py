@@ -277,21 +277,36 @@ def recall_of(head: Head | None, videos: Sequence[MadeVideo]) -> tuple[float, fl
     return float(np.mean(shares)), float(np.mean(chances))
 
 
-def new_candidates(head: Head, videos: Sequence[MadeVideo]) -> tuple[float, float]:
-    """Of the candidates by a head, the share that the judge did not see under salience.
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """Of the candidates of a head, the share that the judge has not seen, and what it says of the best 15.
 
-    Where what it has seen stands in for others, and where nothing does.
+    Both where what it has seen stands in for others, and where nothing does: `alone`.
     """
-    spec, shares = world_spec("nowhere", head=head), ([], [])
+
+    new: float
+    new_alone: float
+    best: float
+    best_alone: float
+
+
+def taken_over(heads: Sequence[Head | None], videos: Sequence[MadeVideo]) -> TakenOver:
+    """What the last of these heads finds, where the judge has seen what those before it chose."""
+    found = []
     with disable_run_logger():
         for number, made in enumerate(videos):
-            before = ranked(made, str(number), world_spec("nowhere")).scored
-            seen = frozenset(item.window for item in judged(before))
-            for known, of_known in zip((seen, ()), shares, strict=True):
+            seen, said = frozenset[Window](), dict(zip(made.starts.tolist(), made.judged, strict=True))
+            for head in heads[:-1]:
+                spec = world_spec("nowhere", head=head)
+                before = ranked(made, str(number), spec, analysed=seen).scored
+                seen |= {item.window for item in judged(before)}
+            spec = world_spec("nowhere", head=heads[-1])
+            for known in (seen, ()):
                 now = ranked(made, str(number), spec, audited=False, analysed=known).scored.candidates
-                of_known.append(sum(item.window not in seen for item in now) / len(now))
-    stood_in, plain = map(np.mean, shares)
-    return float(stood_in), float(plain)
+                best = sorted(said[item.window.start] for item in now)[-15:]
+                found += [sum(item.window not in seen for item in now) / len(now), np.mean(best)]
+    new, best, new_alone, best_alone = np.reshape(found, (-1, 4)).mean(0).tolist()
+    return TakenOver(new, new_alone, best, best_alone)
 
 
 def reaching_the_bar(output: Path, nights: Sequence[Sequence[MadeVideo]]) -> dict[str, tuple[int, int]]:

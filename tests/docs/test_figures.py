@@ -128,6 +128,13 @@ def learning() -> Iterator[str]:
     yield f"in {night['nights']} nights of {night['videos']} videos it was off by {night['error']:+.3f} on"
     yield f"{100 * night['held']:.0f} of their intervals held it"
     yield f"{1000 * max(found['equal'].values()):.0f} of 1,000 times"
+    salience, head = (
+        {name: f"{100 * value:.0f} %" for name, value in cost.items()} for cost in found["takeover"].values()
+    )
+    yield f"{salience['new']} of the candidates new after salience ({salience['new_alone']} without)"
+    yield f"and {head['new']} after another head ({head['new_alone']})"
+    best = found["takeover"]["salience"]
+    yield f"{best['best']:.1f} points on average ({best['best_alone']:.1f} without)"
 
 
 @shown_in("docs/operations.md")
@@ -187,6 +194,17 @@ def crops() -> Iterator[str]:
 
 
 @shown_in("README.md")
+def clips() -> Iterator[str]:
+    found = measured("clips")
+    took, noise = found["cpu_seconds"], found["noise"]
+    yield f"{found['seconds']} s take {took['whole']:.0f} CPU-seconds ({took['9:16']:.0f} as 9:16"
+    yield f"{took['1080x1920']:.0f} at 1080x1920, where a picture full of noise takes {noise:.0f}"
+    yield f"a crop that follows takes {took['9:16, following'] - took['9:16']:.0f} more"
+    loudness, captions = (f"{took[way] - took['whole']:.0f}" for way in ("loudness", "captions"))
+    yield f"loudness {loudness}, captions that are burned in {captions} ("
+
+
+@shown_in("README.md")
 def cards() -> Iterator[str]:
     for line in measured("deep_memory")["lines"]:
         batches = " | ".join(str(batch or "-") for batch in line["batch_by_card_gb"].values())
@@ -208,6 +226,9 @@ def duplicates() -> Iterator[str]:
     assert (found["segments"], none["new"], every["duplicates"]) == (1_500_000, 15, 15)
     yield f"takes {none['cpu_seconds']} CPU seconds and {none['peak_gb']} GB"
     yield f"{every['cpu_seconds']} and {every['peak_gb']:.2f}"
+    hours = found["first_night"]["cpu_hours"]
+    yield f"some {hours['100000']:.0f} CPU hours for 100,000 videos"
+    yield f"and {hours['1000000']:.1g} for a million".replace("3e+02", "300")
 
 
 @shown_in("docs/data.md")

@@ -22,7 +22,7 @@ from tasks.core.learning.promotion import Exam
 from tasks.core.records import WindowFeatures
 from tasks.learning.train import MIN_HELD_OUT, reasons
 from tests import FIXTURES
-from tests.learning_world import STATES, World, new_candidates, publish_nights, publish_plain_night, recall_of
+from tests.learning_world import STATES, World, publish_nights, publish_plain_night, recall_of, taken_over
 
 VIDEOS = 370
 """So many that 60 of them are held out."""
@@ -94,8 +94,9 @@ def test_a_head_finds_more_of_what_the_judge_likes_than_salience(tmp_path: Path)
     head = load_head(str(tmp_path / "heads" / name))
     of_head, _ = recall_of(head, unseen)
     assert of_head - 0.03 > salience > chance
-    new, new_without = new_candidates(head, unseen[:20])
-    assert new < 0.5 < 0.75 < new_without
+    found = taken_over([None, head], unseen[:20])
+    assert found.new < 0.5 < 0.75 < found.new_alone
+    assert abs(found.best - found.best_alone) < 1
 
 
 def test_a_head_that_is_no_better_is_kept_and_not_promoted(
