@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psutil
 
 
@@ -14,6 +16,7 @@ def cpu_seconds() -> float:
     ended = me.cpu_times()
     seconds = ended.children_user + ended.children_system
     for child in me.children(recursive=True):
-        times = child.cpu_times()
-        seconds += times.user + times.system + times.children_user + times.children_system
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            times = child.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
     return float(seconds)

@@ -1,4 +1,4 @@
-"""What it takes to cut a clip: whole, as a crop, larger, and with what may be done to it beside.
+"""What it takes to cut a clip: whole, cropped, enlarged, with a crop that follows, loudness or captions.
 
     python benchmarks/clips.py VIDEO    writes benchmarks/results/clips.json
 

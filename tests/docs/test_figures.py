@@ -228,7 +228,7 @@ def duplicates() -> Iterator[str]:
     yield f"{every['cpu_seconds']} and {every['peak_gb']:.2f}"
     hours = found["first_night"]["cpu_hours"]
     yield f"some {hours['100000']:.0f} CPU hours for 100,000 videos"
-    yield f"and {hours['1000000']:.1g} for a million".replace("3e+02", "300")
+    yield f"and {round(hours['1000000'], -2):.0f} for a million"
 
 
 @shown_in("docs/data.md")
