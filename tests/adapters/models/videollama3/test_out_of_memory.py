@@ -17,6 +17,7 @@ from tasks.adapters.models.videollama3.encoder import EncodedFrames
 from tasks.adapters.models.videollama3.kv_cache import BatchKVCache
 from tasks.adapters.models.videollama3.memory import row_bytes, working_bytes
 from tasks.adapters.models.videollama3.model import VideoLlama3
+from tasks.adapters.models.videollama3.questions import Question, prompts_of
 from tasks.core.records import Analysis, Window
 from tests.adapters.models.videollama3.small import WRITTEN, analyse, video
 
@@ -113,11 +114,28 @@ def test_memory_may_run_out_anywhere_and_what_was_taken_is_given_back(
     name = "_encode" if where == "encode" else where
     monkeypatch.setattr(generator, "BatchKVCache", rows)
     monkeypatch.setattr(owner, name, failing(getattr(owner, name)))
+    before = llama.usage.count["frames"]
     found = analyse(llama, windows, batch_size=2)
     assert len(taken) == 3
+    given_up = 16 if where == "encode" else 25  # one pass, or all frames: freed, and encoded again
+    assert llama.usage.count["frames"] - before == given_up + 25
     for window in windows:
         assert found[window].answer == well[window].answer
         assert (found[window].batch_size, found[window].reason) == (1, "smaller_batch")
+
+
+def test_frames_that_no_segment_shows_any_more_are_freed(llama: VideoLlama3) -> None:
+    shown, windows = video(60), [Window(0, 20), Window(10, 30), Window(30, 60)]
+    encoded = EncodedFrames(llama.encoder, lambda ticks: shown[list(ticks)], range(60))
+    question = Question("", "reasons_first", fps=1, n_ticks=60, max_new_tokens=100, said={})
+    with torch.inference_mode():
+        for prompt in prompts_of(windows, question, encoded, llama.language, max_frames=128):
+            prompt.video()
+        before = llama.usage.count["frames"]
+        encoded.features(range(30, 60))
+        assert llama.usage.count["frames"] == before
+        encoded.features(range(30))
+        assert llama.usage.count["frames"] == before + 30
 
 
 def test_the_batch_is_what_free_memory_holds(llama: VideoLlama3, monkeypatch: pytest.MonkeyPatch) -> None:
