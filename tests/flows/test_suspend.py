@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class SuspendedIn(InProcess):
-    """One call hears that the run is suspended, and goes on until its worker is told that the run ended."""
+    """Such calls hear that the run is suspended, and go on until their worker is told that the run ended."""
 
     def __init__(self, call: Callable[..., object]) -> None:
         self.call_that_stands, self.ended, self.were_told = call, Event(), list[bool]()
@@ -59,4 +59,4 @@ def test_a_suspended_run_does_not_wait_for_a_call(
             rank_videos(settings)
     finally:
         current_host.reset(token)
-    assert workers.were_told == [True]
+    assert set(workers.were_told) == {True}  # of the windows, several batches may have been begun
