@@ -33,6 +33,7 @@ from tasks.run.labels import LIBRARY, labels
 from tasks.run.logs import log_event
 from tasks.run.progress import step
 from tasks.run.retries import WORK_PAUSES_S, retried
+from tasks.run.suspension import result_of
 from tasks.work.media import check_installed
 from tasks.work.models import find_backend
 from tasks.work.opening import RANKED_PER_GPU
@@ -108,10 +109,8 @@ def start_run(settings: Settings) -> Iterator[Run]:
             if host:
                 host.has_begun(scratch)
             if isinstance(spec.deep, Checkpoint):
-                run = replace(
-                    run,
-                    spec=replace(spec, deep_backend=find_deep_backend(run.workers, settings.engine.device)),
-                )
+                backend = result_of(find_deep_backend.submit(run.workers, settings.engine.device))
+                run = replace(run, spec=replace(spec, deep_backend=backend))
             yield run
         finally:
             stop(run)

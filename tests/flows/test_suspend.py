@@ -17,7 +17,7 @@ from tasks.adapters.workers.processes import InProcess
 from tasks.core.errors import RunEnded
 from tasks.run.host import Host, current_host
 from tasks.run.retries import SHORT_S
-from tasks.work.models import check_fast_model, window_features
+from tasks.work.models import check_fast_model, find_backend, window_features
 from tests.library import quick_settings
 from tests.media import numbered_video
 from tests.waiting import patience
@@ -46,12 +46,12 @@ class SuspendedIn(InProcess):
 
 @pytest.mark.usefixtures("prefect")
 @pytest.mark.logs_error
-@pytest.mark.parametrize("call", [check_fast_model, window_features])
+@pytest.mark.parametrize("call", [find_backend, check_fast_model, window_features])
 def test_a_suspended_run_does_not_wait_for_a_call(
     call: Callable[..., object], tmp_path: Path, demo_models: Path
 ) -> None:
     numbered_video(tmp_path / "video.mp4", seconds=int(SHORT_S) + 10)
-    settings = quick_settings(tmp_path, tmp_path / "output", demo_models, deep={"enabled": False})
+    settings = quick_settings(tmp_path, tmp_path / "output", demo_models)
     workers = SuspendedIn(call)
     token = current_host.set(Host(workers, library=settings.output))
     try:
