@@ -16,7 +16,7 @@ from typing import Any
 
 import ffmpeg
 import imageio_ffmpeg
-import psutil
+from children import cpu_seconds
 from deep_stage_report import machine, provenance
 
 from tasks.adapters.video.sandbox import fork_server
@@ -56,15 +56,9 @@ def compared(folder: Path, seconds: int) -> dict[str, Any]:
 
 def decode(video: Path, folder: Path) -> tuple[float, float]:
     """The wall time and the CPU time of decoding a video, in this process and in those it starts."""
-    began, used = time.perf_counter(), cpu_seconds()
+    began, used = time.perf_counter(), time.process_time() + cpu_seconds()
     decode_timeline(video, VideoRef(video.name, "", 1), folder, fps=1, budget=BUDGET, limits=LIMITS)
-    return time.perf_counter() - began, cpu_seconds() - used
-
-
-def cpu_seconds() -> float:
-    """Of this process, its fork server, and the processes of that which have ended."""
-    processes = [psutil.Process(), *psutil.Process().children()]
-    return sum(sum(each.cpu_times()[:4]) for each in processes)
+    return time.perf_counter() - began, time.process_time() + cpu_seconds() - used
 
 
 if __name__ == "__main__":

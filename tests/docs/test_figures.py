@@ -128,13 +128,11 @@ def learning() -> Iterator[str]:
     yield f"in {night['nights']} nights of {night['videos']} videos it was off by {night['error']:+.3f} on"
     yield f"{100 * night['held']:.0f} of their intervals held it"
     yield f"{1000 * max(found['equal'].values()):.0f} of 1,000 times"
-    salience, head = (
-        {name: f"{100 * value:.0f} %" for name, value in cost.items()} for cost in found["takeover"].values()
-    )
-    yield f"{salience['new']} of the candidates new after salience ({salience['new_alone']} without)"
-    yield f"and {head['new']} after another head ({head['new_alone']})"
-    best = found["takeover"]["salience"]
-    yield f"{best['best']:.1f} points on average ({best['best_alone']:.1f} without)"
+    salience, head = found["takeover"]["salience"], found["takeover"]["another head"]
+    yield f"{100 * salience['new']:.0f} % of the candidates new after salience"
+    yield f"salience ({100 * salience['new_alone']:.0f} % without)"
+    yield f"and {100 * head['new']:.0f} % after another head ({100 * head['new_alone']:.0f} %)"
+    yield f"{salience['best']:.1f} points on average ({salience['best_alone']:.1f} without)"
 
 
 @shown_in("docs/operations.md")
